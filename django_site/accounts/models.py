@@ -1,0 +1,49 @@
+"""What is known of the tokens that were handed out. The tokens themselves are shown once and kept nowhere."""
+
+import uuid
+from datetime import timedelta
+
+import jwt
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import models
+from django.utils import timezone
+
+LIFETIME = timedelta(hours=1)
+
+
+class TokenQuerySet(models.QuerySet["Token"]):
+    def active(self) -> "TokenQuerySet":
+        return self.filter(expires_at__gt=timezone.now())
+
+    def issue(self, user: User, name: str) -> str:
+        """Note a new token for the api, drop the user's expired notes, return the token itself, a JWT."""
+        now = timezone.now().replace(microsecond=0)  # a JWT counts in seconds
+        self.filter(user=user, expires_at__lte=now).delete()
+        token = self.create(user=user, name=name, jti=uuid.uuid4().hex, created_at=now, expires_at=now + LIFETIME)
+        key_id, secret = next(iter(settings.TOKEN_KEYS.items()))
+        claims = {
+            "iss": "site",
+            "aud": "api",
+            "sub": str(user.pk),
+            "iat": token.created_at,
+            "exp": token.expires_at,
+            "jti": token.jti,
+        }
+        return jwt.encode(claims, secret, algorithm="HS256", headers={"kid": key_id})
+
+
+class Token(models.Model):
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="tokens")
+    name = models.CharField(max_length=50)
+    jti = models.CharField(max_length=32, unique=True)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+
+    objects = TokenQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+
+    def __str__(self) -> str:
+        return self.name

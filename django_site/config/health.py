@@ -1,0 +1,62 @@
+"""`/health/live` and `/health/ready`, for nginx and the process manager, before anything looks at hosts or sessions."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from django.conf import settings
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from redis import Redis, RedisError
+
+LIMIT = 2.0  # seconds for a check's answer
+
+# A database that hangs holds its client too, whatever timeouts that has: the check waits on a thread, which is one, so
+# that a long outage does not gather more.
+thread = ThreadPoolExecutor(max_workers=1)
+
+
+def check_database() -> None:
+    """Connect anew, as the next worker has to, to a database that is ours; raises what it says."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM django_migrations LIMIT 1")
+    finally:
+        connection.close()
+
+
+def database() -> str:
+    """`ok`, or the reason in one line."""
+    check = thread.submit(check_database)
+    try:
+        check.result(timeout=LIMIT)
+    except TimeoutError:
+        check.cancel()
+        return f"no answer within {LIMIT:g} s"
+    except Exception as error:
+        return " ".join(str(error).split()) or type(error).__name__
+    return "ok"
+
+
+def bus() -> str:
+    """`ok`, `polling` without Redis, or the reason in one line."""
+    if not settings.REDIS_URL:
+        return "polling"
+    try:
+        with Redis.from_url(settings.REDIS_URL, **settings.REDIS_OPTIONS) as redis:
+            redis.ping()
+    except RedisError as error:
+        return " ".join(str(error).split()) or type(error).__name__
+    return "ok"
+
+
+def middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    def answer(request: HttpRequest) -> HttpResponse:
+        if request.path == "/health/live":
+            return JsonResponse({"status": "live"})
+        if request.path == "/health/ready":
+            parts = {"database": database(), "bus": bus()}
+            ready = parts["database"] == "ok" and parts["bus"] in ("ok", "polling")
+            return JsonResponse({"status": "ready" if ready else "unready"} | parts, status=200 if ready else 503)
+        return get_response(request)
+
+    return answer

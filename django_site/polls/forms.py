@@ -1,0 +1,61 @@
+"""Asking and voting."""
+
+from typing import Any
+
+from django import forms
+from django.db import transaction
+from django.utils import timezone
+
+from .models import Choice, Question
+
+
+class ChoicesField(forms.CharField):
+    """Two to ten different choices, one per line; cleaned to a list of str."""
+
+    widget = forms.Textarea(attrs={"rows": 5})
+
+    def clean(self, value: Any) -> Any:
+        choices = [line.strip() for line in super().clean(value).splitlines() if line.strip()]
+        if not 2 <= len(choices) <= 10:
+            raise forms.ValidationError(f"Give two to ten choices, one per line. There are {len(choices)}.")
+        if len(set(choices)) < len(choices):
+            raise forms.ValidationError("Two of the choices are the same.")
+        if (longest := max(map(len, choices))) > 100:
+            raise forms.ValidationError(f"A choice has at most 100 characters. One has {longest}.")
+        return choices
+
+
+class QuestionForm(forms.ModelForm):  # type: ignore[type-arg]
+    choices = ChoicesField(help_text="Two to ten, one per line.")
+
+    class Meta:
+        model = Question
+        fields = ["text", "choices", "closes_at", "picture"]
+        labels = {"closes_at": "Closing time, UTC (optional)", "picture": "Picture (optional)"}
+        help_texts = {"picture": "JPEG, PNG, WebP or GIF, up to 5 MB."}
+        widgets = {"closes_at": forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")}
+
+    field_order = ["text", "choices", "closes_at", "picture"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["closes_at"].help_text = f"Without one it stays open. It is {timezone.now():%H:%M} UTC now."
+
+    def clean_closes_at(self) -> Any:
+        closes_at = self.cleaned_data["closes_at"]
+        if closes_at and closes_at <= timezone.now():
+            raise forms.ValidationError("This time has passed.")
+        return closes_at
+
+    @transaction.atomic
+    def save(self, commit: bool = True) -> Question:
+        question: Question = super().save()
+        Choice.objects.bulk_create(
+            Choice(question=question, text=text, position=position)
+            for position, text in enumerate(self.cleaned_data["choices"])
+        )
+        return question
+
+
+class VoteForm(forms.Form):
+    choice = forms.IntegerField(error_messages={"required": "Choose one.", "invalid": "Choose one."})

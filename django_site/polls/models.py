@@ -1,0 +1,152 @@
+"""Questions, choices, votes. Counts are COUNT(*) over the votes, and a question's version grows with every change."""
+
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, models, transaction
+from django.db.models import Count, F, Q
+from django.db.models.functions import Now
+from django.db.models.signals import post_delete, post_save, pre_delete
+from django.dispatch import receiver
+from django.urls import reverse
+from django.utils import timezone
+
+from . import bus
+from .pictures import PictureField, stored_name
+
+
+class AlreadyVoted(Exception):
+    """The voter's first vote stands."""
+
+
+class Closed(Exception):
+    """The question takes no votes any more."""
+
+
+class QuestionQuerySet(models.QuerySet["Question"]):
+    def open(self) -> "QuestionQuerySet":
+        return self.filter(Q(closes_at=None) | Q(closes_at__gt=timezone.now()))
+
+    def closed(self) -> "QuestionQuerySet":
+        return self.filter(closes_at__lte=timezone.now())
+
+    def change(self, ids: list[int], **fields: Any) -> None:
+        """Set fields of these questions, or none, and their versions; the api hears of it after the commit."""
+        self.filter(pk__in=ids).update(**fields, version=F("version") + 1)
+        transaction.on_commit(partial(bus.publish, ids))
+
+
+class Question(models.Model):
+    text = models.CharField("question", max_length=200)
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="questions"
+    )
+    picture = PictureField(max_length=100, blank=True, upload_to=stored_name)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    closes_at = models.DateTimeField("closes", null=True, blank=True)
+    version = models.BigIntegerField(db_default=0, editable=False)
+
+    objects = QuestionQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-pk"]
+
+    def __str__(self) -> str:
+        return self.text
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        # This instance may be older than the last vote: the database counts on from what it has.
+        if not self._state.adding:
+            self.version = F("version") + 1
+        super().save(*args, **kwargs)
+        transaction.on_commit(partial(bus.publish, [self.pk]))
+
+    def get_absolute_url(self) -> str:
+        return reverse("polls:question", args=[self.pk])
+
+    @property
+    def is_open(self) -> bool:
+        return self.closes_at is None or self.closes_at > timezone.now()
+
+    def tally(self) -> list["Choice"]:
+        """The choices in order, each with `votes`, its count, and `share`, that in whole percent of all."""
+        counts = dict(Vote.objects.filter(question=self).values_list("choice").annotate(n=Count("*")))
+        total = sum(counts.values())
+        choices = list(self.choices.all())
+        for choice in choices:
+            choice.votes = counts.get(choice.pk, 0)
+            # Rounds half up, as Math.round does in live.js.
+            choice.share = (200 * choice.votes + total) // (2 * total) if total else 0
+        return choices
+
+
+class Choice(models.Model):
+    # The unique constraint's index serves the foreign key too.
+    question = models.ForeignKey(Question, models.CASCADE, related_name="choices", db_index=False)
+    text = models.CharField("choice", max_length=100)
+    position = models.SmallIntegerField(default=0)
+
+    votes: int  # set by Question.tally()
+    share: int
+
+    class Meta:
+        ordering = ["position", "pk"]
+        constraints = [models.UniqueConstraint(fields=["question", "text"], name="polls_choice_once")]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Vote(models.Model):
+    # polls_vote_tally serves the foreign key too.
+    question = models.ForeignKey(Question, models.CASCADE, db_index=False)
+    choice = models.ForeignKey(Choice, models.CASCADE)
+    voter = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["question", "voter"], name="polls_vote_once")]
+        indexes = [models.Index(fields=["question", "choice"], name="polls_vote_tally")]
+
+    def __str__(self) -> str:
+        return f"{self.voter}: {self.choice}"
+
+    @classmethod
+    def cast(cls, question_id: int, choice_id: int, voter_id: int) -> None:
+        """Raises Question.DoesNotExist, Choice.DoesNotExist, Closed or AlreadyVoted."""
+        try:
+            with transaction.atomic():
+                question = Question.objects.get(pk=question_id)
+                choice = question.choices.get(pk=choice_id)
+                if not question.is_open:
+                    raise Closed
+                cls.objects.create(question=question, choice=choice, voter_id=voter_id)
+                # Last: the row that all voters of the question wait for is locked for the shortest time.
+                Question.objects.change([question_id])
+        except IntegrityError:
+            # The constraint, not a read before, finds the second vote: there is no moment in between.
+            if cls.objects.filter(question_id=question_id, voter_id=voter_id).exists():
+                raise AlreadyVoted from None
+            raise Question.DoesNotExist from None  # deleted at this moment
+
+
+# Votes have no receiver of their own: they are deleted only with what is below, and so in one statement.
+
+
+@receiver([post_save, post_delete], sender=Choice)
+def choice_changed(instance: Choice, **kwargs: Any) -> None:
+    Question.objects.change([instance.question_id])
+
+
+@receiver(pre_delete, sender=settings.AUTH_USER_MODEL)
+def voter_goes(instance: models.Model, **kwargs: Any) -> None:
+    ids = Question.objects.filter(Q(vote__voter=instance.pk) | Q(author=instance.pk)).values_list("pk", flat=True)
+    Question.objects.change(list(ids.distinct()))
+
+
+@receiver(post_delete, sender=Question)
+def question_gone(instance: Question, **kwargs: Any) -> None:
+    if name := instance.picture.name:
+        transaction.on_commit(partial(instance.picture.storage.delete, name))
+    transaction.on_commit(partial(bus.publish, [instance.pk]))

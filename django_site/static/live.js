@@ -1,0 +1,73 @@
+// Moves a question's results while one looks. The page works without this: it is only older then.
+const tally = document.getElementById("tally");
+const total = document.getElementById("total");
+const state = document.getElementById("state");
+const announcement = document.getElementById("announcement");
+const plural = (votes) => `${votes} vote${votes === 1 ? "" : "s"}`;
+
+let version = Number(tally.dataset.version);
+let events = null;
+let failures = 0;
+let retry = 0;
+
+function show(news) {
+  if (news.version < version) return; // an older answer that came late
+  version = news.version;
+  for (const choice of news.choices) {
+    const row = tally.querySelector(`[data-choice="${choice.id}"]`);
+    if (!row) {
+      state.textContent = "the choices have changed: reload the page";
+      return;
+    }
+    const share = news.total ? Math.round((100 * choice.votes) / news.total) : 0;
+    row.querySelector(".votes").textContent = plural(choice.votes);
+    row.querySelector(".share").textContent = `${share}%`;
+    row.querySelector("rect").setAttribute("width", `${share}%`);
+  }
+  total.textContent = plural(news.total);
+  announce();
+}
+
+// A screen reader hears the newest count, at most every ten seconds, and nothing when the count is what it was.
+let pause = 0;
+let said = total.textContent;
+function announce() {
+  if (pause) return;
+  if (total.textContent !== said) {
+    said = total.textContent;
+    announcement.textContent = said;
+    pause = setTimeout(() => {
+      pause = 0;
+      announce();
+    }, 10_000);
+  }
+}
+
+function watch() {
+  events = new EventSource(tally.dataset.events);
+  events.onopen = () => {
+    failures = 0;
+    state.textContent = "live";
+    state.className = "live";
+  };
+  events.onmessage = (event) => show(JSON.parse(event.data));
+  events.onerror = () => {
+    state.textContent = "reconnecting";
+    state.className = "";
+    // After a lost connection the browser reconnects by itself. After an answer other than 200, from a server that is
+    // restarting, say, it gives up: then it is for us, later each time, and not at the same moment as everybody else.
+    if (events.readyState === EventSource.CLOSED) {
+      failures += 1;
+      retry = setTimeout(watch, Math.min(30_000, 1000 * 2 ** failures) * (0.5 + Math.random() / 2));
+    }
+  };
+}
+
+// A hidden page holds no connection: a browser has six to a host, and this is one of them.
+function follow() {
+  clearTimeout(retry);
+  events?.close();
+  if (document.visibilityState === "visible") watch();
+}
+document.addEventListener("visibilitychange", follow);
+follow();
