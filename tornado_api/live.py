@@ -1,0 +1,169 @@
+"""Results as they move: a channel for each question that is watched here, read and encoded once however many watch."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from .limits import MAX_WATCHERS
+from .store import NoQuestion, Store, Unavailable
+
+# Seconds between two updates of a question: faster than ten times a second nobody sees.
+PACE = 0.1
+# Seconds until a channel tries again what the database refused.
+RETRY = 1.0
+
+encode = msgspec.json.Encoder().encode
+
+
+class TooManyWatchers(Exception):
+    pass
+
+
+class Channel:
+    """A question's newest tally: its version, and its JSON as every watcher gets it."""
+
+    follower: asyncio.Task[None]
+
+    def __init__(self, question: int) -> None:
+        self.question = question
+        self.version = -1
+        self.json = b""
+        self.open = True
+        self.watchers: set[Watcher] = set()
+        self.stale = asyncio.Event()
+        # The read that is under way or comes next; its result is what was wrong with it.
+        self.read: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+
+    def wake(self) -> None:
+        for watcher in self.watchers:
+            watcher.wake.set()
+
+    def close(self) -> None:
+        self.open = False
+        self.wake()
+
+
+class Watcher:
+    """A client with a live connection; `seen` is the version that it has (-1: none)."""
+
+    def __init__(self, channel: Channel, seen: int) -> None:
+        self.channel = channel
+        self.seen = seen
+        self.here = True
+        self.wake = asyncio.Event()
+
+    @property
+    def watching(self) -> bool:
+        """False once the client hung up, the question was deleted, or the process drains."""
+        return self.here and self.channel.open
+
+    def leave(self) -> None:
+        self.here = False
+        self.wake.set()
+
+    async def news(self, wait: float | None = None) -> bool:
+        """Wait for a version other than the one seen; True when there is one, which counts as seen from then on.
+
+        False after `wait` seconds, or at once when not watching. Versions that a slow watcher missed are gone: it
+        gets the newest.
+        """
+        try:
+            async with asyncio.timeout(wait):
+                while self.watching and self.seen == self.channel.version:
+                    self.wake.clear()
+                    await self.wake.wait()
+        except TimeoutError:
+            return False
+        if not self.here or self.seen == self.channel.version:
+            return False
+        self.seen = self.channel.version
+        return True
+
+
+class Hub:
+    """The channels of this process."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.channels: dict[int, Channel] = {}
+        self.watchers = 0
+        self.draining = False
+
+    def stale(self, question: int) -> None:
+        """A question's tally is said to have changed."""
+        if channel := self.channels.get(question):
+            channel.stale.set()
+
+    async def poll(self) -> None:
+        """Find what changed of all that is watched, in one query. Raises Unavailable."""
+        if self.channels:
+            versions = await self.store.versions(self.channels)
+            for question, channel in self.channels.items():
+                if versions.get(question) != channel.version:
+                    channel.stale.set()
+
+    def drain(self) -> None:
+        """Nobody watches any longer, of those here and those to come: they get the newest, and an end."""
+        self.draining = True
+        for channel in self.channels.values():
+            channel.close()
+
+    @asynccontextmanager
+    async def watch(self, question: int, seen: int) -> AsyncIterator[Watcher]:
+        """Raises NoQuestion, TooManyWatchers, Unavailable."""
+        if self.watchers >= MAX_WATCHERS:
+            raise TooManyWatchers
+        channel = self.channels.get(question)
+        if channel is None:
+            channel = self.channels[question] = Channel(question)
+            channel.open = not self.draining
+            channel.follower = asyncio.create_task(self.follow(channel))
+        watcher = Watcher(channel, seen)
+        channel.watchers.add(watcher)
+        self.watchers += 1
+        try:
+            # A client may know a version that this process has not heard of yet. Twice: the first read may have begun
+            # before that version was written. If it is still behind, the client's number was another database's.
+            for _ in range(2):
+                if channel.version >= max(seen, 0):
+                    break
+                channel.stale.set()
+                if fault := await asyncio.shield(channel.read):
+                    raise fault
+            yield watcher
+        finally:
+            self.watchers -= 1
+            channel.watchers.discard(watcher)
+            if not channel.watchers:
+                channel.follower.cancel()
+                self.forget(channel)
+
+    def forget(self, channel: Channel) -> None:
+        if self.channels.get(channel.question) is channel:
+            del self.channels[channel.question]
+
+    async def follow(self, channel: Channel) -> None:
+        """Read a channel's tally when it is stale, at a pace; until nobody watches or the question is deleted."""
+        while True:
+            await channel.stale.wait()
+            channel.stale.clear()
+            fault: Exception | None = None
+            try:
+                tally = await self.store.tally(channel.question)
+            except (NoQuestion, Unavailable) as error:
+                fault = error
+            else:
+                if tally.version != channel.version:
+                    channel.version, channel.json = tally.version, encode(tally)
+                    channel.wake()
+            read, channel.read = channel.read, asyncio.get_running_loop().create_future()
+            read.set_result(fault)
+            if isinstance(fault, NoQuestion):
+                self.forget(channel)
+                channel.close()
+                return
+            if fault:
+                channel.stale.set()
+            await asyncio.sleep(RETRY if fault else PACE)

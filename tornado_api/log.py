@@ -1,0 +1,38 @@
+"""One JSON object a line on stderr, each with the id of the request that it was written for."""
+
+import logging
+from contextvars import ContextVar
+from typing import Any
+
+from .settings import INSTANCE, LOG_LEVEL
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+
+class RequestId(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = request_id.get()
+        return True
+
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "fmt": ["levelname", "name", "process", "request_id", "message"],
+            "timestamp": "time",
+            "rename_fields": {"levelname": "level", "name": "logger", "process": "pid"},
+            "static_fields": {"app": "api", "instance": INSTANCE},
+        },
+    },
+    "filters": {"request_id": {"()": "tornado_api.log.RequestId"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["request_id"]}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    # gunicorn gives its loggers handlers of their own unless told otherwise.
+    "loggers": {
+        "gunicorn.error": {"handlers": [], "propagate": True, "level": LOG_LEVEL},
+        "gunicorn.access": {"handlers": [], "propagate": False},
+    },
+}

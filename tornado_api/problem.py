@@ -1,0 +1,55 @@
+"""Errors as problem details, application/problem+json (RFC 9457)."""
+
+import http
+import re
+
+import msgspec
+
+
+class FieldError(msgspec.Struct):
+    """`field` is a JSON path into the body, as `$.choice`, or the name of a query parameter."""
+
+    field: str
+    detail: str
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """A problem details object (RFC 9457). `type` is left out, which means about:blank: `status` says it all."""
+
+    title: str
+    status: int
+    detail: str
+    request_id: str
+    errors: list[FieldError] = []
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem: `status` is its HTTP status, `headers` go into the response."""
+
+    def __init__(
+        self, status: int, detail: str, *, errors: list[FieldError] | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = errors or []
+        self.headers = headers or {}
+
+    def encode(self, request_id: str) -> bytes:
+        title = http.HTTPStatus(self.status).phrase
+        return msgspec.json.encode(Problem(title, self.status, self.detail, request_id, self.errors))
+
+
+def invalid(error: msgspec.ValidationError, root: str = "$") -> ProblemError:
+    """The 422 for what msgspec found; its messages end in the JSON path, unless that is the root's."""
+    detail, _, path = str(error).partition(" - at `")
+    field = path.removesuffix("`") or "$"
+    if named := re.search(r"(?:unknown|required) field `(.+)`$", detail):
+        field += f".{named[1]}"
+    field = field.replace("$", root, 1).removeprefix(".")
+    return ProblemError(422, f"{field}: {detail}", errors=[FieldError(field, detail)])
+
+
+def unavailable(detail: str) -> ProblemError:
+    # Two seconds: a restart of the database takes about as long.
+    return ProblemError(503, detail, headers={"Retry-After": "2"})

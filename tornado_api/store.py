@@ -1,0 +1,279 @@
+"""The database, SQLite or PostgreSQL: SQLAlchemy Core on an async pool. Django's migrations own the schema."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, MetaData, SmallInteger, String, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from .limits import DATABASE_DEADLINE
+from .schemas import Choice, ChoiceTally, Question, QuestionPage, QuestionWithChoices, Tally
+
+# Four processes on two cores make 16 connections, of the 100 that PostgreSQL allows: the site needs some too.
+POOL_SIZE = 4
+PAGE_SIZE = 20
+
+
+class NoQuestion(Exception):
+    pass
+
+
+class NoChoice(Exception):
+    pass
+
+
+class NoVoter(Exception):
+    """The token is good, its user is not there any more or was deactivated."""
+
+
+class Closed(Exception):
+    pass
+
+
+class AlreadyVoted(Exception):
+    pass
+
+
+class Unavailable(Exception):
+    """The database cannot be reached, or did not answer in time; the message is one line."""
+
+
+class Timestamp(sa.TypeDecorator[datetime]):
+    """Aware, in UTC; SQLite has Django's text, which is in UTC and does not say so."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)) if value else None
+
+
+metadata = MetaData()
+user = Table(
+    "auth_user",
+    metadata,
+    Column("id", sa.Integer, primary_key=True),
+    Column("is_active", Boolean, nullable=False),
+)
+question = Table(
+    "polls_question",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("text", String(200), nullable=False),
+    Column("picture", String(100), nullable=False),
+    Column("created_at", Timestamp, nullable=False),
+    Column("closes_at", Timestamp),
+    Column("version", BigInteger, nullable=False),
+)
+choice = Table(
+    "polls_choice",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("question_id", ForeignKey("polls_question.id"), nullable=False),
+    Column("text", String(100), nullable=False),
+    Column("position", SmallInteger, nullable=False),
+)
+vote = Table(
+    "polls_vote",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("question_id", ForeignKey("polls_question.id"), nullable=False),
+    Column("choice_id", ForeignKey("polls_choice.id"), nullable=False),
+    Column("voter_id", ForeignKey("auth_user.id"), nullable=False),
+)
+
+# One statement, and so one snapshot: the counts are those of that version.
+counts = (
+    sa.select(vote.c.choice_id, sa.func.count().label("votes"))
+    .where(vote.c.question_id == sa.bindparam("id"))
+    .group_by(vote.c.choice_id)
+    .subquery()
+)
+TALLY = (
+    sa.select(
+        question.c.version,
+        question.c.closes_at,
+        choice.c.id,
+        choice.c.text,
+        sa.func.coalesce(counts.c.votes, 0).label("votes"),
+    )
+    .select_from(question.outerjoin(choice).outerjoin(counts, counts.c.choice_id == choice.c.id))
+    .where(question.c.id == sa.bindparam("id"))
+    .order_by(choice.c.position, choice.c.id)
+)
+
+
+def one_line(error: BaseException) -> str:
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error
+    return " ".join(str(cause).split()) or type(cause).__name__
+
+
+def as_question(row: sa.Row[tuple[int, str, str, datetime, datetime | None, int]]) -> Question:
+    picture = f"/media/{row.picture}" if row.picture else None
+    return Question(row.id, row.text, picture, row.created_at, row.closes_at, row.version)
+
+
+def sqlite_engine(url: sa.URL) -> AsyncEngine:
+    engine = create_async_engine(
+        url.set(drivername="sqlite+aiosqlite"),
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=DATABASE_DEADLINE,
+        # A deferred transaction that turns into a writer fails at once when another one has written: begin as a writer.
+        connect_args={"timeout": DATABASE_DEADLINE / 2, "isolation_level": "IMMEDIATE"},
+    )
+
+    @sa.event.listens_for(engine.sync_engine, "connect")
+    def set_up(connection: DBAPIConnection, record: object) -> None:
+        cursor = connection.cursor()
+        # FULL: a vote that was acknowledged survives a power cut, which WAL's usual NORMAL does not promise.
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return engine
+
+
+def postgresql_engine(url: sa.URL, name: str) -> AsyncEngine:
+    return create_async_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=DATABASE_DEADLINE,
+        # Finds out that the server was restarted before a request does.
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": 3,
+            "tcp_user_timeout": 10_000,
+            "options": "-c statement_timeout=8s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s",
+            "application_name": name,
+        },
+    )
+
+
+class Store:
+    """Raises Unavailable from every method when the database is not there."""
+
+    def __init__(self, url: sa.URL, name: str) -> None:
+        self.insert: Callable[[sa.Table], postgresql.Insert | sqlite.Insert]
+        if url.get_backend_name() == "sqlite":
+            self.engine = self.reads = sqlite_engine(url)
+            self.insert = sqlite.insert
+        else:
+            self.engine = postgresql_engine(url, name)
+            # Every read is one statement, which needs no BEGIN and ROLLBACK around it.
+            self.reads = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+            self.insert = postgresql.insert
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+    @asynccontextmanager
+    async def connect(self, engine: AsyncEngine, deadline: float = DATABASE_DEADLINE) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with asyncio.timeout(deadline), engine.connect() as connection:
+                yield connection
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            raise Unavailable(one_line(error)) from error
+        except TimeoutError as error:
+            raise Unavailable(f"no answer within {deadline:g} s") from error
+
+    async def ping(self, deadline: float) -> None:
+        async with self.connect(self.reads, deadline) as connection:
+            await connection.execute(sa.select(1))
+
+    async def questions(self, state: str | None, page: int) -> QuestionPage:
+        query = sa.select(question).order_by(question.c.created_at.desc(), question.c.id.desc())
+        now = datetime.now(UTC)
+        if state == "open":
+            query = query.where(sa.or_(question.c.closes_at.is_(None), question.c.closes_at > now))
+        elif state == "closed":
+            query = query.where(question.c.closes_at <= now)
+        # One more than shown tells whether there is a next page, without counting them all.
+        async with self.connect(self.reads) as connection:
+            rows = (await connection.execute(query.limit(PAGE_SIZE + 1).offset((page - 1) * PAGE_SIZE))).all()
+        more = page + 1 if len(rows) > PAGE_SIZE else None
+        return QuestionPage([as_question(row) for row in rows[:PAGE_SIZE]], page, more)
+
+    async def question(self, id: int) -> QuestionWithChoices:
+        """Raises NoQuestion."""
+        query = (
+            sa.select(question, choice.c.id.label("choice_id"), choice.c.text.label("choice_text"))
+            .select_from(question.outerjoin(choice))
+            .where(question.c.id == id)
+            .order_by(choice.c.position, choice.c.id)
+        )
+        async with self.connect(self.reads) as connection:
+            rows = (await connection.execute(query)).all()
+        if not rows:
+            raise NoQuestion
+        found = as_question(rows[0])
+        choices = [Choice(row.choice_id, row.choice_text) for row in rows if row.choice_id is not None]
+        return QuestionWithChoices(
+            found.id, found.text, found.picture, found.created_at, found.closes_at, found.version, choices
+        )
+
+    async def tally(self, id: int) -> Tally:
+        """Raises NoQuestion."""
+        async with self.connect(self.reads) as connection:
+            rows = (await connection.execute(TALLY, {"id": id})).all()
+        if not rows:
+            raise NoQuestion
+        choices = [ChoiceTally(row.id, row.text, row.votes) for row in rows if row.id is not None]
+        return Tally(id, rows[0].version, rows[0].closes_at, sum(each.votes for each in choices), choices)
+
+    async def versions(self, ids: Iterable[int]) -> dict[int, int]:
+        """Of the questions that are there."""
+        query = sa.select(question.c.id, question.c.version).where(question.c.id.in_(ids))
+        async with self.connect(self.reads) as connection:
+            return {row.id: row.version for row in await connection.execute(query)}
+
+    async def vote(self, question_id: int, choice_id: int, voter_id: int) -> int:
+        """The tally's version that counts the vote. Raises NoQuestion, NoChoice, NoVoter, Closed, AlreadyVoted."""
+        check = sa.select(
+            question.c.closes_at,
+            sa.exists().where(choice.c.id == choice_id, choice.c.question_id == question_id).label("choice"),
+            sa.exists().where(user.c.id == voter_id, user.c.is_active).label("voter"),
+        ).where(question.c.id == question_id)
+        insert = (
+            self.insert(vote)
+            .values(question_id=question_id, choice_id=choice_id, voter_id=voter_id)
+            .on_conflict_do_nothing(index_elements=["question_id", "voter_id"])
+            .returning(vote.c.id)
+        )
+        count = (
+            sa.update(question)
+            .where(question.c.id == question_id)
+            .values(version=question.c.version + 1)
+            .returning(question.c.version)
+        )
+        async with self.connect(self.engine) as connection:
+            row = (await connection.execute(check)).one_or_none()
+            if row is None:
+                raise NoQuestion
+            if not row.choice:
+                raise NoChoice
+            if not row.voter:
+                raise NoVoter
+            if row.closes_at and row.closes_at <= datetime.now(UTC):
+                raise Closed
+            try:
+                if await connection.scalar(insert) is None:
+                    raise AlreadyVoted
+                # Last: the row that all voters of the question wait for is locked for the shortest time.
+                version: int = (await connection.execute(count)).scalar_one()
+                await connection.commit()
+            except IntegrityError as error:
+                # What the check found was deleted meanwhile; who tries again is told which.
+                raise Unavailable("changed meanwhile") from error
+        return version
