@@ -1,0 +1,50 @@
+# The front door: `make` lists what it can do. Variables given to it, as in `make up PORT=9000`, reach the commands.
+.DEFAULT_GOAL := help
+.PHONY: help up down status logs test test-data test-stack lint format .venv-tests
+
+native := .venv/bin/python -m deploy.native
+
+help:
+	@awk 'BEGIN {FS = ":.*## "; print "make …"} \
+		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Run
+up: ## Start everything, or apply what changed (PORT=8000)
+	@python3 deploy/native/preflight.py
+	@$(native) up
+
+down: ## Stop everything; data stays in var/
+	@$(native) down
+
+status: ## Every process: state, since when, memory, requests served
+	@$(native) status
+
+logs: ## Follow the logs (APP=site, api, nginx, access, api-a, …)
+	@$(native) logs --app "$(APP)"
+
+##@ Work
+test: lint test-data test-stack ## All tests and linters, some ten minutes; each part by itself:
+test-data: .venv-tests ## The apps' own tests, on SQLite and on PostgreSQL with Redis
+	.venv/bin/pytest tests/site tests/api tests/config
+	.venv/bin/pytest tests/site tests/api --data=postgresql
+
+test-stack: .venv-tests ## The running stack through nginx, and in a browser, on both
+	.venv/bin/pytest tests/stack tests/browser
+	.venv/bin/pytest tests/stack --data=postgresql
+
+lint: .venv-tests ## ruff, mypy, djlint, shellcheck
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/djlint --quiet --lint --check django_site
+	@if command -v shellcheck >/dev/null; then git ls-files --cached --others --exclude-standard | xargs grep -lE '^#!.*\b(ba)?sh$$' | xargs -r shellcheck; \
+	  else echo "shellcheck skipped: apt-get install shellcheck"; [ -z "$$CI" ]; fi
+
+format: .venv-tests ## Lay out the code as the linters want it
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+	.venv/bin/djlint --quiet --reformat django_site
+
+.venv-tests:
+	@python3 deploy/native/preflight.py --tests

@@ -1,0 +1,287 @@
+"""What `make up`, `down`, `status` and `logs` do on a machine without containers."""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import pwd
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import psutil
+from dotenv import dotenv_values
+
+from deploy.native import settings
+from deploy.native.settings import PROJECT, VAR
+from deploy.native.stack import (
+    APPS,
+    INSTANCES,
+    LOG,
+    PROGRAMS,
+    RUN,
+    Failed,
+    Stack,
+    fingerprint,
+    get,
+    readable,
+    uwsgi_stats,
+)
+
+APPLIED = VAR / "applied.json"
+ENVIRONMENT = VAR / "environment"
+# What an app is made from: when any of it changes, `make up` rolls the app.
+SOURCES = {
+    "site": ["django_site", "deploy/uwsgi", "deploy/cores.py", "uv.lock"],
+    "api": ["tornado_api", "deploy/gunicorn", "deploy/cores.py", "uv.lock"],
+    "supervisor": ["deploy/supervisor"],
+}
+
+
+@contextlib.contextmanager
+def step(what: str) -> Iterator[None]:
+    """A line of progress, with the time that it took."""
+    started = time.monotonic()
+    print(f"  · {what} … ", end="", flush=True)
+    yield
+    print(f"{time.monotonic() - started:.1f} s", flush=True)
+
+
+def drop_root() -> None:
+    """As root, go on as www-data: nothing of the stack needs root, and what listens to the world must not have it."""
+    if os.geteuid() != 0:
+        return
+    account = pwd.getpwnam("www-data")
+    VAR.mkdir(parents=True, exist_ok=True)
+    if VAR.stat().st_uid != account.pw_uid:
+        for path in [VAR, *VAR.rglob("*")]:
+            os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+    os.setgroups([])
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
+    os.environ["HOME"] = str(VAR)
+    for path in (Path(sys.executable), PROJECT / "deploy", VAR):
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise Failed(
+                f"www-data, which runs the stack when root starts it, may not read {path}.\n"
+                "Run this as an ordinary user, or move the project to a directory that others may enter, as /srv."
+            )
+
+
+def manage(stack: Stack, *command: str) -> str:
+    """Runs a command of the site's manage.py; its output, or Failed with it."""
+    done = subprocess.run(
+        [sys.executable, "manage.py", *command],
+        cwd=PROJECT / "django_site",
+        env=os.environ | stack.variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise Failed(f"manage.py {command[0]} failed:\n\n{done.stdout}")
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """A second `make up` or `down` waits for the first."""
+    with (VAR / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def write_environment(stack: Stack) -> None:
+    """The variables for the programs under supervisord, which read them at each start."""
+    ENVIRONMENT.touch(mode=0o600)
+    quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in stack.variables.items()}
+    ENVIRONMENT.write_text("".join(f"{name}='{value}'\n" for name, value in quoted.items()))
+
+
+def up(stack: Stack) -> None:
+    started = time.monotonic()
+    for directory in (RUN, LOG, VAR / "tmp", VAR / "static", VAR / "media"):
+        directory.mkdir(parents=True, exist_ok=True)
+    RUN.chmod(0o700)
+    was_running = stack.running()
+    applied = json.loads(APPLIED.read_text()) if was_running and APPLIED.exists() else {}
+    wanted = {part: fingerprint(stack.variables, paths) for part, paths in SOURCES.items()}
+    changed = {part for part in wanted if applied.get(part) != wanted[part]}
+
+    said = ""
+    if "site" in changed:
+        print("Site", flush=True)
+        with step("migrations"):
+            manage(stack, "migrate", "--no-input")
+            manage(stack, "createcachetable")
+        with step("static files, hashed and compressed"):
+            manage(stack, "collectstatic", "--no-input")
+        with step("first data and admin"):
+            said = manage(stack, "seed")
+    write_environment(stack)
+
+    if was_running and "supervisor" in changed:
+        with step("supervisord has a new configuration: stopping"):
+            stack.shut_down()
+            RUN.mkdir(mode=0o700)
+        was_running = False
+    if not was_running:
+        print("Processes", flush=True)
+        stack.shut_down()
+        RUN.mkdir(mode=0o700, exist_ok=True)
+        stack.configure_nginx()
+        with step("supervisord"):
+            stack.start_supervisord()
+    else:
+        for app in APPS:
+            if app in changed:
+                print(f"Roll {app}: its code or settings changed", flush=True)
+                for program in stack.roll(app):
+                    print(f"  ✓ {program} restarted and ready", flush=True)
+        if stack.configure_nginx():
+            changed.add("nginx")
+            with step("nginx has a new configuration: reloading"):
+                stack.reload_nginx()
+    for program in PROGRAMS:
+        if stack.processes()[program]["statename"] not in ("RUNNING", "STARTING"):
+            changed.add(program)
+            stack.start(program)
+        with step(f"{program} ready") if not was_running or program in changed else contextlib.nullcontext():
+            stack.wait_ready(program)
+
+    APPLIED.write_text(json.dumps(wanted))
+    if not changed:
+        print("Nothing to do: what runs is what is here.")
+    print()
+    table(stack, time.monotonic() - started)
+    if said:
+        print(f"\n{said}")
+
+
+def address(stack: Stack) -> str:
+    scheme = "https" if stack.variables["TLS"] == "on" else "http"
+    return f"{scheme}://{stack.variables['LISTEN']}/"
+
+
+def table(stack: Stack, seconds: float) -> None:
+    rows = [("", "workers", "where")]
+    for program, info in stack.processes().items():
+        where = (
+            f"{RUN.relative_to(VAR.parent)}/{'.sock, '.join(stack.members(program))}.sock"
+            if ":" in program
+            else address(stack)
+        )
+        rows.append((program, str(len(psutil.Process(info["pid"]).children())), where))
+    for row in rows:
+        print(f"  {row[0]:<8} {row[1]:>7}  {row[2]}")
+    print(f"\n  {address(stack)}  up in {seconds:.1f} s. `make status`, `make logs`, `make down`.")
+
+
+def down(stack: Stack) -> None:
+    count = stack.shut_down()
+    print(f"Stopped: {count} processes ended." if count else "Nothing was running.")
+
+
+def status(stack: Stack) -> None:
+    if not stack.running():
+        print("Nothing is running. `make up` starts it.")
+        raise SystemExit(3)
+    rows = [("process", "pid", "state", "since", "memory", "requests", "watchers")]
+    for program, info in stack.processes().items():
+        if not info["pid"]:
+            rows.append((program, "-", info["statename"].lower(), "-", "-", "-", "-"))
+            continue
+        reason = stack.health(program)
+        master = psutil.Process(info["pid"])
+        rows.append((program, *columns(master, f"not ready: {reason}" if reason else "ready"), "", ""))
+        served = requests_served(program, stack.workers)
+        for number, worker in enumerate(sorted(master.children(), key=lambda child: child.pid)):
+            counts = served.get(worker.pid, ("", ""))
+            rows.append((f"  worker {number}", *columns(worker, worker.status()), *counts))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(f"\n{address(stack)}")
+
+
+def columns(process: psutil.Process, state: str) -> tuple[str, str, str, str]:
+    since = datetime.fromtimestamp(process.create_time())
+    age = timedelta(seconds=int(time.time() - process.create_time()))
+    # The proportional size: what a process shares with others counts once in the sum.
+    memory = f"{process.memory_full_info().pss / 1e6:.0f} MB"
+    return str(process.pid), state, f"{since:%d %b %H:%M:%S} ({age})", memory
+
+
+def requests_served(program: str, workers: int) -> dict[int, tuple[str, str]]:
+    """Requests and watchers by pid of worker, from what the workers themselves count."""
+    app, _, instance = program.partition(":")
+    if app == "site":
+        stats = uwsgi_stats(instance) or {"workers": []}
+        return {worker["pid"]: (str(worker["requests"]), "") for worker in stats["workers"]}
+    if app == "api":
+        answers = [get(RUN / f"api-{instance}-{slot}.sock", "/health/stats") for slot in range(workers)]
+        return {body["pid"]: (str(body["requests"]), str(body["watchers"])) for code, body in answers if code == 200}
+    return {}
+
+
+def logs(app: str) -> None:
+    files = sorted(file for file in LOG.glob("*.log") if file.name.startswith(app))
+    if not files:
+        raise Failed(f"no log of {app or 'anything'} in {LOG}: has it run?")
+    with subprocess.Popen(
+        ["tail", "--lines=20", "--follow=name", "--retry", *files], stdout=subprocess.PIPE, text=True
+    ) as tail:
+        assert tail.stdout
+        name = files[0].stem
+        with contextlib.suppress(KeyboardInterrupt):
+            for line in tail.stdout:
+                # tail names the file when it goes on with another.
+                if line.startswith("==> "):
+                    name = Path(line[4:-5]).stem
+                elif line.strip():
+                    print(f"{name:<11} {readable(line.rstrip())}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make", description=__doc__)
+    parser.add_argument("command", choices=["up", "down", "status", "logs"])
+    parser.add_argument(
+        "--app", default="", choices=["", "nginx", "access", *APPS, *(f"{a}-{i}" for a in APPS for i in INSTANCES)]
+    )
+    arguments = parser.parse_args()
+    # Debian's place for nginx, which an ordinary user's PATH leaves out.
+    os.environ["PATH"] += ":/usr/sbin"
+    # Data, logs and sockets are nobody else's business.
+    os.umask(0o077)
+    try:
+        if arguments.command == "up":
+            if settings.make_env_file():
+                print(f"Secrets made in {settings.ENV_FILE}: keep it, and keep it to yourself.")
+            variables = settings.read()
+            drop_root()
+            with one_at_a_time():
+                up(Stack(variables))
+        elif not ENVIRONMENT.exists():
+            print("Nothing has run here yet. `make up` starts it.")
+        elif arguments.command == "logs":
+            logs(arguments.app)
+        else:
+            drop_root()
+            # What runs has the variables that the last `make up` gave it.
+            stack = Stack({name: value or "" for name, value in dotenv_values(ENVIRONMENT).items()})
+            if arguments.command == "status":
+                status(stack)
+            else:
+                with one_at_a_time():
+                    down(stack)
+    except Failed as failed:
+        raise SystemExit(f"\n✗ {failed}") from None
+
+
+if __name__ == "__main__":
+    main()

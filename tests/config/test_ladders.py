@@ -1,0 +1,73 @@
+"""The ladders of limits: each rung must hold what the one below it may take, in every file that has one."""
+
+import configparser
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from deploy.native.settings import PROJECT
+
+NGINX = "\n".join(file.read_text() for file in (PROJECT / "nginx").rglob("*.conf"))
+
+
+def uwsgi(option: str) -> int:
+    file = configparser.ConfigParser(interpolation=None, strict=False)
+    file.read(PROJECT / "deploy/uwsgi/site.ini")
+    return file.getint("uwsgi", option)
+
+
+def supervisor(app: str, option: str) -> int:
+    file = configparser.RawConfigParser(inline_comment_prefixes=" ;")
+    file.read(PROJECT / f"deploy/supervisor/{app}.conf")
+    return file.getint(f"program:{app}", option)
+
+
+@pytest.fixture
+def gunicorn(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    monkeypatch.setenv("INSTANCE", "a")
+    monkeypatch.setenv("API_BIND", "unix:/nowhere/{instance}-{slot}.sock")
+    return runpy.run_path(str(PROJECT / "deploy/gunicorn/api.py"))
+
+
+def nginx(directive: str) -> list[int]:
+    """Every value of a directive: seconds, or bytes."""
+    units = {"": 1, "s": 1, "k": 1024, "m": 1024**2}
+    found = [int(n) * units[unit] for n, unit in re.findall(rf"^\s*{directive} (?:4 )?(\d+)([skm]?);", NGINX, re.M)]
+    assert found, directive
+    return found
+
+
+def test_a_site_request_ends_before_its_worker_before_its_instance() -> None:
+    assert uwsgi("harakiri") < uwsgi("worker-reload-mercy") < supervisor("site", "stopwaitsecs")
+
+
+def test_nginx_waits_longer_than_a_site_request_may_take() -> None:
+    assert uwsgi("harakiri") < min(nginx("uwsgi_read_timeout"))
+
+
+def test_an_api_request_ends_before_its_worker_before_its_instance(gunicorn: dict[str, int]) -> None:
+    from tornado_api.settings import REQUEST_DEADLINE
+
+    assert REQUEST_DEADLINE < gunicorn["graceful_timeout"] < supervisor("api", "stopwaitsecs")
+    assert min(nginx("proxy_read_timeout")) > REQUEST_DEADLINE
+
+
+def test_nginx_ends_its_old_workers_before_supervisord_does() -> None:
+    assert max(nginx("worker_shutdown_timeout")) < supervisor("nginx", "stopwaitsecs")
+
+
+def test_nginx_takes_no_larger_body_than_the_apps(settings: object) -> None:
+    from tornado_api.settings import MAX_BODY
+
+    assert max(nginx("client_max_body_size")) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE  # type: ignore[attr-defined]
+    assert min(nginx("client_max_body_size")) <= MAX_BODY
+
+
+def test_nginx_takes_no_larger_headers_than_uwsgi() -> None:
+    assert 4 * max(nginx("large_client_header_buffers")) <= uwsgi("buffer-size")
+
+
+def test_uwsgis_queue_fits_the_kernels() -> None:
+    assert uwsgi("listen") <= int(Path("/proc/sys/net/core/somaxconn").read_text())

@@ -1,0 +1,60 @@
+"""`pytest --data=sqlite` (the default) and `--data=postgresql` run the same tests on DESIGN's two columns of data.
+
+`--nothing-missing` (CI) turns the skip of a test whose program is not installed into a failure.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import django
+import pytest
+
+from tests import servers
+from tests.environment import environment
+
+pytest_plugins = ["tests.stacks"]
+
+stack = ExitStack()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--data", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.addoption("--nothing-missing", action="store_true", help="a missing program fails its tests")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Here and not in pyproject.toml, or pytest-django would import the settings before there is an environment to read.
+    var = stack.enter_context(tempfile.TemporaryDirectory(prefix="tests-var-"))
+    os.environ |= environment(var)
+    if config.getoption("data") == "postgresql":
+        try:
+            os.environ["DATABASE_URL"] = stack.enter_context(servers.postgresql())
+            os.environ["REDIS_URL"] = stack.enter_context(servers.redis())
+        except servers.Missing as missing:
+            raise pytest.UsageError(str(missing)) from missing
+    config.add_cleanup(stack.close)
+    django.setup()  # before test modules import models
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    with skip_what_is_missing(item.config):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with skip_what_is_missing(item.config):
+        return (yield)
+
+
+@contextmanager
+def skip_what_is_missing(config: pytest.Config) -> Iterator[None]:
+    try:
+        yield
+    except servers.Missing as missing:
+        if config.getoption("nothing_missing"):
+            raise
+        pytest.skip(str(missing))

@@ -1,0 +1,9 @@
+"""The site's settings for mypy's Django plugin, which imports them where no environment is set."""
+
+import os
+
+from tests.environment import environment
+
+os.environ |= environment(var="/nonexistent")
+
+from config.settings import *  # noqa: F403
