@@ -12,5 +12,7 @@ def environment(var: str) -> dict[str, str]:
         "VAR_DIR": var,
         "DATABASE_URL": f"sqlite:///{var}/db.sqlite3",
         "REDIS_URL": "",
+        "INSTANCE": "a",
+        "API_BIND": f"unix:{var}/run/api-{{instance}}-{{slot}}.sock",
         "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
     }

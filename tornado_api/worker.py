@@ -116,8 +116,8 @@ class Worker(TornadoWorker):  # type: ignore[misc]
         queue = select.poll()
         for each in sockets:
             queue.register(each, select.POLLIN)
-        while queue.poll(0):
-            await asyncio.sleep(0)  # noqa: ASYNC110: Tornado accepts, and tells nobody
+        while queue.poll(0):  # noqa: ASYNC110 (Tornado accepts them and tells nobody)
+            await asyncio.sleep(0)
         server.stop()
         server.conn_params.no_keep_alive = True
         app.hub.drain()

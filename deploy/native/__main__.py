@@ -91,6 +91,7 @@ def manage(stack: Stack, *command: str) -> str:
 @contextlib.contextmanager
 def one_at_a_time() -> Iterator[None]:
     """A second `make up` or `down` waits for the first."""
+    VAR.mkdir(parents=True, exist_ok=True)
     with (VAR / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

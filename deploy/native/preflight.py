@@ -125,7 +125,7 @@ def sync(python: str, everything: bool) -> None:
     [version] = re.findall(r'^name = "uv"\nversion = "(.+)"', lock, re.M)
     uv = VENV / "bin/uv"
     if not uv.exists():
-        print("  · making .venv (once, about a minute)", flush=True)
+        print("  · making .venv (once, less than a minute)", flush=True)
         for step in (
             [python, "-m", "venv", "--clear", str(VENV)],
             [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", f"uv=={version}"],

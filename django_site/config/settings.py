@@ -6,8 +6,6 @@ from pathlib import Path
 
 import dj_database_url
 from environs import Env, EnvValidationError, ValidationError, validate
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 SHAPES = {
     "SECRET_KEY": "at least 50 characters",
@@ -132,8 +130,7 @@ else:
 DATABASES = {"default": {**DATABASE, "OPTIONS": database_options | DATABASE.get("OPTIONS", {})}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# redis-py's own retries would make ten of each wait.
-REDIS_OPTIONS = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": Retry(NoBackoff(), 0)}
+REDIS_OPTIONS = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 if REDIS_URL:
     CACHES = {"default": {"BACKEND": "config.cache.Cache", "LOCATION": REDIS_URL, "OPTIONS": REDIS_OPTIONS}}
     SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"

@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF"]
 MAX_BYTES = 5 * 1024 * 1024
-# A few kB can claim to be gigabytes of pixels. This many, with transparency, took a process to 190 MB.
-MAX_PIXELS = 20_000_000
+# A few kB can claim to be gigabytes of pixels: this is a screen of 5120 × 2880, and takes a worker to at most 390 MB.
+MAX_PIXELS = 16_000_000
 MAX_SIDE = 1600
 
 
@@ -26,10 +26,10 @@ def redraw(upload: "File[bytes]") -> "ContentFile[bytes]":
         raise forms.ValidationError("The picture is larger than 5 MB.", code="size")
     try:
         with Image.open(upload, formats=FORMATS) as image:
-            # A JPEG is decoded at a fraction of its size, which is what image.size is now: a camera's 50 megapixels pass.
+            # Decodes a JPEG at a fraction of its size, which from here on is its size: a camera's 50 megapixels pass.
             image.draft("RGB", (MAX_SIDE, MAX_SIDE))
             if image.width * image.height > MAX_PIXELS:
-                raise forms.ValidationError("The picture has more than 20 megapixels.", code="pixels")
+                raise forms.ValidationError("The picture has more than 16 megapixels.", code="pixels")
             picture = image.convert("RGBA" if image.has_transparency_data else "RGB")
         picture.thumbnail((MAX_SIDE, MAX_SIDE))
         ImageOps.exif_transpose(picture, in_place=True)
