@@ -1,6 +1,6 @@
 # The front door: `make` lists what it can do. Variables given to it, as in `make up PORT=9000`, reach the commands.
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs test test-data test-stack lint format .venv-tests
+.PHONY: help up down status logs manage test test-data test-stack lint format .venv-tests
 
 native := .venv/bin/python -m deploy.native
 
@@ -22,6 +22,9 @@ status: ## Every process: state, since when, memory, requests served
 
 logs: ## Follow the logs (APP=site, api, nginx, access, api-a, …)
 	@$(native) logs --app "$(APP)"
+
+manage: ## Django's manage.py with the stack's settings (ARGS="changepassword admin")
+	@$(native) manage --arguments "$(ARGS)"
 
 ##@ Work
 test: lint test-data test-stack ## All tests and linters, some ten minutes; each part by itself:

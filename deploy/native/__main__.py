@@ -1,4 +1,4 @@
-"""What `make up`, `down`, `status` and `logs` do on a machine without containers."""
+"""What `make up`, `down`, `status`, `logs` and `manage` do on a machine without containers."""
 
 import argparse
 import contextlib
@@ -6,11 +6,12 @@ import fcntl
 import json
 import os
 import pwd
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -193,29 +194,33 @@ def status(stack: Stack) -> None:
         print("Nothing is running. `make up` starts it.")
         raise SystemExit(3)
     rows = [("process", "pid", "state", "since", "memory", "requests", "watchers")]
+    total = 0.0
     for program, info in stack.processes().items():
         if not info["pid"]:
             rows.append((program, "-", info["statename"].lower(), "-", "-", "-", "-"))
             continue
         reason = stack.health(program)
-        master = psutil.Process(info["pid"])
-        rows.append((program, *columns(master, f"not ready: {reason}" if reason else "ready"), "", ""))
         served = requests_served(program, stack.workers)
-        for number, worker in enumerate(sorted(master.children(), key=lambda child: child.pid)):
-            counts = served.get(worker.pid, ("", ""))
-            rows.append((f"  worker {number}", *columns(worker, worker.status()), *counts))
+        master = psutil.Process(info["pid"])
+        for number, process in enumerate([master, *sorted(master.children(), key=lambda child: child.pid)]):
+            name, state = (f"  worker {number - 1}", "") if number else (program, reason or "ready")
+            # A worker that was recycled this very moment is left out.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                memory = megabytes(process)
+                started = datetime.fromtimestamp(int(process.create_time()))
+                since = f"{started:%d %b %H:%M:%S} ({datetime.now().replace(microsecond=0) - started})"
+                counts = served.get(process.pid, ("", ""))
+                rows.append((name, str(process.pid), state or process.status(), since, f"{memory:.0f} MB", *counts))
+                total += memory
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print(f"\n{address(stack)}")
+    print(f"\n{address(stack)}  {total + megabytes(stack.supervisord()):.0f} MB in all, supervisord included.")
 
 
-def columns(process: psutil.Process, state: str) -> tuple[str, str, str, str]:
-    since = datetime.fromtimestamp(process.create_time())
-    age = timedelta(seconds=int(time.time() - process.create_time()))
-    # The proportional size: what a process shares with others counts once in the sum.
-    memory = f"{process.memory_full_info().pss / 1e6:.0f} MB"
-    return str(process.pid), state, f"{since:%d %b %H:%M:%S} ({age})", memory
+def megabytes(process: psutil.Process) -> float:
+    """The proportional size: what processes share counts once in their sum."""
+    return float(process.memory_full_info().pss) / 1e6
 
 
 def requests_served(program: str, workers: int) -> dict[int, tuple[str, str]]:
@@ -250,10 +255,11 @@ def logs(app: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make", description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "status", "logs"])
+    parser.add_argument("command", choices=["up", "down", "status", "logs", "manage"])
     parser.add_argument(
         "--app", default="", choices=["", "nginx", "access", *APPS, *(f"{a}-{i}" for a in APPS for i in INSTANCES)]
     )
+    parser.add_argument("--arguments", default="help", help="of manage.py")
     arguments = parser.parse_args()
     # Debian's place for nginx, which an ordinary user's PATH leaves out.
     os.environ["PATH"] += ":/usr/sbin"
@@ -277,6 +283,9 @@ def main() -> None:
             stack = Stack({name: value or "" for name, value in dotenv_values(ENVIRONMENT).items()})
             if arguments.command == "status":
                 status(stack)
+            elif arguments.command == "manage":
+                manage = [sys.executable, str(PROJECT / "django_site/manage.py"), *shlex.split(arguments.arguments)]
+                os.execve(manage[0], manage, os.environ | stack.variables)
             else:
                 with one_at_a_time():
                     down(stack)

@@ -105,6 +105,9 @@ class Stack:
                 raise Failed(f"supervisord does not answer:\n{tail(LOG / 'supervisord.log')}")
             time.sleep(0.05)
 
+    def supervisord(self) -> psutil.Process:
+        return psutil.Process(int(self.supervisor.getPID()))
+
     def start(self, program: str) -> None:
         self.supervisor.startProcess(program, False)
 

@@ -1,0 +1,72 @@
+"""pytest loads this file before there are settings: what needs Django imports it when it runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+    from django.test import Client
+    from polls.models import Question
+
+
+@pytest.fixture(scope="session", autouse=True)
+def static_files() -> None:
+    """The pages name static files by their hashes."""
+    from django.core.management import call_command
+
+    call_command("collectstatic", interactive=False, verbosity=0)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings() -> None:
+    """Django would test SQLite in memory, where neither WAL nor a second writer is what it is in a file."""
+    from django.conf import settings
+
+    if not os.environ["DATABASE_URL"].startswith("postgresql"):
+        databases: Any = settings.DATABASES
+        databases["default"]["TEST"]["NAME"] = str(Path(os.environ["VAR_DIR"]) / "test.sqlite3")
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(settings: Any) -> None:
+    """Django's own hasher takes its time on purpose."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def new_question(db: None) -> Callable[..., Question]:
+    """`new_question("a", "b", text=…)` has the choices a and b."""
+    from polls.models import Choice, Question
+
+    def new(*choices: str, **fields: Any) -> Question:
+        question = Question.objects.create(**{"text": "Tea or coffee?"} | fields)
+        for position, text in enumerate(choices or ("Tea", "Coffee")):
+            Choice.objects.create(question=question, text=text, position=position)
+        return question
+
+    return new
+
+
+@pytest.fixture
+def question(new_question: Callable[..., Question]) -> Question:
+    return new_question()
+
+
+@pytest.fixture
+def user(db: None) -> User:
+    from django.contrib.auth.models import User
+
+    return User.objects.create_user("mel", password="correct horse")
+
+
+@pytest.fixture
+def member(client: Client, user: User) -> Client:
+    """A client that is logged in as `user`."""
+    client.force_login(user)
+    return client

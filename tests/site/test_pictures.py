@@ -1,0 +1,118 @@
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as site_settings
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from PIL import Image
+from polls.models import Question
+
+WIDE = (640, 400)
+
+
+def encoded(image: Image.Image, format: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def ask(member: Client, content: bytes, name: str = "cat.png", kind: str = "image/png") -> Any:
+    upload = SimpleUploadedFile(name, content, content_type=kind)
+    return member.post("/questions/new/", {"text": "Which?", "choices": "one\ntwo", "picture": upload})
+
+
+def stored() -> Path:
+    return Path(Question.objects.get().picture.path)
+
+
+@pytest.mark.parametrize(
+    ("format", "mode"),
+    [("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGBA"), ("PNG", "P"), ("PNG", "I;16"), ("WEBP", "RGB"), ("GIF", "P")],
+)
+def test_a_picture_is_drawn_anew(member: Client, format: str, mode: str) -> None:
+    original = encoded(Image.new(mode, WIDE), format)
+    assert ask(member, original, name="../../my cat.php").status_code == 302
+    with Image.open(stored()) as picture:
+        assert (picture.format, picture.size) == ("WEBP", WIDE)
+    assert stored().parent == site_settings.MEDIA_ROOT / "pictures"
+    assert len(stored().stem) == 32
+    assert "cat" not in stored().name
+    page = member.get(f"/questions/{Question.objects.get().pk}/").content.decode()
+    assert f'src="/media/pictures/{stored().name}"' in page
+
+
+def test_a_picture_as_large_as_a_camera_makes_is_made_smaller(member: Client) -> None:
+    ask(member, encoded(Image.new("RGB", (8000, 6000)), "JPEG"))
+    with Image.open(stored()) as picture:
+        assert picture.size == (1600, 1200)
+
+
+def test_a_picture_is_turned_upright_and_its_metadata_dropped(member: Client) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a phone held upright: turn it by 90°
+    exif[0x010E] = "where I live"
+    image = Image.new("RGB", WIDE, "white")
+    image.paste("black", (0, 0, 320, 400))  # the left half, which is the upper half when upright
+    ask(member, encoded(image, "JPEG", exif=exif))
+    with Image.open(stored()) as picture:
+        assert picture.size == (400, 640)
+        assert not picture.getexif()
+        assert sum(picture.convert("L").getpixel((200, 100)) < 32 for _ in (1,))  # type: ignore[operator]
+    assert b"where I live" not in stored().read_bytes()
+
+
+def test_an_animation_becomes_its_first_frame(member: Client) -> None:
+    frames = [Image.new("RGB", WIDE, colour) for colour in ("red", "blue")]
+    ask(member, encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    with Image.open(stored()) as picture:
+        assert getattr(picture, "n_frames", 1) == 1
+        assert picture.convert("RGB").getpixel((5, 5))[0] > 200  # type: ignore[index]
+
+
+def bomb() -> bytes:
+    """A PNG of a few hundred bytes that claims 50,000 × 50,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+
+
+PNG = encoded(Image.effect_noise(WIDE, 50), "PNG")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"not a picture", "not a JPEG, PNG, WebP or GIF"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "not a JPEG, PNG, WebP or GIF"),
+        (encoded(Image.new("RGB", WIDE), "BMP"), "not a JPEG, PNG, WebP or GIF"),
+        (encoded(Image.new("RGB", WIDE), "TIFF"), "not a JPEG, PNG, WebP or GIF"),
+        (PNG[: len(PNG) // 2], "not a JPEG, PNG, WebP or GIF"),
+        (b"", "empty"),
+        (PNG + bytes(5 * 1024 * 1024), "larger than 5 MB"),
+        (encoded(Image.new("L", (6000, 4000)), "PNG"), "more than 16 megapixels"),
+        (bomb(), "JPEG, PNG, WebP or GIF"),
+    ],
+    ids=["text", "svg", "bmp", "tiff", "half", "empty", "large", "24 megapixels", "bomb"],
+)
+def test_a_picture_that_is_none_is_said_at_its_field(member: Client, content: bytes, message: str) -> None:
+    page = ask(member, content).content.decode()
+    assert message in page.partition('id="id_picture_error"')[2].partition("</ul>")[0]
+    assert not Question.objects.exists()
+
+
+def test_a_picture_goes_with_its_question(member: Client, django_capture_on_commit_callbacks: Any) -> None:
+    ask(member, PNG)
+    path = stored()
+    assert path.exists()
+    with django_capture_on_commit_callbacks(execute=True):
+        Question.objects.all().delete()
+    assert not path.exists()

@@ -1,0 +1,302 @@
+"""What an operator relies on: settings, health, logs, the bus, migrations."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from config import health
+from config.settings import SHAPES
+from django.conf import settings as site_settings
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.test import Client
+from polls import bus
+from polls.models import Question, Vote
+from redis import Redis
+
+from tests import servers
+
+SITE = Path(site_settings.BASE_DIR)
+
+
+def manage(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", *command],
+        cwd=SITE,
+        env=os.environ | environment,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SECRET_KEY", ""),
+        ("SECRET_KEY", "hunter2"),
+        ("TOKEN_KEYS", ""),
+        ("TOKEN_KEYS", "hunter2"),
+        ("TOKEN_KEYS", "a:hunter2"),
+        ("TOKEN_KEYS", f"a:{'x' * 32},a:{'y' * 32}"),
+        ("TOKEN_KEYS", f":{'x' * 32}"),
+        ("VAR_DIR", "var/hunter2"),
+        ("DATABASE_URL", "mysql://me:hunter2@127.0.0.1/polls"),
+        ("DATABASE_URL", "postgresql://me:hunter2@127.0.0.1:port/polls"),
+        ("DATABASE_URL", "sqlite:///hunter2.sqlite3"),
+        ("REDIS_URL", "hunter2"),
+        ("ALLOWED_HOSTS", ""),
+        ("TLS", "hunter2"),
+        ("LOG_LEVEL", "hunter2"),
+        ("INSTANCE", "hunter2"),
+    ],
+)
+def test_a_setting_that_is_wrong_stops_the_site_with_a_line(name: str, value: str) -> None:
+    done = manage("check", **{name: value})
+    assert done.returncode == 1
+    assert done.stderr == f"site: {name}: {'malformed' if value else 'not set'}; should be {SHAPES[name]}\n"
+
+
+def test_each_wrong_setting_has_its_line() -> None:
+    done = manage("check", SECRET_KEY="", TLS="perhaps", VAR_DIR="")
+    assert [line.split(": ")[:2] for line in done.stderr.splitlines()] == [
+        ["site", "SECRET_KEY"],
+        ["site", "VAR_DIR"],
+        ["site", "TLS"],
+    ]
+
+
+def test_the_deployment_check_is_clean() -> None:
+    done = manage("check", "--deploy", "--fail-level", "INFO", TLS="on")
+    assert done.returncode == 0, done.stderr
+
+
+def test_with_tls_the_cookies_are_secure_and_of_this_host() -> None:
+    names = ["SESSION_COOKIE_NAME", "CSRF_COOKIE_NAME", "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE"]
+    script = f"from django.conf import settings; print([getattr(settings, name) for name in {names}])"
+    done = manage("shell", "--verbosity=0", "--command", script, TLS="on")
+    assert done.stdout.strip() == "['__Host-session', '__Host-csrf', True, True]"
+
+
+def test_migrations_are_complete(db: None) -> None:
+    call_command("makemigrations", "--check", "--dry-run", verbosity=0)
+
+
+PROMISES: dict[str, dict[str, object]] = {
+    "sqlite": {"PRAGMA journal_mode": "wal", "PRAGMA synchronous": 2},  # 2 is FULL
+    "postgresql": {"SHOW statement_timeout": "10s", "SHOW lock_timeout": "5s", "SHOW synchronous_commit": "on"},
+}
+
+
+def test_the_connection_keeps_what_it_acknowledged_and_bounds_its_waits(db: None) -> None:
+    for question, answer in PROMISES[connection.vendor].items():
+        with connection.cursor() as cursor:
+            cursor.execute(question)
+            assert cursor.fetchone() == (answer,)
+
+
+# Health
+
+
+@pytest.fixture
+def ready(client: Client) -> Any:
+    """Asks /health/ready; returns the status and the JSON."""
+
+    def ask() -> tuple[int, dict[str, str]]:
+        response = client.get("/health/ready", headers={"host": "no such host"})
+        return response.status_code, response.json()
+
+    return ask
+
+
+def test_live_needs_nothing(client: Client) -> None:
+    response = client.get("/health/live", headers={"host": "no such host"})
+    assert (response.status_code, response.json()) == (200, {"status": "live"})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ready(ready: Any) -> None:
+    bus_state = "ok" if site_settings.REDIS_URL else "polling"
+    assert ready() == (200, {"status": "ready", "database": "ok", "bus": bus_state})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_not_ready_without_a_database(ready: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, value = {"postgresql": ("PORT", servers.free_port()), "sqlite": ("NAME", "/nowhere/db")}[connection.vendor]
+    monkeypatch.setitem(connection.settings_dict, name, value)
+    connection.close()
+    status, body = ready()
+    assert (status, body["status"]) == (503, "unready")
+    assert "connection" in body["database"] or "unable to open" in body["database"]
+    assert "\n" not in body["database"]
+
+
+def test_a_database_that_hangs_is_not_waited_for(ready: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(health, "check_database", over.wait)
+    monkeypatch.setattr(health, "LIMIT", 0.2)
+    try:
+        for _ in range(3):
+            status, body = ready()
+            assert (status, body["database"]) == (503, "no answer within 0.2 s")
+        assert len(health.thread._threads) == 1
+    finally:
+        over.set()
+
+
+def test_not_ready_without_the_bus(ready: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "database", lambda: "ok")
+    settings.REDIS_URL = f"redis://127.0.0.1:{servers.free_port()}/0"
+    status, body = ready()
+    assert status == 503
+    assert "refused" in body["bus"]
+
+
+# Logs
+
+
+REQUEST = """
+from django.test import Client
+client = Client(raise_request_exception=False)
+response = client.get("{path}", headers={{"X-Request-ID": "0123abcd"}})
+print(response.headers.get("X-Request-ID"))
+"""
+
+
+def logged(path: str, **environment: str) -> tuple[str, list[dict[str, Any]]]:
+    """The X-Request-ID of the response and what was logged, of a process of its own without a database."""
+    done = manage("shell", "--verbosity=0", "--command", REQUEST.format(path=path), **environment)
+    return done.stdout.strip(), [json.loads(line) for line in done.stderr.splitlines()]
+
+
+def test_a_request_is_a_line_of_json_with_its_id() -> None:
+    header, lines = logged("/accounts/login/?next=/secret/", ALLOWED_HOSTS="testserver", INSTANCE="b")
+    assert header == "0123abcd"
+    [line] = lines
+    assert line.pop("time").endswith("+00:00")
+    assert line.pop("duration_ms") > 0
+    assert line.pop("pid") > 0
+    assert line == {
+        "level": "INFO",
+        "app": "site",
+        "instance": "b",
+        "logger": "access",
+        "message": "GET /accounts/login/ 200",
+        "request_id": "0123abcd",
+        "method": "GET",
+        "path": "/accounts/login/",
+        "status": 200,
+    }
+
+
+def test_a_fault_has_its_traceback_in_the_log_with_the_request_id(tmp_path: Path) -> None:
+    nowhere = f"sqlite:///{tmp_path}/nowhere/db.sqlite3"
+    header, lines = logged("/", ALLOWED_HOSTS="testserver", DATABASE_URL=nowhere)
+    assert header == "0123abcd"
+    assert {line["request_id"] for line in lines} == {"0123abcd"}
+    fault = next(line for line in lines if line["level"] == "ERROR")
+    assert "unable to open database file" in fault["exc_info"]
+    assert lines[-1]["status"] == 500
+
+
+def test_health_is_not_in_the_access_log() -> None:
+    assert logged("/health/live") == ("0123abcd", [])
+
+
+# The bus and the cache
+
+
+@pytest.fixture
+def new_bus() -> Iterator[None]:
+    bus.client.cache_clear()
+    yield
+    bus.client.cache_clear()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_changes_is_published_after_its_commit(
+    user: User, question: Question, settings: Any, new_bus: None
+) -> None:
+    with servers.redis() as settings.REDIS_URL, Redis.from_url(settings.REDIS_URL) as redis, redis.pubsub() as channel:
+        channel.subscribe("tallies")
+        assert channel.get_message(timeout=5)["type"] == "subscribe"
+        with transaction.atomic():
+            Vote.cast(question.pk, question.choices.all()[0].pk, user.pk)
+            assert channel.get_message(timeout=0.2) is None
+        assert channel.get_message(timeout=5)["data"] == str(question.pk).encode()
+        for change in (question.save, user.delete, question.choices.all()[0].delete):
+            change()
+            assert channel.get_message(timeout=5)["data"] == str(question.pk).encode()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_vote_counts_without_the_bus(
+    member: Client, question: Question, settings: Any, new_bus: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.REDIS_URL = f"redis://127.0.0.1:{servers.free_port()}/0"
+    response = member.post(f"/questions/{question.pk}/vote/", {"choice": question.choices.all()[0].pk})
+    assert response.status_code == 302
+    assert Vote.objects.count() == 1
+    assert "not published" in caplog.text
+
+
+def test_a_redis_that_hangs_is_tried_once(settings: Any, new_bus: None, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # connects, and never answers
+        settings.REDIS_URL = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
+        bus.publish([1])
+        assert "not published: Timeout" in caplog.text
+        listener.accept()[0].close()
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_nobody_is_logged_out_when_redis_goes(
+    client: Client, user: User, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with servers.redis() as url:
+        settings.CACHES = {
+            "default": {"BACKEND": "config.cache.Cache", "LOCATION": url, "OPTIONS": site_settings.REDIS_OPTIONS}
+        }
+        settings.SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+        client.force_login(user)
+        assert client.get("/accounts/").status_code == 200
+    assert client.get("/accounts/").status_code == 200
+    assert "cache: GET" in caplog.text
+    assert client.post("/accounts/logout/").status_code == 302
+    assert client.get("/accounts/").status_code == 302
+    assert client.post("/accounts/login/", {"username": "mel", "password": "correct horse"}).status_code == 302
+
+
+# What `make up` runs
+
+
+def test_seed_makes_what_is_missing_once(db: None, capsys: pytest.CaptureFixture[str], client: Client) -> None:
+    call_command("seed")
+    said = capsys.readouterr().out
+    password = said.partition("password: ")[2].split()[0]
+    assert client.login(username="admin", password=password)
+    assert Question.objects.get().choices.count() >= 2
+    call_command("seed")
+    assert capsys.readouterr().out == ""
+    assert Question.objects.count() == User.objects.count() == 1
+
+
+def test_static_files_are_compressed_under_their_hashed_names_and_only_once(tmp_path: Path, settings: Any) -> None:
+    settings.STATIC_ROOT = tmp_path
+    call_command("collectstatic", interactive=False, verbosity=0)
+    [compressed] = tmp_path.glob("site.*.css.br")
+    made = compressed.stat().st_mtime_ns
+    assert compressed.with_suffix(".gz").exists()
+    assert compressed.with_suffix("").exists()
+    call_command("collectstatic", interactive=False, verbosity=0)
+    assert compressed.stat().st_mtime_ns == made
