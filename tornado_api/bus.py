@@ -54,17 +54,19 @@ class Bus:
             )
         self.changed: set[int] = set()
         self.wake = asyncio.Event()
-        self.tasks: list[asyncio.Task[None]] = []
+        self.tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        self.tasks = [asyncio.create_task(self.poll())]
+        self.tasks = {asyncio.create_task(self.poll())}
         if self.redis:
-            self.tasks += [asyncio.create_task(self.listen(self.redis)), asyncio.create_task(self.send(self.redis))]
+            self.tasks |= {asyncio.create_task(self.listen(self.redis)), asyncio.create_task(self.send(self.redis))}
 
     async def stop(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        while self.tasks:
+            for task in self.tasks:
+                task.cancel()
+            # And again: redis-py swallows a cancellation that comes while it connects.
+            _, self.tasks = await asyncio.wait(self.tasks, timeout=0.1)
         if self.redis:
             await self.redis.aclose()
 

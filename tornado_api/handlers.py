@@ -19,7 +19,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from . import auth, openapi
 from .limits import HEARTBEAT, MAX_BODY, REQUEST_DEADLINE, STALL
-from .live import TooManyWatchers, Watcher
+from .live import Channel, TooManyWatchers, Watcher
 from .log import request_id
 from .problem import ProblemError, invalid, unavailable
 from .schemas import LARGEST_ID, ListQuery, NewVote, PollQuery, Vote
@@ -205,21 +205,23 @@ class Votes(Handler):
 
 
 class Live(Handler):
-    """A watcher; it leaves when its client hangs up."""
+    """A watcher, which leaves when its client hangs up."""
 
-    watcher: Watcher | None = None
+    def initialize(self) -> None:
+        super().initialize()
+        self.watcher = Watcher()
 
     def on_connection_close(self) -> None:
-        if self.watcher:
-            self.watcher.leave()
+        self.watcher.leave()
 
 
 class Poll(Live):
     async def get(self, id: str) -> None:
         query = self.query(PollQuery)
-        async with self.application.hub.watch(id_from(id), query.after) as self.watcher:
+        self.watcher.seen = query.after
+        async with self.application.hub.watch(id_from(id), self.watcher) as channel:
             if await self.watcher.news(query.wait):
-                self.finish(self.watcher.channel.json)
+                self.finish(channel.json)
             else:
                 self.set_status(204)
 
@@ -229,58 +231,53 @@ class Events(Live):
 
     async def get(self, id: str) -> None:
         last = self.request.headers.get("Last-Event-ID", "")
-        seen = int(last) if re.fullmatch("[0-9]{1,18}", last) else -1
-        async with self.application.hub.watch(id_from(id), seen) as watcher:
-            self.watcher = watcher
+        self.watcher.seen = int(last) if re.fullmatch("[0-9]{1,18}", last) else -1
+        async with self.application.hub.watch(id_from(id), self.watcher) as channel:
             self.set_header("Content-Type", "text/event-stream")
             self.set_header("X-Accel-Buffering", "no")
-            await self.send(watcher, retry())
-            while watcher.watching:
-                if await watcher.news(HEARTBEAT):
-                    await self.send(watcher, b"id: %d\ndata: %s\n\n" % (watcher.seen, watcher.channel.json))
-                elif watcher.watching:
-                    await self.send(watcher, b":\n\n")
+            await self.send(retry())
+            async for news in self.watcher.updates(HEARTBEAT):
+                await self.send(b"id: %d\ndata: %s\n\n" % (channel.version, channel.json) if news else b":\n\n")
             self.write(retry())
 
-    async def send(self, watcher: Watcher, data: bytes) -> None:
+    async def send(self, data: bytes) -> None:
         """Returns when the client has taken everything: what comes meanwhile is one newer tally, not a queue."""
         self.write(data)
         try:
             async with asyncio.timeout(STALL):
                 await self.flush()
         except StreamClosedError:
-            watcher.leave()
+            self.watcher.leave()
         except TimeoutError:
-            watcher.leave()
+            self.watcher.leave()
             self.detach().close()
 
 
-class Socket(Handler, WebSocketHandler):
+class Socket(Live, WebSocketHandler):
     deadline = None
-    watcher: Watcher | None = None
+    # Tornado's, which calls on_close().
+    on_connection_close = WebSocketHandler.on_connection_close
 
     async def get(self, id: str) -> None:
-        async with self.application.hub.watch(id_from(id), -1) as watcher:
-            self.watcher = watcher
+        async with self.application.hub.watch(id_from(id), self.watcher) as channel:
             headers = self.request.headers
             if headers.get("Upgrade", "").lower() != "websocket" or headers.get("Sec-WebSocket-Version") != "13":
                 raise ProblemError(426, "This is a WebSocket.", headers={"Upgrade": "websocket"})
             # In which Tornado says what else is wrong with a handshake.
             self.set_header("Content-Type", "text/plain")
-            await WebSocketHandler.get(self, watcher)
+            await WebSocketHandler.get(self, channel)
 
     def check_origin(self, origin: str) -> bool:
         raise ProblemError(403, "A page of another site may not open this.")
 
-    def open(self, watcher: Watcher) -> None:
-        self.sender = asyncio.create_task(self.send(watcher))
+    def open(self, channel: Channel) -> None:
+        self.sender = asyncio.create_task(self.send(channel))
 
-    async def send(self, watcher: Watcher) -> None:
+    async def send(self, channel: Channel) -> None:
         try:
-            while watcher.watching:
-                if await watcher.news():
-                    async with asyncio.timeout(STALL):
-                        await self.write_message(watcher.channel.json)
+            async for _ in self.watcher.updates():
+                async with asyncio.timeout(STALL):
+                    await self.write_message(channel.json)
             if self.application.hub.draining:
                 self.close(1012, "restarting, come back")
             else:
@@ -294,8 +291,7 @@ class Socket(Handler, WebSocketHandler):
         self.close(1003, "nothing is expected here")
 
     def on_close(self) -> None:
-        if self.watcher:
-            self.watcher.leave()
+        self.watcher.leave()
 
 
 class Document(Resource):

@@ -4,8 +4,7 @@
 MAX_BODY = 64 * 1024
 # Seconds for a request that is no watcher's; nginx waits 30.
 REQUEST_DEADLINE = 20
-# Seconds for one operation of the database, with its waits for a connection and for locks. To cancel it takes psycopg
-# up to 5 more when the server hangs, and it is answered by then.
+# Seconds for one operation of the database, with its waits for a connection and for locks.
 DATABASE_DEADLINE = 10
 # Seconds that a long-poll may ask to wait.
 LONGEST_WAIT = 15

@@ -48,9 +48,10 @@ class Channel:
 class Watcher:
     """A client with a live connection; `seen` is the version that it has (-1: none)."""
 
-    def __init__(self, channel: Channel, seen: int) -> None:
-        self.channel = channel
-        self.seen = seen
+    channel: Channel
+
+    def __init__(self) -> None:
+        self.seen = -1
         self.here = True
         self.wake = asyncio.Event()
 
@@ -80,6 +81,15 @@ class Watcher:
             return False
         self.seen = self.channel.version
         return True
+
+    async def updates(self, heartbeat: float | None = None) -> AsyncIterator[bool]:
+        """Whether there is news, whenever there is, and when for `heartbeat` seconds there was none; until an end."""
+        while True:
+            news = await self.news(heartbeat)
+            if news or self.watching:
+                yield news
+            if not self.watching:
+                return
 
 
 class Hub:
@@ -111,7 +121,7 @@ class Hub:
             channel.close()
 
     @asynccontextmanager
-    async def watch(self, question: int, seen: int) -> AsyncIterator[Watcher]:
+    async def watch(self, question: int, watcher: Watcher) -> AsyncIterator[Channel]:
         """Raises NoQuestion, TooManyWatchers, Unavailable."""
         if self.watchers >= MAX_WATCHERS:
             raise TooManyWatchers
@@ -120,19 +130,19 @@ class Hub:
             channel = self.channels[question] = Channel(question)
             channel.open = not self.draining
             channel.follower = asyncio.create_task(self.follow(channel))
-        watcher = Watcher(channel, seen)
+        watcher.channel = channel
         channel.watchers.add(watcher)
         self.watchers += 1
         try:
             # A client may know a version that this process has not heard of yet. Twice: the first read may have begun
             # before that version was written. If it is still behind, the client's number was another database's.
             for _ in range(2):
-                if channel.version >= max(seen, 0):
+                if channel.version >= max(watcher.seen, 0):
                     break
                 channel.stale.set()
                 if fault := await asyncio.shield(channel.read):
                     raise fault
-            yield watcher
+            yield channel
         finally:
             self.watchers -= 1
             channel.watchers.discard(watcher)

@@ -181,7 +181,8 @@ class Store:
     @asynccontextmanager
     async def connect(self, engine: AsyncEngine, deadline: float = DATABASE_DEADLINE) -> AsyncIterator[AsyncConnection]:
         try:
-            async with asyncio.timeout(deadline), engine.connect() as connection:
+            # Twice: psycopg meets the first by asking the server to cancel, and waits for that of a server that hangs.
+            async with asyncio.timeout(deadline + 1), asyncio.timeout(deadline), engine.connect() as connection:
                 yield connection
         except (OperationalError, InterfaceError, PoolTimeout) as error:
             raise Unavailable(one_line(error)) from error

@@ -36,11 +36,7 @@ from deploy.native.stack import (
 APPLIED = VAR / "applied.json"
 ENVIRONMENT = VAR / "environment"
 # What an app is made from: when any of it changes, `make up` rolls the app.
-SOURCES = {
-    "site": ["django_site", "deploy/uwsgi", "deploy/cores.py", "uv.lock"],
-    "api": ["tornado_api", "deploy/gunicorn", "deploy/cores.py", "uv.lock"],
-    "supervisor": ["deploy/supervisor"],
-}
+SOURCES = {"site": ["django_site", "deploy/uwsgi"], "api": ["tornado_api", "deploy/gunicorn"]}
 
 
 @contextlib.contextmanager
@@ -112,7 +108,9 @@ def up(stack: Stack) -> None:
     RUN.chmod(0o700)
     was_running = stack.running()
     applied = json.loads(APPLIED.read_text()) if was_running and APPLIED.exists() else {}
-    wanted = {part: fingerprint(stack.variables, paths) for part, paths in SOURCES.items()}
+    read_by_apps = {name: value for name, value in stack.variables.items() if name not in settings.NGINX_ONLY}
+    wanted = {app: fingerprint([*SOURCES[app], "deploy/cores.py", "uv.lock"], read_by_apps) for app in APPS}
+    wanted["supervisor"] = fingerprint(["deploy/supervisor"])
     changed = {part for part in wanted if applied.get(part) != wanted[part]}
 
     said = ""
@@ -146,7 +144,7 @@ def up(stack: Stack) -> None:
                 for program in stack.roll(app):
                     print(f"  ✓ {program} restarted and ready", flush=True)
         if stack.configure_nginx():
-            changed.add("nginx")
+            changed.add("nginx configuration")
             with step("nginx has a new configuration: reloading"):
                 stack.reload_nginx()
     for program in PROGRAMS:

@@ -14,6 +14,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 VAR = Path(os.environ.get("VAR_DIR", PROJECT / "var")).resolve()
 ENV_FILE = Path(os.environ.get("ENV_FILE", PROJECT / ".env"))
 
+# What no application reads: a change of these is a reload of nginx and nothing more.
+NGINX_ONLY = {"ADDRESS", "PORT", "LISTEN", "LISTEN_PLAIN", "PLAIN_PORT", "SERVER_NAMES", "DEBUG_UPSTREAM"}
+NGINX_ONLY |= {"TLS_CERTIFICATE", "TLS_KEY"}
+
 # 48 random bytes are 64 characters; Django wants 50, PyJWT 32.
 SECRETS: dict[str, Callable[[], str]] = {
     "SECRET_KEY": lambda: secrets.token_urlsafe(48),

@@ -302,8 +302,8 @@ def uwsgi_stats(instance: str) -> dict[str, Any] | None:
             return None
 
 
-def fingerprint(variables: dict[str, str], paths: Iterable[str]) -> str:
-    """Of everything that an app is made from: files and directories of the project, and the variables."""
+def fingerprint(paths: Iterable[str], variables: dict[str, str] | None = None) -> str:
+    """Of what something is made from: files and directories of the project, and variables."""
     digest = hashlib.sha256(json.dumps(variables, sort_keys=True).encode())
     for path in paths:
         root = PROJECT / path
