@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Seconds for each check of readiness.
-HEALTH_LIMIT = 2
+# Seconds for each check of readiness; a database that hangs takes one more (Store.connect).
+HEALTH_LIMIT = 1
 
 PROBLEMS: dict[type[BaseException], ProblemError] = {
     NoQuestion: ProblemError(404, "There is no such question."),

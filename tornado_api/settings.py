@@ -43,7 +43,7 @@ def database(value: str) -> URL:
         raise ValidationError(SHAPES["DATABASE_URL"])
     try:
         return make_url(value)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise ValidationError(SHAPES["DATABASE_URL"]) from error
 
 

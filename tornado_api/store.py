@@ -179,7 +179,8 @@ class Store:
         await self.engine.dispose()
 
     @asynccontextmanager
-    async def connect(self, engine: AsyncEngine, deadline: float = DATABASE_DEADLINE) -> AsyncIterator[AsyncConnection]:
+    async def connect(self, engine: AsyncEngine, deadline: float | None = None) -> AsyncIterator[AsyncConnection]:
+        deadline = deadline or DATABASE_DEADLINE
         try:
             # Twice: psycopg meets the first by asking the server to cancel, and waits for that of a server that hangs.
             async with asyncio.timeout(deadline + 1), asyncio.timeout(deadline), engine.connect() as connection:

@@ -30,7 +30,7 @@ def nginx_prefix(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_nginx_accepts_its_files(nginx_prefix: Path) -> None:
     nginx = program("nginx", "nginx libnginx-mod-http-brotli-static")
-    command = [nginx, "-t", "-p", nginx_prefix, "-c", "nginx/nginx.conf", "-e", "stderr"]
+    command = [nginx, "-t", "-p", str(nginx_prefix), "-c", "nginx/nginx.conf", "-e", "stderr"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.native.settings import PROJECT
+from tornado_api import limits
 
 NGINX = "\n".join(file.read_text() for file in (PROJECT / "nginx").rglob("*.conf"))
 
@@ -48,10 +49,14 @@ def test_nginx_waits_longer_than_a_site_request_may_take() -> None:
 
 
 def test_an_api_request_ends_before_its_worker_before_its_instance(gunicorn: dict[str, int]) -> None:
-    from tornado_api.settings import REQUEST_DEADLINE
+    assert limits.DATABASE_DEADLINE < limits.REQUEST_DEADLINE
+    assert limits.LONGEST_WAIT < limits.REQUEST_DEADLINE
+    assert limits.REQUEST_DEADLINE < gunicorn["graceful_timeout"] < supervisor("api", "stopwaitsecs")
+    assert min(nginx("proxy_read_timeout")) > limits.REQUEST_DEADLINE
 
-    assert REQUEST_DEADLINE < gunicorn["graceful_timeout"] < supervisor("api", "stopwaitsecs")
-    assert min(nginx("proxy_read_timeout")) > REQUEST_DEADLINE
+
+def test_a_watcher_may_miss_a_heartbeat() -> None:
+    assert max(nginx("proxy_read_timeout")) > 2 * limits.HEARTBEAT
 
 
 def test_nginx_ends_its_old_workers_before_supervisord_does() -> None:
@@ -59,10 +64,8 @@ def test_nginx_ends_its_old_workers_before_supervisord_does() -> None:
 
 
 def test_nginx_takes_no_larger_body_than_the_apps(settings: object) -> None:
-    from tornado_api.settings import MAX_BODY
-
     assert max(nginx("client_max_body_size")) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE  # type: ignore[attr-defined]
-    assert min(nginx("client_max_body_size")) <= MAX_BODY
+    assert min(nginx("client_max_body_size")) <= limits.MAX_BODY
 
 
 def test_nginx_takes_no_larger_headers_than_uwsgi() -> None:
