@@ -113,6 +113,8 @@ def up(stack: Stack) -> None:
     wanted["supervisor"] = fingerprint(["deploy/supervisor"])
     changed = {part for part in wanted if applied.get(part) != wanted[part]}
 
+    # Not applied any more until they have been: a roll that fails is taken up again, even if its edit is taken back.
+    APPLIED.write_text(json.dumps({part: mark for part, mark in wanted.items() if part not in changed}))
     said = ""
     if "site" in changed:
         print("Site", flush=True)

@@ -131,19 +131,15 @@ class Stack:
         return len(processes)
 
     def all_processes(self) -> Iterator[psutil.Process]:
-        """The processes of the stack: those named in a pid file, and their children."""
-        seen = set()
-        for file in RUN.glob("*.pid"):
+        """The stack's processes, those included that a killed supervisord or master left behind."""
+        for process in psutil.process_iter():
             try:
-                process = psutil.Process(int(file.read_text()))
-                # Not a process of another program that has the number by now.
-                if not Path(process.cwd()).is_relative_to(PROJECT) and Path(process.cwd()) != VAR:
-                    continue
-                for one in [process, *process.children(recursive=True)]:
-                    if one.pid not in seen:
-                        seen.add(one.pid)
-                        yield one
-            except (ValueError, psutil.Error):
+                environment = process.environ()
+                # What supervisord gives to all below it. nginx writes its title over its environment.
+                below = "SUPERVISOR_PROGRAMS" in environment and environment.get("VAR_DIR") == str(VAR)
+                if below or (process.name() == "nginx" and process.cwd() == str(VAR)):
+                    yield process
+            except psutil.Error:
                 continue
 
     # nginx

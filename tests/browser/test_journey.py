@@ -1,0 +1,138 @@
+"""What a newcomer does: sign up, ask, and watch the votes arrive from a second browser."""
+
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import PASSWORD, ask, fill_sign_up, screenshot, sign_up, vote
+from tests.stack.pictures import PNG
+
+Visitor = Callable[..., Page]
+
+
+def votes(page: Page, choice: str) -> str:
+    """What the chart says of a choice, as `1 vote`."""
+    return page.locator(".choice", has_text=choice).locator(".votes").inner_text()
+
+
+def width(page: Page, choice: str) -> float:
+    """Pixels of a choice's bar."""
+    box = page.locator(".choice", has_text=choice).locator("rect").bounding_box()
+    return box["width"] if box else 0
+
+
+def test_votes_arrive_without_reloading(visitor: Visitor) -> None:
+    asker, voter = visitor(), visitor()
+    sign_up(asker, "asker")
+    ask(asker, "Tea or coffee, live?", picture=PNG)
+    expect(asker.locator("#state")).to_have_text("live")
+    picture = asker.locator("img.picture")
+    assert picture.evaluate("image => image.complete && image.naturalWidth") > 0
+    asker.evaluate("window.notReloaded = true")
+    before = width(asker, "Coffee")
+
+    sign_up(voter, "voter")
+    voter.goto("/")
+    voter.get_by_role("link", name="Tea or coffee, live?").click()
+    vote(voter, "Coffee")
+    expect(voter.get_by_text("You have voted.")).to_be_visible()
+
+    expect(asker.locator("#total")).to_have_text("1 vote")
+    assert votes(asker, "Coffee") == "1 vote"
+    assert votes(asker, "Tea") == "0 votes"
+    expect(asker.locator(".choice", has_text="Coffee").locator(".share")).to_have_text("100%")
+    assert width(asker, "Coffee") > before
+    # A screen reader hears it.
+    expect(asker.get_by_role("status")).to_have_text("1 vote")
+    assert asker.evaluate("window.notReloaded")
+
+    # The asker, who has been chosen nothing for meanwhile, votes too.
+    vote(asker, "Tea")
+    expect(voter.locator("#total")).to_have_text("2 votes")
+    screenshot(voter, "journey-voted")
+
+
+def test_without_javascript(visitor: Visitor) -> None:
+    asker, voter = (visitor(java_script_enabled=False) for _ in range(2))
+    sign_up(asker, "plain-asker")
+    ask(asker, "Tea or coffee, plainly?", picture=PNG)
+    address = asker.url
+
+    # Who is not logged in yet is led there, and back.
+    voter.goto(address)
+    assert votes(voter, "Tea") == "0 votes"
+    voter.get_by_role("link", name="Log in to vote").click()
+    voter.get_by_role("main").get_by_role("link", name="Sign up").click()
+    fill_sign_up(voter, "plain-voter")
+    assert voter.url == address
+    vote(voter, "Tea")
+    assert votes(voter, "Tea") == "1 vote"
+    asker.reload()
+    assert votes(asker, "Tea") == "1 vote"
+    assert width(asker, "Tea") > width(asker, "Coffee")
+
+    # A second vote, from a page that was open since before the first, is refused, and says so.
+    second = asker.context.new_page()
+    second.goto(address)
+    for page in (second, asker):
+        vote(page, "Coffee")
+    expect(asker.get_by_text("Your first vote stands")).to_be_visible()
+
+    voter.get_by_role("link", name="Account").click()
+    voter.get_by_label("Name").fill("laptop")
+    voter.get_by_role("button", name="Create a token").click()
+    token = voter.locator(".token").inner_text()
+    answer = voter.request.post(
+        "/api/v1/questions/1/votes", headers={"Authorization": f"Bearer {token}"}, data={"choice": 1}
+    )
+    assert answer.status in (200, 201), answer.text()
+    voter.get_by_role("button", name="Log out").click()
+    voter.get_by_role("link", name="Log in", exact=True).click()
+    voter.get_by_label("Username").fill("plain-voter")
+    voter.get_by_label("Password").fill("a wrong one")
+    voter.get_by_role("button", name="Log in").click()
+    expect(voter.get_by_text("Please enter a correct username and password")).to_be_visible()
+    voter.get_by_label("Password").fill(PASSWORD)
+    voter.get_by_role("button", name="Log in").click()
+    expect(voter.get_by_role("button", name="Log out")).to_be_visible()
+
+
+def test_a_mistake_in_a_form_is_said_at_its_field(visitor: Visitor) -> None:
+    page = visitor()
+    sign_up(page, "mistaken")
+    page.goto("/questions/new/")
+    page.get_by_label("Question").fill("With what picture?")
+    page.get_by_label("Choices").fill("Yes\nNo")
+    page.get_by_label("Picture").set_input_files({"name": "a.png", "mimeType": "image/png", "buffer": b"none"})
+    page.get_by_role("button", name="Ask", exact=True).click()
+    picture = page.get_by_label("Picture")
+    expect(picture).to_have_attribute("aria-invalid", "true")
+    described = picture.get_attribute("aria-describedby") or ""
+    assert any("picture" in page.locator(f"[id='{name}']").inner_text().lower() for name in described.split())
+    # What was typed is still there.
+    expect(page.get_by_label("Question")).to_have_value("With what picture?")
+
+
+def test_with_the_keyboard_alone(visitor: Visitor) -> None:
+    page = visitor()
+    sign_up(page, "typist")
+    ask(page, "Tea or coffee, by keyboard?")
+    page.reload()
+
+    page.keyboard.press("Tab")
+    skip = page.get_by_role("link", name="Skip to content")
+    expect(skip).to_be_focused()
+    expect(skip).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("main")).to_be_focused()
+
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Tea")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_label("Coffee")).to_be_checked()
+    page.keyboard.press("Tab")
+    button = page.get_by_role("button", name="Vote")
+    expect(button).to_be_focused()
+    assert button.evaluate("it => getComputedStyle(it).outlineStyle") != "none", "one does not see where one is"
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("You have voted.")).to_be_visible()

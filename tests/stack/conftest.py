@@ -1,0 +1,89 @@
+"""Who uses the stack in these tests, and what they vote on."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.stacks import Stack
+
+# Signing up costs a password's hash, made to be slow; here only their votes are of interest.
+MAKE_PEOPLE = """
+import json
+from accounts.models import Token
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.test import Client
+
+people = []
+for user in User.objects.bulk_create(User(username=f"voter-{number}", password="!") for number in range(COUNT)):
+    client = Client()
+    client.force_login(user)
+    token = Token.objects.issue(user, "test")
+    people.append({"session": client.cookies[settings.SESSION_COOKIE_NAME].value, "token": token})
+print(json.dumps(people))
+"""
+CSRF = "c" * 32
+
+
+@dataclass
+class Person:
+    """Somebody with a session on the site and a token for the api."""
+
+    stack: Stack
+    session: str
+    token: str
+
+    def client(self) -> httpx.Client:
+        """Logged in on the site, and with the token for the api."""
+        return self.stack.client(
+            cookies={"session": self.session, "csrf": CSRF}, headers={"Authorization": f"Bearer {self.token}"}
+        )
+
+    def vote_on_site(self, question: int, choice: int) -> httpx.Response:
+        with self.client() as client:
+            form = {"choice": choice, "csrfmiddlewaretoken": CSRF}
+            return client.post(f"/questions/{question}/vote/", data=form)
+
+    def vote_by_api(self, question: int, choice: int) -> httpx.Response:
+        with self.client() as client:
+            return client.post(f"/api/v1/questions/{question}/votes", json={"choice": choice})
+
+
+@dataclass
+class Question:
+    id: int
+    choices: list[int]
+
+
+@pytest.fixture(scope="session")
+def people(stack: Stack) -> Iterator[Person]:
+    """`next(people)` is somebody who has not voted yet."""
+    made = stack.manage("shell", "--verbosity=0", "--command", MAKE_PEOPLE.replace("COUNT", "200"))
+    return (Person(stack, **one) for one in json.loads(made))
+
+
+@pytest.fixture(scope="session")
+def ask(stack: Stack, people: Iterator[Person]) -> Callable[..., Question]:
+    """`ask()` is a new question with two choices; `closes_at`, `files` and the like go into the form."""
+    author = next(people)
+
+    def ask(files: dict[str, Any] | None = None, **fields: str) -> Question:
+        form = {"text": "Tea or coffee?", "choices": "Tea\nCoffee", "csrfmiddlewaretoken": CSRF} | fields
+        with author.client() as client:
+            answer = client.post("/questions/new/", data=form, files=files)
+            assert answer.status_code == 302, answer.text
+            number = int(answer.headers["Location"].strip("/").split("/")[-1])
+            choices = client.get(f"/api/v1/questions/{number}/results").json()["choices"]
+        return Question(number, [choice["id"] for choice in choices])
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def question(ask: Callable[..., Question]) -> Question:
+    """An open one that all may vote on."""
+    return ask()

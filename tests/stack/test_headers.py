@@ -1,0 +1,131 @@
+"""Security headers: on every response of every kind, and once."""
+
+import socket
+from collections.abc import Callable
+from http.client import HTTPResponse
+
+import httpx
+import pytest
+
+from tests.stack.conftest import Question
+from tests.stack.test_serving import stylesheet
+from tests.stacks import Stack
+
+ONCE = {
+    "content-security-policy": "default-src 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=()",
+    "x-request-id": "",
+}
+
+
+def check(headers: list[tuple[str, str]]) -> None:
+    """Of (name, value) pairs as they were sent."""
+    named: dict[str, list[str]] = {}
+    for name, value in headers:
+        named.setdefault(name.lower(), []).append(value)
+    for name, start in ONCE.items():
+        assert len(named.get(name, [])) == 1, f"{name}: {named.get(name)}"
+        assert named[name][0].startswith(start)
+    assert "unsafe" not in named["content-security-policy"][0]
+    assert named["server"] == ["nginx"]
+    # Only over TLS, which this is not.
+    assert "strict-transport-security" not in named
+    assert not {"x-powered-by", "via"} & named.keys()
+    for name in ("content-type", "cache-control", "retry-after", "content-length", "etag"):
+        assert len(named.get(name, [])) <= 1, f"{name}: {named[name]}"
+
+
+def raw(stack: Stack, request: bytes) -> HTTPResponse:
+    """The answer to these bytes, which no well-behaved client would send."""
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=30) as connection:
+        connection.sendall(request)
+        response = HTTPResponse(connection)
+        response.begin()
+        response.read()
+    return response
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 200),
+        ("GET", "/accounts/login/", 200),
+        ("GET", "/accounts/", 302),
+        ("GET", "/accounts/login", 301),
+        ("GET", "/admin/login/", 200),
+        ("GET", "/nothing-here/", 404),
+        ("POST", "/accounts/login/", 403),
+        ("PUT", "/", 403),
+        ("GET", "/api/", 200),
+        ("GET", "/api/openapi.json", 200),
+        ("GET", "/api/v1/questions", 200),
+        ("GET", "/api/v1/nothing-here", 404),
+        ("POST", "/api/v1/questions/1/votes", 401),
+        ("GET", "/api/v1/live/questions/1/poll?wait=0", 200),
+        ("GET", "/static/nothing-here.css", 404),
+        ("GET", "/media/", 403),
+        ("GET", "/health/live", 404),
+        ("GET", "/_errors/error.css", 200),
+        ("GET", f"/{'x' * 9000}", 414),
+        ("TRACE", "/", 405),
+    ],
+)
+def test_each_kind_of_response(stack: Stack, method: str, path: str, status: int) -> None:
+    with stack.client() as client:
+        response = client.request(method, path)
+    assert response.status_code == status
+    check(response.headers.multi_items())
+
+
+def test_files(stack: Stack, ask: Callable[..., Question]) -> None:
+    with stack.client() as client:
+        whole = client.get(stylesheet(client))
+        check(whole.headers.multi_items())
+        unchanged = client.get(whole.url, headers={"If-None-Match": whole.headers["ETag"]})
+        assert unchanged.status_code == 304
+        check(unchanged.headers.multi_items())
+        part = client.get(whole.url, headers={"Range": "bytes=0-9", "Accept-Encoding": "identity"})
+        assert part.status_code == 206
+        check(part.headers.multi_items())
+
+
+def test_streams(stack: Stack, question: Question) -> None:
+    with stack.client() as client, client.stream("GET", f"/api/v1/live/questions/{question.id}/events") as response:
+        assert response.headers["Content-Type"].partition(";")[0] == "text/event-stream"
+        check(response.headers.multi_items())
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/questions/1/votes"])
+def test_too_large(stack: Stack, path: str) -> None:
+    with stack.client() as client:
+        response = client.post(path, content=bytes(7 * 1024 * 1024))
+    assert response.status_code == 413
+    check(response.headers.multi_items())
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"nonsense\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: a=" + b"x" * 9000 + b"\r\n\r\n", 400),
+    ],
+)
+def test_what_nginx_refuses(stack: Stack, request_bytes: bytes, status: int) -> None:
+    response = raw(stack, request_bytes)
+    assert response.status == status
+    check(response.getheaders())
+
+
+def test_compressed_stays_private(stack: Stack) -> None:
+    """A page with a form holds a secret: it is not for caches shared by several people."""
+    with stack.client() as client:
+        response: httpx.Response = client.get("/accounts/login/")
+    assert "Cookie" in response.headers["Vary"] or "private" in response.headers["Cache-Control"]

@@ -1,0 +1,120 @@
+"""Health, for whoever runs the stack and nobody else; and what the world sees when there is none."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from dotenv import dotenv_values
+
+from tests.stack.test_headers import check
+from tests.stack.test_limits import error
+from tests.stack.test_live import wait_ready
+from tests.stacks import Stack
+
+
+@pytest.mark.parametrize("check_name", ["live", "ready"])
+def test_each_instance_says_how_it_is(stack: Stack, check_name: str) -> None:
+    bus = "ok" if stack.environment.get("REDIS_URL") else "polling"
+    expected = {"live": {"status": "live"}, "ready": {"status": "ready", "database": "ok", "bus": bus}}[check_name]
+    with stack.inside() as inside:
+        for name in ["site-a", "site-b"] + [f"api-{i}-{slot}" for i in "ab" for slot in range(stack.cores)]:
+            response = inside.get(f"/{name}/health/{check_name}")
+            assert (response.status_code, response.json()) == (200, expected), name
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/health/stats", "/site-a/health/ready", "/health"])
+@pytest.mark.parametrize("host", [None, "inside", "localhost"])
+def test_not_for_the_world(stack: Stack, path: str, host: str | None) -> None:
+    with stack.client(headers={"Host": host} if host else {}) as client:
+        response = client.get(path)
+    assert response.status_code == (400 if host == "inside" else 404)
+    assert "ready" not in response.text
+
+
+@contextmanager
+def stopped(stack: Stack, *programs: str) -> Iterator[None]:
+    for program in programs:
+        stack.supervisor.stopProcess(program)
+    try:
+        yield
+    finally:
+        for program in programs:
+            stack.supervisor.startProcess(program, False)
+        wait_ready(stack)
+
+
+@pytest.mark.parametrize(
+    ("app", "path", "kind"),
+    [
+        ("site", "/", "html"),
+        ("api", "/api/v1/questions", "json"),
+        ("api", "/api/v1/live/questions/1/events", "json"),
+    ],
+)
+def test_with_no_app_running(stack: Stack, app: str, path: str, kind: str) -> None:
+    with stopped(stack, f"{app}:a", f"{app}:b"), stack.client() as client:
+        for method in ("GET", "POST"):
+            response = client.request(method, path)
+            error(response, 503, kind)
+            assert int(response.headers["Retry-After"]) > 0
+            check(response.headers.multi_items())
+        # The page's style is served, and so is the other application.
+        assert client.get("/_errors/error.css").headers["Content-Type"].startswith("text/css")
+        assert client.get("/" if app == "api" else "/api/v1/questions").status_code == 200
+
+
+@pytest.mark.parametrize(("app", "path"), [("site", "/accounts/login/"), ("api", "/api/v1/questions")])
+@pytest.mark.parametrize("instance", ["a", "b"])
+def test_with_one_instance_running_nobody_notices(stack: Stack, app: str, path: str, instance: str) -> None:
+    with stopped(stack, f"{app}:{instance}"), stack.client() as client:
+        assert {client.get(path).status_code for _ in range(40)} == {200}
+
+
+def test_a_killed_instance_comes_back(stack: Stack) -> None:
+    """Without anybody's doing."""
+    for program in ("site:a", "api:b"):
+        before = stack.pids()[program]
+        stack.supervisor.signalProcess(program, "KILL")
+        deadline = time.monotonic() + 60
+        while stack.pids()[program] in (0, before):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        wait_ready(stack)
+
+
+@contextmanager
+def without_database(stack: Stack) -> Iterator[tuple[str, list[str]]]:
+    """The database takes no new connection; yields a word of what it says then, and who has no old one."""
+    url = dotenv_values(stack.var / "environment")["DATABASE_URL"] or ""
+    if url.startswith("sqlite"):
+        file = stack.var / "db.sqlite3"
+        mode = file.stat().st_mode
+        file.chmod(0)
+        try:
+            yield "unable to open database file", ["site-a"]
+        finally:
+            file.chmod(mode)
+    else:
+        name = url.rpartition("/")[2]
+        with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            try:
+                yield "not currently accepting connections", ["site-a", "api-a-0"]
+            finally:
+                connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+def test_ready_says_why_not(stack: Stack) -> None:
+    with without_database(stack) as (reason, names), stack.inside() as inside:
+        for name in names:
+            response = inside.get(f"/{name}/health/ready")
+            assert (response.status_code, response.json()["status"]) == (503, "unready"), name
+            assert reason in response.json()["database"]
+            assert "\n" not in response.json()["database"]
+            # It is the database that is away, not the process.
+            assert inside.get(f"/{name}/health/live").status_code == 200
+    wait_ready(stack)

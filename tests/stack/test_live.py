@@ -1,0 +1,149 @@
+"""Long connections: spread over all api processes, told about their state, and out of the way of short requests."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
+
+from tests.stack import watchers
+from tests.stack.conftest import Person, Question
+from tests.stack.test_serving import upstream
+from tests.stacks import Stack, addresses
+
+WATCHERS = 400
+
+
+@asynccontextmanager
+async def sockets(stack: Stack, question: Question, together: int) -> AsyncIterator[list[ClientConnection]]:
+    """WATCHERS WebSockets, opened so many at a time."""
+    url = f"ws://127.0.0.1:{stack.port}/api/v1/live/questions/{question.id}/socket"
+    opened: list[ClientConnection] = []
+    async with AsyncExitStack() as closing:
+        while len(opened) < WATCHERS:
+            batch = [connect(url, local_addr=(next(addresses), 0), open_timeout=60) for _ in range(together)]
+            for connection in await asyncio.gather(*batch):
+                closing.push_async_callback(connection.close)
+                opened.append(connection)
+        yield opened
+
+
+def held(stack: Stack) -> dict[str, int]:
+    """Watchers by api process."""
+    return {name: figures["watchers"] for name, figures in stack.api_stats().items()}
+
+
+def settled(stack: Stack, total: int) -> dict[str, int]:
+    """held(), when the processes have noticed all that came or went."""
+    deadline = time.monotonic() + 30
+    while sum((now := held(stack)).values()) != total:
+        assert time.monotonic() < deadline, now
+        time.sleep(0.1)
+    return now
+
+
+@pytest.mark.parametrize("together", [1, WATCHERS], ids=["one by one", "at once"])
+async def test_watchers_are_spread(stack: Stack, question: Question, together: int) -> None:
+    settled(stack, 0)
+    async with sockets(stack, question, together) as opened:
+        for connection in opened:
+            assert json.loads(await connection.recv())["question"] == question.id
+        spread = settled(stack, WATCHERS)
+        assert max(spread.values()) <= 1.25 * WATCHERS / len(spread), spread
+    settled(stack, 0)
+
+
+async def test_a_restarted_instance_does_not_draw_every_short_request(stack: Stack, question: Question) -> None:
+    async with sockets(stack, question, 50):
+        settled(stack, WATCHERS)
+        # Its watchers go, and it comes back with none, while the other instance holds its own.
+        await asyncio.to_thread(restart, stack, "api:a")
+        spread = held(stack)
+        assert sum(spread[name] for name in spread if name.startswith("api-a")) == 0, spread
+        assert sum(spread[name] for name in spread if name.startswith("api-b")) >= WATCHERS / 2.5, spread
+        with stack.client() as client:
+            served = Counter(upstream(client.get("/api/v1/questions"))[:5] for _ in range(200))
+        assert min(served["api-a"], served["api-b"]) >= 0.4 * 200, served
+
+
+def restart(stack: Stack, program: str) -> None:
+    """Returns when the program is ready again."""
+    stack.supervisor.stopProcess(program)
+    stack.supervisor.startProcess(program, False)
+    wait_ready(stack)
+
+
+def wait_ready(stack: Stack) -> None:
+    names = [f"site-{i}" for i in "ab"] + [f"api-{i}-{slot}" for i in "ab" for slot in range(stack.cores)]
+    deadline = time.monotonic() + 60
+    with stack.inside() as inside:
+        while {inside.get(f"/{name}/health/ready").status_code for name in names} != {200}:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_event_stream(stack: Stack, ask: Callable[..., Question], people: Iterator[Person]) -> None:
+    asked = ask()
+    path = f"/api/v1/live/questions/{asked.id}/events"
+    with stack.client(timeout=60) as client:
+        with client.stream("GET", path, headers={"Accept-Encoding": "gzip, br"}) as response:
+            assert response.headers["Content-Type"].partition(";")[0] == "text/event-stream"
+            assert "Content-Encoding" not in response.headers
+            assert "no-" in response.headers["Cache-Control"]
+            blocks = watchers.lines(response)
+            first = next(blocks)
+            while "data" not in first:
+                first |= next(blocks)
+            assert int(first["retry"]) > 0
+            tally = json.loads(first["data"])
+            assert (first["id"], tally["total"]) == (str(tally["version"]), 0)
+
+            assert next(people).vote_on_site(asked.id, asked.choices[0]).status_code == 302
+            second = next(blocks)
+            assert json.loads(second["data"])["total"] == 1
+            assert int(second["id"]) > int(first["id"])
+            # A heartbeat is a comment, which no script sees, or whatever else has no data.
+            assert "data" not in next(blocks)
+
+        # Who comes back with an older version gets the newest state; who has the newest waits for the next.
+        with client.stream("GET", path, headers={"Last-Event-ID": first["id"]}) as response:
+            blocks = watchers.lines(response)
+            again = next(block for block in blocks if "data" in block)
+            assert again["id"] == second["id"]
+        with client.stream("GET", path, headers={"Last-Event-ID": second["id"]}) as response:
+            blocks = watchers.lines(response)
+            assert next(people).vote_by_api(asked.id, asked.choices[0]).status_code in (200, 201)
+            news = next(block for block in blocks if "data" in block)
+            assert json.loads(news["data"])["total"] == 2
+
+
+def test_long_poll(stack: Stack, ask: Callable[..., Question], people: Iterator[Person]) -> None:
+    asked = ask()
+    path = f"/api/v1/live/questions/{asked.id}/poll"
+    with stack.client() as client:
+        now = client.get(path)
+        version = now.json()["version"]
+        started = time.monotonic()
+        nothing = client.get(path, params={"after": version, "wait": 2})
+        assert time.monotonic() - started >= 2
+        assert nothing.status_code in (200, 204, 304)
+        if nothing.status_code == 200:
+            assert nothing.json() == now.json()
+        assert next(people).vote_on_site(asked.id, asked.choices[0]).status_code == 302
+        news = client.get(path, params={"after": version, "wait": 10}).json()
+    assert news["total"] == 1
+    assert news["version"] > version
+
+
+async def test_a_page_of_another_site_cannot_open_a_socket(stack: Stack, question: Question) -> None:
+    url = f"ws://127.0.0.1:{stack.port}/api/v1/live/questions/{question.id}/socket"
+    async with connect(url, origin=f"http://127.0.0.1:{stack.port}") as own:  # type: ignore[arg-type]
+        assert await own.recv()
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(url, origin="http://evil.example")  # type: ignore[arg-type]
+    assert refused.value.response.status_code == 403

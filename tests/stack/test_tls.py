@@ -1,0 +1,103 @@
+"""TLS=on, with a certificate that openssl makes."""
+
+import subprocess
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests import servers
+from tests.stack.test_headers import ONCE
+from tests.stacks import Stack, database, directory
+
+
+@pytest.fixture(scope="module")
+def secure() -> Iterator[Stack]:
+    servers.program("curl", "curl")
+    openssl = servers.program("openssl", "openssl")
+    with directory() as files:
+        certificate, key = files / "certificate.pem", files / "key.pem"
+        subprocess.run(
+            [
+                *[openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"],
+                *["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"],
+                *["-keyout", str(key), "-out", str(certificate)],
+            ],
+            check=True,
+            capture_output=True,
+        )
+        # For the test only: as root, the stack runs as www-data.
+        key.chmod(0o644)
+        variables = {
+            "TLS": "on",
+            "TLS_CERTIFICATE": str(certificate),
+            "TLS_KEY": str(key),
+            "PLAIN_PORT": str(servers.free_port()),
+            "CORES": "1",
+        }
+        stack = Stack(files, database() | variables)
+        try:
+            stack.up()
+            yield stack
+        finally:
+            stack.down()
+
+
+def curl(stack: Stack, path: str, *options: str) -> str:
+    """What curl says of a request over HTTP/2, the certificate checked: version, and headers of the response."""
+    certificate = stack.environment["TLS_CERTIFICATE"]
+    command = ["curl", "--silent", "--show-error", "--http2", "--cacert", certificate, *options]
+    command += ["--dump-header", "-", "--output", "/dev/null", "--write-out", "%{http_version}", f"{stack.url}{path}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("path", ["/", "/accounts/login/", "/api/v1/questions", "/static/nothing-here", "/health/live"])
+def test_http2_and_hsts(secure: Stack, path: str) -> None:
+    said = curl(secure, path)
+    assert said.endswith("\n\n2")
+    assert said.count("strict-transport-security: max-age=31536000") == 1
+    for name in ONCE:
+        assert said.count(f"\n{name}: ") == 1, name
+
+
+def test_cookies_are_for_tls_alone(secure: Stack) -> None:
+    cookie = next(line for line in curl(secure, "/accounts/login/").splitlines() if line.startswith("set-cookie: "))
+    assert cookie.startswith("set-cookie: __Host-csrf=")
+    assert "secure" in cookie.lower()
+
+
+@pytest.mark.parametrize(("version", "accepted"), [("1.1", False), ("1.2", True), ("1.3", True)])
+def test_versions(secure: Stack, version: str, accepted: bool) -> None:
+    options = [f"--tlsv{version}", "--tls-max", version, "--ciphers", "DEFAULT@SECLEVEL=0"]
+    if accepted:
+        curl(secure, "/", *options)
+    else:
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            curl(secure, "/", *options)
+        assert "alert protocol version" in refused.value.stderr
+
+
+def test_plain_http_is_sent_to_tls(secure: Stack) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1:{secure.environment['PLAIN_PORT']}") as client:
+        for method in ("GET", "POST"):
+            response = client.request(method, "/questions/1/?page=2")
+            assert response.status_code == 308
+            assert response.headers["Location"] == f"{secure.url}/questions/1/?page=2"
+            assert "Strict-Transport-Security" not in response.headers
+        assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_plain_http_on_the_port_for_tls(secure: Stack) -> None:
+    with httpx.Client() as client:
+        assert client.get(f"http://127.0.0.1:{secure.port}/").status_code == 400
+
+
+def test_wrong_host(secure: Stack) -> None:
+    assert curl(secure, "/", "--header", "Host: evil.example").startswith("HTTP/2 400")
+
+
+def test_nothing_secure_without_tls(stack: Stack) -> None:
+    with stack.client() as client:
+        response = client.get("/accounts/login/")
+    assert "Strict-Transport-Security" not in response.headers
+    assert "__Host-" not in response.headers["Set-Cookie"]

@@ -1,0 +1,64 @@
+"""The three ways to watch a question, each as an iterator of its tallies, which gives up when there is nothing new."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+from websockets.sync.client import connect
+
+from tests.stacks import Stack, addresses
+
+Tally = dict[str, Any]
+# Seconds after which a watcher that hears of no news gives up, with TimeoutError; at the next heartbeat.
+PATIENCE = 15
+
+
+def lines(response: httpx.Response) -> Iterator[dict[str, str]]:
+    """The blocks of an event stream, each as its fields; a comment has the name "" (HTML standard, 9.2.6)."""
+    block: dict[str, str] = {}
+    for line in response.iter_lines():
+        if line:
+            name, _, value = line.partition(":")
+            block[name] = value.removeprefix(" ")
+        else:
+            yield block
+            block = {}
+
+
+def events(stack: Stack, question: int) -> Iterator[Tally]:
+    news = time.monotonic()
+    with (
+        stack.client(timeout=60) as client,
+        client.stream("GET", f"/api/v1/live/questions/{question}/events") as response,
+    ):
+        for block in lines(response):
+            if "data" in block:
+                yield json.loads(block["data"])
+                news = time.monotonic()
+            elif time.monotonic() - news > PATIENCE:
+                raise TimeoutError
+
+
+def messages(stack: Stack, question: int) -> Iterator[Tally]:
+    with connect(
+        f"ws://127.0.0.1:{stack.port}/api/v1/live/questions/{question}/socket", source_address=(next(addresses), 0)
+    ) as socket:
+        while True:
+            yield json.loads(socket.recv(timeout=PATIENCE))
+
+
+def polls(stack: Stack, question: int) -> Iterator[Tally]:
+    version = -1
+    with stack.client(timeout=60) as client:
+        while True:
+            answer = client.get(
+                f"/api/v1/live/questions/{question}/poll", params={"after": version, "wait": 15 if version >= 0 else 0}
+            )
+            if answer.status_code == 204:
+                raise TimeoutError
+            answer.raise_for_status()
+            tally = answer.json()
+            version = tally["version"]
+            yield tally
