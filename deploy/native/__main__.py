@@ -113,8 +113,6 @@ def up(stack: Stack) -> None:
     wanted["supervisor"] = fingerprint(["deploy/supervisor"])
     changed = {part for part in wanted if applied.get(part) != wanted[part]}
 
-    # Not applied any more until they have been: a roll that fails is taken up again, even if its edit is taken back.
-    APPLIED.write_text(json.dumps({part: mark for part, mark in wanted.items() if part not in changed}))
     said = ""
     if "site" in changed:
         print("Site", flush=True)
@@ -143,6 +141,9 @@ def up(stack: Stack) -> None:
         for app in APPS:
             if app in changed:
                 print(f"Roll {app}: its code or settings changed", flush=True)
+                # A roll that fails is taken up again, even if its edit is taken back.
+                applied.pop(app, None)
+                APPLIED.write_text(json.dumps(applied))
                 for program in stack.roll(app):
                     print(f"  ✓ {program} restarted and ready", flush=True)
         if stack.configure_nginx():
