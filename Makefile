@@ -40,14 +40,13 @@ lint: .venv-tests ## ruff, mypy, djlint, shellcheck
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	.venv/bin/djlint --quiet --lint --check django_site
+	.venv/bin/djlint --quiet --lint django_site
 	@if command -v shellcheck >/dev/null; then git ls-files --cached --others --exclude-standard | xargs grep -lE '^#!.*\b(ba)?sh$$' | xargs -r shellcheck; \
 	  else echo "shellcheck skipped: apt-get install shellcheck"; [ -z "$$CI" ]; fi
 
 format: .venv-tests ## Lay out the code as the linters want it
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
-	.venv/bin/djlint --quiet --reformat django_site
 
 .venv-tests:
 	@python3 deploy/native/preflight.py --tests

@@ -12,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from .live import Hub
-from .store import Unavailable, one_line
+from .store import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,10 @@ BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
 
 
 class Outage:
-    """Says in the log when something goes and when it is back, and not a thousand times in between."""
+    """Says in the log when something goes and when it is back, and not a thousand times in between.
+
+    The loops below go on after any exception, whatever it is: without them nothing would move on any screen.
+    """
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -90,11 +93,8 @@ class Bus:
             try:
                 await self.hub.poll()
                 outage.end()
-            except Unavailable as error:
+            except Exception as error:
                 outage.begin(error)
-            except Exception:
-                # Without polls nothing would move on any screen: whatever it is, go on.
-                logger.exception("polling the database")
 
     async def send(self, client: redis.Redis) -> None:
         outage = Outage("publishing to Redis")
@@ -107,7 +107,7 @@ class Bus:
                 for question in changed:
                     await client.publish(CHANNEL, question)
                 outage.end()
-            except (redis.RedisError, OSError) as error:
+            except Exception as error:
                 outage.begin(error)
 
     async def listen(self, client: redis.Redis) -> None:
@@ -125,7 +125,7 @@ class Bus:
                             await subscription.ping()  # a connection that is dead fails here
                         elif message["type"] == "message" and message["data"].isdigit():
                             self.hub.stale(int(message["data"]))
-            except (redis.RedisError, OSError) as error:
+            except Exception as error:
                 outage.begin(error)
             # Spread out: all processes lost it at the same moment.
             await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311

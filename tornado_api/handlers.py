@@ -238,7 +238,8 @@ class Events(Live):
             await self.send(retry())
             async for news in self.watcher.updates(HEARTBEAT):
                 await self.send(b"id: %d\ndata: %s\n\n" % (channel.version, channel.json) if news else b":\n\n")
-            self.write(retry())
+            if self.watcher.here:
+                self.write(retry())
 
     async def send(self, data: bytes) -> None:
         """Returns when the client has taken everything: what comes meanwhile is one newer tally, not a queue."""

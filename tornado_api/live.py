@@ -1,6 +1,7 @@
 """Results as they move: a channel for each question that is watched here, read and encoded once however many watch."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -8,6 +9,8 @@ import msgspec
 
 from .limits import MAX_WATCHERS
 from .store import NoQuestion, Store, Unavailable
+
+logger = logging.getLogger(__name__)
 
 # Seconds between two updates of a question: faster than ten times a second nobody sees.
 PACE = 0.1
@@ -163,6 +166,10 @@ class Hub:
             try:
                 tally = await self.store.tally(channel.question)
             except (NoQuestion, Unavailable) as error:
+                fault = error
+            except Exception as error:
+                # Whatever it is: those who wait for this read are told, and the next may be better.
+                logger.exception("reading question %d", channel.question)
                 fault = error
             else:
                 if tally.version != channel.version:

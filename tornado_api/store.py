@@ -236,7 +236,7 @@ class Store:
 
     async def versions(self, ids: Iterable[int]) -> dict[int, int]:
         """Of the questions that are there."""
-        query = sa.select(question.c.id, question.c.version).where(question.c.id.in_(ids))
+        query = sa.select(question.c.id, question.c.version).where(question.c.id.in_(list(ids)))
         async with self.connect(self.reads) as connection:
             return {row.id: row.version for row in await connection.execute(query)}
 

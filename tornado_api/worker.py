@@ -116,7 +116,7 @@ class Worker(TornadoWorker):  # type: ignore[misc]
         queue = select.poll()
         for each in sockets:
             queue.register(each, select.POLLIN)
-        while queue.poll(0):  # noqa: ASYNC110 (Tornado accepts them and tells nobody)
+        while queue.poll(0) and loop.time() < deadline:  # noqa: ASYNC110 (Tornado accepts, tells nobody)
             await asyncio.sleep(0)
         server.stop()
         server.conn_params.no_keep_alive = True
