@@ -1,0 +1,207 @@
+"""A lost notification, and Redis and the database that go and come back: what clients see, with nothing restarted."""
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import pytest
+from redis.asyncio import Redis
+
+from tests import servers
+from tests.api.served import Served, bearer, migrate, serve, tally, until
+from tests.api.test_requests import problem
+from tornado_api import bus, store
+
+
+async def test_missed_notification_is_repaired_by_the_next_poll(api: Served) -> None:
+    asked = await api.ask()
+    async with api.events(asked) as events:
+        await tally(events)
+        await api.vote_elsewhere(asked)
+        assert (await asyncio.wait_for(tally(events), 5 * bus.TICK_WITH_REDIS))["version"] == 1
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    with servers.redis() as url:
+        yield url
+
+
+async def test_notification_comes_before_the_poll(
+    database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus, "TICK_WITH_REDIS", 60)
+    async with (
+        serve(database_url, redis_url) as one,
+        serve(database_url, redis_url) as other,
+        Redis.from_url(redis_url) as client,
+    ):
+
+        async def both_listen() -> bool:
+            [(_, number)] = await client.pubsub_numsub(bus.CHANNEL)
+            return bool(number == 2)
+
+        await until(both_listen)
+        asked = await one.ask()
+        async with one.events(asked) as events:
+            await tally(events)
+            # As the api tells the others, and as the site does.
+            await other.vote(asked)
+            assert (await asyncio.wait_for(tally(events), 10))["version"] == 1
+            await one.vote_elsewhere(asked)
+            await client.publish("tallies", asked.id)
+            assert (await asyncio.wait_for(tally(events), 10))["version"] == 2
+            # Nonsense from somebody else on the channel is nothing.
+            for nonsense in ("x", "", b"\xff", "9" * 40, "-1"):
+                await client.publish("tallies", nonsense)
+            await other.vote(asked)
+            assert (await asyncio.wait_for(tally(events), 10))["version"] == 3
+
+
+@contextmanager
+def away(port: int, how: signal.Signals) -> Iterator[None]:
+    """In the block, the server of this test that listens on a port is not there, or (SIGSTOP) does not answer."""
+    [server] = [p for p in psutil.Process().children() if any(str(port) in word for word in p.cmdline())]
+    if how == signal.SIGSTOP:
+        # With the children of PostgreSQL's, which are those that answer.
+        family = [server, *server.children(recursive=True)]
+        for process in family:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in family:
+                process.resume()
+        return
+    command, directory, account = server.cmdline(), server.cwd(), server.uids().real
+    if "redis" in command[0]:  # which writes over its arguments
+        command = [servers.program("redis-server", "redis-server"), "--port", str(port), "--save", ""]
+    server.send_signal(how)
+    while server.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    yield
+    again = subprocess.Popen(command, cwd=directory, user=account, stdout=subprocess.DEVNULL)
+    restarted.append(again)
+    servers.wait_for_port(port, again)
+
+
+restarted: list["subprocess.Popen[bytes]"] = []
+
+
+@pytest.fixture(autouse=True)
+def stop_restarted() -> Iterator[None]:
+    yield
+    while restarted:
+        process = restarted.pop()
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGSTOP])
+async def test_redis_goes_and_comes_back(
+    database_url: str, redis_url: str, how: signal.Signals, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = urlsplit(redis_url).port
+    assert port
+    async with serve(database_url, redis_url) as api:
+        asked = await api.ask()
+        async with api.events(asked) as events:
+            await tally(events)
+            with away(port, how):
+                for number in range(1, 4):
+                    started = time.monotonic()
+                    assert (await api.vote(asked)).status_code == 201
+                    assert time.monotonic() - started < bus.LIMIT, "the vote waited for Redis"
+                    assert (await asyncio.wait_for(tally(events), 5))["version"] == number
+                await api.vote_elsewhere(asked)
+                assert (await asyncio.wait_for(tally(events), 5))["version"] == 4
+                ready = await api.client.get("/health/ready")
+                assert ready.status_code == 503
+                assert ready.json()["database"] == "ok"
+            await until(api.ready)
+            await api.vote(asked)
+            assert (await asyncio.wait_for(tally(events), 5))["version"] == 5
+    loud = [record.getMessage() for record in caplog.records if "publishing to Redis" in record.getMessage()]
+    assert 1 <= len(loud) <= 2, loud
+
+
+@asynccontextmanager
+async def other_postgresql() -> AsyncIterator[tuple[Served, int]]:
+    with servers.postgresql() as url:
+        migrate(url)
+        async with serve(url) as api:
+            yield api, urlsplit(url).port or 0
+
+
+def each_kind(api: Served, question: int) -> list[asyncio.Future[httpx.Response]]:
+    paths = ["", f"/{question}", f"/{question}/results", f"/{question}/votes"]
+    requests = [api.client.get(f"/api/v1/questions{path}", timeout=60) for path in paths[:3]]
+    vote = api.client.post(f"/api/v1/questions{paths[3]}", json={"choice": question}, headers=bearer(9), timeout=60)
+    poll = api.client.get(f"/api/v1/live/questions/{question + 1}/poll", timeout=60)
+    return [asyncio.ensure_future(request) for request in (*requests, vote, poll)]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGSTOP])
+async def test_postgresql_goes_and_comes_back(how: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Shorter: a test has other things to do.
+    monkeypatch.setattr(store, "DATABASE_DEADLINE", 1)
+    async with other_postgresql() as (api, port):
+        asked, other = await api.ask(), await api.ask()
+        assert (await api.client.get(other.results)).status_code == 200
+        async with api.events(asked) as events:
+            await tally(events)
+            with away(port, how):
+                started = time.monotonic()
+                # More than the pool has connections.
+                for response in await asyncio.gather(*(each for _ in range(5) for each in each_kind(api, asked.id))):
+                    problem(response, 503)
+                    assert int(response.headers["Retry-After"]) > 0
+                assert time.monotonic() - started < 5
+                ready = await api.client.get("/health/ready")
+                assert ready.status_code == 503
+                assert ready.json()["database"] not in ("", "ok")
+                assert "\n" not in ready.json()["database"]
+                assert (await api.client.get("/health/live")).status_code == 200
+            await until(api.ready)
+            for response in await asyncio.gather(*each_kind(api, asked.id)):
+                assert response.status_code in (200, 201, 409), response.text
+            # The stream was there all the time.
+            version = (await api.vote(asked)).json()["version"]
+            while (await asyncio.wait_for(tally(events), 10))["version"] < version:
+                pass
+
+
+async def test_sqlite_locked_by_somebody(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "DATABASE_DEADLINE", 1)
+    path = tmp_path_factory.mktemp("locked") / "db.sqlite3"
+    migrate(f"sqlite:///{path}")
+    async with serve(f"sqlite:///{path}") as api:
+        asked = await api.ask()
+        with sqlite3.connect(path, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for response in await asyncio.gather(*(api.vote(asked) for _ in range(10))):
+                problem(response, 503)
+                assert int(response.headers["Retry-After"]) > 0
+            # Reading goes on.
+            assert (await api.client.get(asked.results)).status_code == 200
+            other.execute("ROLLBACK")
+        other.close()
+        assert (await api.vote(asked)).status_code == 201
+        assert (await api.results(asked))["total"] == 1
+
+
+async def test_database_that_is_not_there_at_start() -> None:
+    url = f"postgresql://nobody@127.0.0.1:{servers.free_port()}/nothing"
+    async with serve(url) as api:
+        problem(await api.client.get("/api/v1/questions"), 503)
+        problem(await api.client.get("/api/v1/live/questions/1/poll"), 503)
+        await until(lambda: not api.app.hub.channels)
