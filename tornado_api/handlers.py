@@ -7,6 +7,7 @@ import random
 import re
 import uuid
 from collections.abc import Awaitable
+from contextlib import suppress
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -275,18 +276,18 @@ class Socket(Live, WebSocketHandler):
         self.sender = asyncio.create_task(self.send(channel))
 
     async def send(self, channel: Channel) -> None:
-        try:
+        with suppress(WebSocketClosedError):
             async for _ in self.watcher.updates():
-                async with asyncio.timeout(STALL):
+                # Not a timeout, which would cancel the write: Tornado fails over that.
+                late = asyncio.get_running_loop().call_later(STALL, self.close, 1008, "too slow")
+                try:
                     await self.write_message(channel.json)
-            if self.application.hub.draining:
-                self.close(1012, "restarting, come back")
-            else:
-                self.close(1000, "the question was deleted")
-        except WebSocketClosedError:
-            pass
-        except TimeoutError:
-            self.close(1008, "too slow")
+                finally:
+                    late.cancel()
+        if self.application.hub.draining:
+            self.close(1012, "restarting, come back")
+        else:
+            self.close(1000, "the question was deleted")
 
     def on_message(self, message: str | bytes) -> None:
         self.close(1003, "nothing is expected here")

@@ -12,7 +12,6 @@ worker_class = "tornado_api.worker.Worker"
 # Two instances of one worker per core: two processes per core.
 workers = cores()
 proc_name = f"api-{settings.INSTANCE}"
-pidfile = str(settings.VAR_DIR / f"run/api-{settings.INSTANCE}.pid")
 logconfig_dict = LOGGING
 
 # The master listens to nothing: each worker has a socket of its own, at API_BIND. On one shared socket the kernel gives

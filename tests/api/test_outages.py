@@ -178,6 +178,17 @@ async def test_postgresql_goes_and_comes_back(how: signal.Signals, monkeypatch: 
                 pass
 
 
+async def test_postgresql_restarted_between_two_requests() -> None:
+    """The connections that were kept are dead: nobody notices."""
+    async with other_postgresql() as (api, port):
+        asked = await api.ask()
+        await asyncio.gather(*(api.results(asked) for _ in range(10)))
+        with away(port, signal.SIGINT):
+            pass
+        answers = await asyncio.gather(*(api.vote(asked) for _ in range(10)))
+        assert [answer.status_code for answer in answers] == [201] * 10
+
+
 async def test_sqlite_locked_by_somebody(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
