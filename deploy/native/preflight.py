@@ -20,6 +20,7 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 # .venv is 200 MB, and 460 with the tools of the tests; the rest is for data and logs.
 FREE_DISK = 1_000_000_000
 BROTLI = Path("/usr/lib/nginx/modules/ngx_http_brotli_static_module.so")
+ELSEWHERE = ["dnf install", "zypper install", "pacman -S", "apk add", "brew install"]
 NGINX_PACKAGES = ["nginx", "libnginx-mod-http-brotli-static"]
 
 
@@ -61,7 +62,10 @@ def sudo() -> list[str]:
 def install(packages: list[str], why: str) -> None:
     command = [*sudo(), "apt-get", "install", "--yes", "--no-install-recommends", *packages]
     if not debian_family():
-        stop(why, f"install what Debian calls {' and '.join(packages)}, and run this again")
+        tool = next((words for words in ELSEWHERE if shutil.which(words.split()[0])), "your package manager's install")
+        stop(why, f"`sudo {tool} {' '.join(packages)}`, or what they are called here, and run this again")
+    if not shutil.which(command[0]):
+        stop(f"{why}, and there is no sudo to install it with", f"as root: {' '.join(command[1:])}")
     print(f"  · {why}: {' '.join(command)}", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for step in ([*sudo(), "apt-get", "update"], command):
