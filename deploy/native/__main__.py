@@ -138,6 +138,10 @@ def up(stack: Stack) -> None:
         with step("supervisord"):
             stack.start_supervisord()
     else:
+        for program, info in stack.processes().items():
+            if info["statename"] not in ("RUNNING", "STARTING"):
+                changed.add(program)
+                stack.restart(program)
         for app in APPS:
             if app in changed:
                 print(f"Roll {app}: its code or settings changed", flush=True)
@@ -151,9 +155,6 @@ def up(stack: Stack) -> None:
             with step("nginx has a new configuration: reloading"):
                 stack.reload_nginx()
     for program in PROGRAMS:
-        if stack.processes()[program]["statename"] not in ("RUNNING", "STARTING"):
-            changed.add(program)
-            stack.start(program)
         with step(f"{program} ready") if not was_running or program in changed else contextlib.nullcontext():
             stack.wait_ready(program)
 

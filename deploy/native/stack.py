@@ -108,12 +108,10 @@ class Stack:
     def supervisord(self) -> psutil.Process:
         return psutil.Process(int(self.supervisor.getPID()))
 
-    def start(self, program: str) -> None:
-        self.supervisor.startProcess(program, False)
-
-    def stop(self, program: str) -> None:
+    def restart(self, program: str) -> None:
         with contextlib.suppress(Fault):  # it was not running
             self.supervisor.stopProcess(program)
+        self.supervisor.startProcess(program, False)
 
     def shut_down(self) -> int:
         """Ends every process and removes every socket; how many processes there were."""
@@ -245,8 +243,7 @@ class Stack:
             self.reload_nginx()
             if app == "site":
                 self.wait_idle(instance)
-            self.stop(program)
-            self.start(program)
+            self.restart(program)
             self.wait_ready(program)
             yield program
         self.configure_nginx()
