@@ -26,6 +26,11 @@ logs: ## Follow the logs (APP=site, api, nginx, access, api-a, …)
 manage: ## Django's manage.py with the stack's settings (ARGS="changepassword admin")
 	@$(native) manage --arguments "$(ARGS)"
 
+down status logs manage: .venv/bin/python
+
+.venv/bin/python:
+	@echo 'Nothing has run here yet. `make up` starts it.' && exit 3
+
 ##@ Work
 test: lint test-data test-stack ## All tests and linters, some ten minutes; each part by itself:
 test-data: .venv-tests ## The apps' own tests, on SQLite and on PostgreSQL with Redis

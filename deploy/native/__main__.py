@@ -293,6 +293,8 @@ def main() -> None:
                     down(stack)
     except Failed as failed:
         raise SystemExit(f"\n✗ {failed}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("\nInterrupted; `make up` goes on from here.") from None
 
 
 if __name__ == "__main__":
