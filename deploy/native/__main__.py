@@ -293,6 +293,8 @@ def main() -> None:
                     down(stack)
     except Failed as failed:
         raise SystemExit(f"\n✗ {failed}") from None
+    except PermissionError as error:
+        raise SystemExit(f"\n✗ {error}: run this as the user who first ran it, or mend its owner.") from None
     except KeyboardInterrupt:
         raise SystemExit("\nInterrupted; `make up` goes on from here.") from None
 
