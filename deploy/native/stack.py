@@ -121,10 +121,13 @@ class Stack:
         else:
             # supervisord was killed and left them behind.
             for process in processes:
-                process.terminate()
+                # A worker may have gone with its master, which was told just before.
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.terminate()
         _, left = psutil.wait_procs(processes, timeout=40)
         for process in left:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         shutil.rmtree(RUN, ignore_errors=True)
         return len(processes)
 
