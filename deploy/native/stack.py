@@ -203,7 +203,7 @@ class Stack:
         for member in self.members(program):
             status, body = get(RUN / "nginx.sock", f"/{member}/health/ready")
             if status != 200:
-                faults = [f"{name} {state}" for name, state in body.items() if name not in ("status",)]
+                faults = [f"{name} {state}" for name, state in body.items() if name != "status"]
                 return f"{member} answers {status or 'nothing'}" + (f": {', '.join(faults)}" if faults else "")
         return ""
 

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,27 +15,11 @@ from tests.stacks import Stack, database, directory
 @pytest.fixture(scope="module")
 def secure() -> Iterator[Stack]:
     servers.program("curl", "curl")
-    openssl = servers.program("openssl", "openssl")
     with directory() as files:
-        certificate, key = files / "certificate.pem", files / "key.pem"
-        subprocess.run(
-            [
-                *[openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"],
-                *["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"],
-                *["-keyout", str(key), "-out", str(certificate)],
-            ],
-            check=True,
-            capture_output=True,
-        )
+        certificate = servers.self_signed(files)
         # For the test only: as root, the stack runs as www-data.
-        key.chmod(0o644)
-        variables = {
-            "TLS": "on",
-            "TLS_CERTIFICATE": str(certificate),
-            "TLS_KEY": str(key),
-            "PLAIN_PORT": str(servers.free_port()),
-            "CORES": "1",
-        }
+        Path(certificate["TLS_KEY"]).chmod(0o644)
+        variables = certificate | {"TLS": "on", "PLAIN_PORT": str(servers.free_port()), "CORES": "1"}
         stack = Stack(files, database() | variables)
         try:
             stack.up()
