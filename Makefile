@@ -1,6 +1,6 @@
 # The front door: `make` lists what it can do. Variables given to it, as in `make up PORT=9000`, reach the commands.
 .DEFAULT_GOAL := help
-.PHONY: help up down status logs manage test test-data test-stack lint format .venv-tests
+.PHONY: help up down restart status logs manage test test-data test-stack lint format .venv-tests
 
 native := .venv/bin/python -m deploy.native
 
@@ -17,6 +17,9 @@ up: ## Start everything, or apply what changed (PORT=8000)
 down: ## Stop everything; data stays in var/
 	@$(native) down
 
+restart: ## Both apps, one instance after the other, with no request failed (APP=site, api, nginx)
+	@$(native) restart --app "$(APP)"
+
 status: ## Every process: state, since when, memory, requests served
 	@$(native) status
 
@@ -26,7 +29,7 @@ logs: ## Follow the logs (APP=site, api, nginx, access, api-a, …)
 manage: ## Django's manage.py with the stack's settings (ARGS="changepassword admin")
 	@$(native) manage --arguments "$(ARGS)"
 
-down status logs manage: .venv/bin/python
+down restart status logs manage: .venv/bin/python
 
 .venv/bin/python:
 	@echo 'Nothing has run here yet. `make up` starts it.' && exit 3

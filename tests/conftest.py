@@ -1,6 +1,7 @@
 """`pytest --data=sqlite` (the default) and `--data=postgresql` run the same tests on DESIGN's two columns of data.
 
-`--nothing-missing` (CI) turns the skip of a test whose program is not installed into a failure.
+`--nothing-missing` (CI) turns the skip of a test whose program is not installed into a failure. `--short` is for
+tests/chaos: the same faults, fewer times.
 """
 
 import os
@@ -22,6 +23,7 @@ stack = ExitStack()
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data", choices=["sqlite", "postgresql"], default="sqlite")
     parser.addoption("--nothing-missing", action="store_true", help="a missing program fails its tests")
+    parser.addoption("--short", action="store_true", help="tests/chaos: the same faults, fewer times")
 
 
 def pytest_configure(config: pytest.Config) -> None:

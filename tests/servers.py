@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 # PostgreSQL refuses to run as root: as root, it runs as the account that Debian's package made.
 AS_POSTGRES = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.geteuid() == 0 else []
 
@@ -34,29 +36,76 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"{process.args!r} stopped with {process.returncode}")
+class Server:
+    """A server process that listens on 127.0.0.1:port."""
+
+    process: subprocess.Popen[bytes]
+
+    def __init__(self, command: list[str], port: int) -> None:
+        self.command = command
+        self.port = port
+
+    def start(self) -> None:
+        """Returns when it listens."""
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"{self.command!r} stopped with {self.process.returncode}")
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise TimeoutError(f"{self.command!r} did not listen on {self.port} within 30 s")
+
+    def stop(self, how: signal.Signals) -> None:
+        self.process.send_signal(how)
+        self.process.wait(timeout=30)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """In the block it is there and does nothing; nor do its children, which in PostgreSQL are those that answer."""
+        server = psutil.Process(self.process.pid)
+        family = [server, *server.children(recursive=True)]
+        for process in family:
+            process.suspend()
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    raise TimeoutError(f"{process.args!r} did not listen on {port} within 30 s")
+            yield
+        finally:
+            for process in family:
+                process.resume()
+
+
+# By port, those of the blocks that are under way.
+servers: dict[int, Server] = {}
 
 
 @contextmanager
-def running(command: list[str], port: int, stop: signal.Signals = signal.SIGTERM) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: list[str], port: int, stop: signal.Signals = signal.SIGTERM) -> Iterator[None]:
     """A server process that listens on 127.0.0.1:port, until the block ends."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    server = servers[port] = Server(command, port)
     try:
-        wait_for_port(port, process)
-        yield process
+        server.start()
+        yield
     finally:
-        process.send_signal(stop)
-        process.wait(timeout=30)
+        server.stop(stop)
+        del servers[port]
+
+
+@contextmanager
+def away(port: int, how: signal.Signals) -> Iterator[None]:
+    """In the block, the server that listens on a port is not there, or (SIGSTOP) does not answer."""
+    server = servers[port]
+    if how == signal.SIGSTOP:
+        with server.frozen():
+            yield
+        return
+    server.stop(how)
+    try:
+        yield
+    finally:
+        server.start()
 
 
 @contextmanager

@@ -72,17 +72,15 @@ class Stack:
         assert not [path for path in self.var.rglob("*") if path.is_socket()]
 
     def processes(self) -> list[psutil.Process]:
-        """supervisord and everything below it."""
-        supervisord = psutil.Process(int((self.var / "run/supervisord.pid").read_text()))
-        return [supervisord, *supervisord.children(recursive=True)]
+        """supervisord and everything below it, and nginx, which is a daemon."""
+        masters = [psutil.Process(int((self.var / f"run/{name}.pid").read_text())) for name in ("supervisord", "nginx")]
+        return [process for master in masters for process in (master, *master.children(recursive=True))]
 
     def pids(self) -> dict[str, int]:
-        """The pid of each program: nginx, site:a, …"""
+        """The pid of each master: nginx, site:a, …"""
         infos: Any = self.supervisor.getAllProcessInfo()
-        return {
-            info["name"] if info["name"] == info["group"] else f"{info['group']}:{info['name']}": info["pid"]
-            for info in infos
-        }
+        pids = {f"{info['group']}:{info['name']}": info["pid"] for info in infos if info["group"] != "nginx"}
+        return pids | {"nginx": int((self.var / "run/nginx.pid").read_text())}
 
     @property
     def supervisor(self) -> Any:
@@ -139,6 +137,31 @@ def mentioning(path: Path) -> list[psutil.Process]:
         if any(str(path) in word for word in words) and process.pid != os.getpid():
             found.append(process)
     return found
+
+
+@contextmanager
+def copied() -> Iterator[Path]:
+    """A copy of the project, in a directory of its own, for a stack whose files a test edits."""
+    # What git ignores, and git.
+    left_out = shutil.ignore_patterns(".git", ".venv", ".env", "var", "artifacts", "__pycache__", ".*_cache")
+    with directory() as files:
+        project = files / "project"
+        shutil.copytree(PROJECT, project, ignore=left_out)
+        (project / ".venv").symlink_to(PROJECT / ".venv")
+        yield project
+
+
+@contextmanager
+def edited(stack: Stack, path: str, old: str, new: str) -> Iterator[None]:
+    """In the block, a file of the stack's copied project has other words."""
+    file = stack.project / path
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    try:
+        yield
+    finally:
+        file.write_text(text)
 
 
 @contextmanager

@@ -14,5 +14,8 @@ LONGEST_WAIT = 15
 MAX_WATCHERS = 4000
 # Seconds between signs of life to a watcher; nginx waits for four.
 HEARTBEAT = 15
+# MB of memory at which a process drains and makes room for a new one: a leak, as a fresh one has 46.
+MAX_MEMORY = 600
+
 # Seconds that a watcher has to take a message. After that it is taken for gone.
 STALL = 30

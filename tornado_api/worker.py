@@ -15,13 +15,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gtornado import TornadoWorker
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets, bind_unix_socket
 
 from . import settings
-from .limits import MAX_BODY, MAX_WATCHERS
+from .limits import MAX_BODY, MAX_MEMORY, MAX_WATCHERS
 
 if TYPE_CHECKING:
     from .app import Api
@@ -97,10 +98,12 @@ class Worker(TornadoWorker):  # type: ignore[misc]
         server.add_sockets(sockets)
         self.booted = True
 
+        process = psutil.Process()
         while self.alive:
             self.watchdog()  # tells the master that the loop turns; ends when the master is gone
-            if app.requests >= self.max_requests:
-                self.log.info("%d requests served: making room for a new worker", app.requests)
+            memory = process.memory_info().rss / 1e6
+            if app.requests >= self.max_requests or memory >= MAX_MEMORY:
+                self.log.warning("%d requests served, %d MB: making room for a new worker", app.requests, memory)
                 self.alive = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):

@@ -22,10 +22,10 @@ pre_fork = assign_slot
 # way when it happens.
 keepalive = 10
 
-# The ladder, in seconds: a request ends within 20, a worker that stops has 25, supervisord waits 30. A worker whose
-# loop is blocked for 30 is killed.
+# The ladder, in seconds: a request ends within 20, a worker whose loop is blocked for as long is killed, a worker that
+# stops has 25, supervisord waits 30.
+timeout = 20
 graceful_timeout = 25
-timeout = 30
 # Workers are recycled before a leak matters; spread, so that it is not all at once.
 max_requests = 100_000
 max_requests_jitter = 20_000

@@ -1,4 +1,4 @@
-"""What `make up`, `down`, `status`, `logs` and `manage` do on a machine without containers."""
+"""What `make up`, `down`, `restart`, `status`, `logs` and `manage` do on a machine without containers."""
 
 import argparse
 import contextlib
@@ -21,9 +21,8 @@ from deploy.native import settings
 from deploy.native.settings import PROJECT, VAR
 from deploy.native.stack import (
     APPS,
-    INSTANCES,
     LOG,
-    PROGRAMS,
+    PARTS,
     RUN,
     Failed,
     Stack,
@@ -32,6 +31,7 @@ from deploy.native.stack import (
     readable,
     uwsgi_stats,
 )
+from deploy.roll import is_in, take_back
 
 APPLIED = VAR / "applied.json"
 ENVIRONMENT = VAR / "environment"
@@ -135,28 +135,32 @@ def up(stack: Stack) -> None:
         stack.shut_down()
         RUN.mkdir(mode=0o700, exist_ok=True)
         stack.configure_nginx()
+        for app in APPS:
+            for instance in stack.instances(app):
+                take_back(RUN, instance)
         with step("supervisord"):
             stack.start_supervisord()
     else:
-        for program, info in stack.processes().items():
+        for part, info in stack.processes().items():
             if info["statename"] not in ("RUNNING", "STARTING"):
-                changed.add(program)
-                stack.restart(program)
+                changed.add(part)
+                stack.restart(part)
         for app in APPS:
-            if app in changed:
-                print(f"Roll {app}: its code or settings changed", flush=True)
+            out = [instance for instance in stack.instances(app) if not is_in(RUN, instance)]
+            if app in changed or out:
+                changed.add(app)
+                print(f"Roll {app}: " + (f"{out[0]} is out" if out else "its code or settings changed"), flush=True)
                 # A roll that fails is taken up again, even if its edit is taken back.
                 applied.pop(app, None)
                 APPLIED.write_text(json.dumps(applied))
-                for program in stack.roll(app):
-                    print(f"  ✓ {program} restarted and ready", flush=True)
+                roll(stack, app)
         if stack.configure_nginx():
             changed.add("nginx configuration")
             with step("nginx has a new configuration: reloading"):
                 stack.reload_nginx()
-    for program in PROGRAMS:
-        with step(f"{program} ready") if not was_running or program in changed else contextlib.nullcontext():
-            stack.wait_ready(program)
+    for part in PARTS:
+        with step(f"{part} ready") if not was_running or part in changed else contextlib.nullcontext():
+            stack.wait_ready(part)
 
     APPLIED.write_text(json.dumps(wanted))
     if not changed:
@@ -174,13 +178,10 @@ def address(stack: Stack) -> str:
 
 def table(stack: Stack, seconds: float) -> None:
     rows = [("", "workers", "where")]
-    for program, info in stack.processes().items():
-        where = (
-            f"{RUN.relative_to(VAR.parent)}/{'.sock, '.join(stack.members(program))}.sock"
-            if ":" in program
-            else address(stack)
-        )
-        rows.append((program, str(len(psutil.Process(info["pid"]).children())), where))
+    for part, info in stack.processes().items():
+        sockets = f"{RUN.relative_to(VAR.parent)}/{'.sock, '.join(stack.members(part))}.sock"
+        where = address(stack) if part == "nginx" else sockets
+        rows.append((part, str(len(psutil.Process(info["pid"]).children())), where))
     for row in rows:
         print(f"  {row[0]:<8} {row[1]:>7}  {row[2]}")
     print(f"\n  {address(stack)}  up in {seconds:.1f} s. `make status`, `make logs`, `make down`.")
@@ -191,26 +192,54 @@ def down(stack: Stack) -> None:
     print(f"Stopped: {count} processes ended." if count else "Nothing was running.")
 
 
+def roll(stack: Stack, app: str) -> None:
+    since = time.monotonic()
+    try:
+        for instance in stack.roll(app):
+            print(f"  ✓ {instance} restarted and ready, {time.monotonic() - since:.1f} s", flush=True)
+            since = time.monotonic()
+    except Failed as failed:
+        serving = [part for part in stack.instances(app) if stack.serves(part)]
+        left = f"{' and '.join(serving)} serves on" if serving else f"nothing of {app} serves"
+        raise Failed(f"{failed}\n\nIt gets no requests, and {left}. Mend it and run this again.") from None
+
+
+def restart(stack: Stack, app: str) -> None:
+    """Of one app, or of both; or nginx, by an upgrade in place."""
+    if not stack.running():
+        print("Nothing is running. `make up` starts it.")
+        raise SystemExit(3)
+    started = time.monotonic()
+    for each in [app] if app else APPS:
+        print(f"Restart {each}", flush=True)
+        if each == "nginx":
+            stack.upgrade_nginx()
+        else:
+            roll(stack, each)
+    print(f"\nDone in {time.monotonic() - started:.1f} s.")
+
+
 def status(stack: Stack) -> None:
     if not stack.running():
         print("Nothing is running. `make up` starts it.")
         raise SystemExit(3)
     rows = [("process", "pid", "state", "since", "memory", "requests", "watchers")]
     total = 0.0
-    for program, info in stack.processes().items():
+    for part, info in stack.processes().items():
         if not info["pid"]:
-            rows.append((program, "-", info["statename"].lower(), "-", "-", "-", "-"))
+            rows.append((part, "-", info["statename"].lower(), "-", "-", "-", "-"))
             continue
-        reason = stack.health(program)
-        served = requests_served(program, stack.workers)
+        reason = stack.why_not_ready(part)
+        served = requests_served(part, stack)
+        out = "" if part == "nginx" or is_in(RUN, part) else ", gets no requests: `make restart`"
         master = psutil.Process(info["pid"])
         for number, process in enumerate([master, *sorted(master.children(), key=lambda child: child.pid)]):
-            name, state = (f"  worker {number - 1}", "") if number else (program, reason or "ready")
+            name, state = (f"  worker {number - 1}", "") if number else (part, (reason or "ready") + out)
             # A worker that was recycled this very moment is left out.
             with contextlib.suppress(psutil.NoSuchProcess):
                 memory = megabytes(process)
-                started = datetime.fromtimestamp(int(process.create_time()))
-                since = f"{started:%d %b %H:%M:%S} ({datetime.now().replace(microsecond=0) - started})"
+                began = datetime.fromtimestamp(int(process.create_time()))
+                since = f"{began:%d %b %H:%M:%S} ({datetime.now().replace(microsecond=0) - began})"
                 counts = served.get(process.pid, ("", ""))
                 rows.append((name, str(process.pid), state or process.status(), since, f"{memory:.0f} MB", *counts))
                 total += memory
@@ -225,14 +254,13 @@ def megabytes(process: psutil.Process) -> float:
     return float(process.memory_full_info().pss) / 1e6
 
 
-def requests_served(program: str, workers: int) -> dict[int, tuple[str, str]]:
+def requests_served(part: str, stack: Stack) -> dict[int, tuple[str, str]]:
     """Requests and watchers by pid of worker, from what the workers themselves count."""
-    app, _, instance = program.partition(":")
-    if app == "site":
-        stats = uwsgi_stats(instance) or {"workers": []}
+    if part.startswith("site"):
+        stats = uwsgi_stats(part) or {"workers": []}
         return {worker["pid"]: (str(worker["requests"]), "") for worker in stats["workers"]}
-    if app == "api":
-        answers = [get(RUN / f"api-{instance}-{slot}.sock", "/health/stats") for slot in range(workers)]
+    if part.startswith("api"):
+        answers = [get(RUN / f"{member}.sock", "/health/stats") for member in stack.members(part)]
         return {body["pid"]: (str(body["requests"]), str(body["watchers"])) for code, body in answers if code == 200}
     return {}
 
@@ -257,10 +285,8 @@ def logs(app: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make", description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "status", "logs", "manage"])
-    parser.add_argument(
-        "--app", default="", choices=["", "nginx", "access", *APPS, *(f"{a}-{i}" for a in APPS for i in INSTANCES)]
-    )
+    parser.add_argument("command", choices=["up", "down", "restart", "status", "logs", "manage"])
+    parser.add_argument("--app", default="", choices=["", "access", *APPS, *PARTS])
     parser.add_argument("--arguments", default="help", help="of manage.py")
     arguments = parser.parse_args()
     # Debian's place for nginx, which an ordinary user's PATH leaves out.
@@ -285,6 +311,11 @@ def main() -> None:
             stack = Stack({name: value or "" for name, value in dotenv_values(ENVIRONMENT).items()})
             if arguments.command == "status":
                 status(stack)
+            elif arguments.command == "restart":
+                if arguments.app not in ("", "nginx", *APPS):
+                    parser.error("APP is site, api or nginx, or left out for both apps")
+                with one_at_a_time():
+                    restart(stack, arguments.app)
             elif arguments.command == "manage":
                 manage = [sys.executable, str(PROJECT / "django_site/manage.py"), *shlex.split(arguments.arguments)]
                 os.execve(manage[0], manage, os.environ | stack.variables)

@@ -7,11 +7,12 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
@@ -19,19 +20,24 @@ from xmlrpc.client import Fault, ServerProxy
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
+from deploy import roll
 from deploy.native.settings import PROJECT, VAR
 from deploy.render import render
 
 APPS = ("site", "api")
-INSTANCES = ("a", "b")
 RUN, LOG = VAR / "run", VAR / "log"
 BIN = Path(sys.executable).parent
-PROGRAMS = ("nginx", "site:a", "site:b", "api:a", "api:b")
+PARTS = ("nginx", "site-a", "site-b", "api-a", "api-b")
 
+# How many requests nginx lets each worker hold: half a second's work. A burst is carried, and what is more is told so
+# at once (docs/reliability.md, Overload). LISTEN is uWSGI's own queue, one for the workers of an instance.
+HELD, LISTEN = 128, 1024
 # Seconds. An instance that starts needs 1 to 3; this is for a machine that is busy.
-READY = 60
-# What a request may take, and a little: uWSGI's harakiri is 20.
-IDLE = 22
+READY = 30
+# A request may take 20 (uWSGI's harakiri), and one that waited for a worker for 5 is not worked on (its middleware).
+IDLE = 27
+# Looks at an instance between which nothing began are this far apart.
+LOOK = 0.2
 
 
 class Failed(Exception):
@@ -68,6 +74,8 @@ def get(socket_path: Path, path: str) -> tuple[int, dict[str, Any]]:
 class Stack:
     """The stack whose run-time files are in VAR, with the variables that settings.read() gives."""
 
+    run = RUN
+
     def __init__(self, variables: dict[str, str]) -> None:
         self.variables = variables
         self.workers = int(variables["CORES"])
@@ -87,12 +95,14 @@ class Stack:
             return False
 
     def processes(self) -> dict[str, dict[str, Any]]:
-        """What supervisord says of each program, in the order of PROGRAMS."""
-        infos = self.supervisor.getAllProcessInfo()
-        named = {
-            info["name"] if info["group"] == info["name"] else f"{info['group']}:{info['name']}": info for info in infos
-        }
-        return {program: named[program] for program in PROGRAMS}
+        """What supervisord says of nginx and the instances: `state`, `pid`, … of each.
+
+        The pid of nginx is that of its master, which supervisord does not know after an upgrade in place.
+        """
+        supervisor = self.supervisor
+        infos = {part: supervisor.getProcessInfo(program(part)) for part in PARTS}
+        infos["nginx"]["pid"] = nginx_master()
+        return infos
 
     def start_supervisord(self) -> None:
         environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
@@ -107,11 +117,6 @@ class Stack:
 
     def supervisord(self) -> psutil.Process:
         return psutil.Process(int(self.supervisor.getPID()))
-
-    def restart(self, program: str) -> None:
-        with contextlib.suppress(Fault):  # it was not running
-            self.supervisor.stopProcess(program)
-        self.supervisor.startProcess(program, False)
 
     def shut_down(self) -> int:
         """Ends every process and removes every socket; how many processes there were."""
@@ -145,21 +150,23 @@ class Stack:
 
     # nginx
 
-    def configure_nginx(self, down: str = "") -> bool:
-        """Writes nginx's configuration, with an instance (`site-a`) marked down; True if anything changed.
+    def configure_nginx(self) -> bool:
+        """Writes nginx's configuration; True if anything changed.
 
         Raises Failed, and leaves the old configuration, when nginx does not accept it.
         """
-        servers = {
-            "SITE_SERVERS": (f"site-{instance}" for instance in INSTANCES),
-            "API_SERVERS": (f"api-{instance}-{slot}" for instance in INSTANCES for slot in range(self.workers)),
-        }
         lines = {
-            name: "\n    ".join(
-                f"server unix:{RUN}/{server}.sock max_fails=0{' down' if down and server.startswith(down) else ''};"
-                for server in members
+            words: "\n    ".join(
+                f"server unix:{RUN}/upstream/{instance}/{member}.sock max_fails=0{limit};"
+                for instance in self.instances(app)
+                for member in self.members(instance)
             )
-            for name, members in servers.items()
+            for words, app, limit in (
+                ("SITE_SERVERS", "site", f" max_conns={min(HELD * self.workers, LISTEN)}"),
+                ("API_SERVERS", "api", f" max_conns={HELD}"),
+                # Watchers are counted by the api itself.
+                ("API_LIVE_SERVERS", "api", ""),
+            )
         }
         fresh = VAR / "nginx.new"
         render(PROJECT / "nginx", fresh, self.variables | lines)
@@ -180,39 +187,51 @@ class Stack:
 
     def reload_nginx(self) -> None:
         """Returns when the workers that accept have the new configuration."""
-        master = psutil.Process(int(self.processes()["nginx"]["pid"]))
+        master = psutil.Process(nginx_master())
         old = master.children()
-        self.supervisor.signalProcess("nginx", "HUP")
-        deadline = time.monotonic() + 10
-        while any(accepts(worker) for worker in old):
-            if time.monotonic() > deadline:
-                raise Failed(f"nginx did not reload:\n{tail(LOG / 'nginx.log')}")
-            time.sleep(0.02)
+        master.send_signal(signal.SIGHUP)
+        wait_until(lambda: not any(map(accepts, old)), "nginx did not reload")
 
-    # Instances
+    def upgrade_nginx(self) -> None:
+        """Replaces nginx by the one that is installed now (https://nginx.org/en/docs/control.html#upgrade).
 
-    def members(self, program: str) -> list[str]:
-        """What nginx knows an instance by: `site:a` is one server, `api:a` one for each worker."""
-        app, instance = program.split(":")
-        return [f"site-{instance}"] if app == "site" else [f"api-{instance}-{slot}" for slot in range(self.workers)]
+        Both accept on the same sockets until the old one, which finishes what it holds, has gone.
+        """
+        old = psutil.Process(nginx_master())
+        workers = old.children()
+        old.send_signal(signal.SIGUSR2)
+        wait_until(lambda: nginx_master() not in (0, old.pid), "the new nginx did not start")
+        new = psutil.Process(nginx_master())
+        wait_until(lambda: any(map(accepts, new.children())), "the new nginx has no workers")
+        old.send_signal(signal.SIGQUIT)
+        wait_until(lambda: not any(map(accepts, workers)), "the old nginx does not end")
 
-    def health(self, program: str) -> str:
-        """Empty when a program is ready, an instance asked through nginx; or the reason why not."""
-        if program == "nginx":
+    # Instances, `site-a` and the like
+
+    def instances(self, app: str) -> list[str]:
+        return [part for part in PARTS if part.startswith(app)]
+
+    def members(self, instance: str) -> list[str]:
+        """What nginx knows an instance by: `site-a` is one server, `api-a` one for each worker."""
+        return [instance] if instance.startswith("site") else [f"{instance}-{slot}" for slot in range(self.workers)]
+
+    def why_not_ready(self, instance: str) -> str:
+        """Asked through nginx; empty when it is ready."""
+        if instance == "nginx":
             return "" if get(RUN / "nginx.sock", "/")[0] else "it does not answer"
-        for member in self.members(program):
+        for member in self.members(instance):
             status, body = get(RUN / "nginx.sock", f"/{member}/health/ready")
             if status != 200:
                 faults = [f"{name} {state}" for name, state in body.items() if name != "status"]
                 return f"{member} answers {status or 'nothing'}" + (f": {', '.join(faults)}" if faults else "")
         return ""
 
-    def wait_ready(self, program: str) -> None:
-        """Raises Failed, with the end of the program's log, if it cannot stay up or is not ready by the deadline."""
+    def wait_ready(self, instance: str) -> None:
+        """Raises Failed, with the end of its log, if it cannot stay up or is not ready by the deadline."""
         deadline = time.monotonic() + READY
         while True:
-            state = self.processes()[program]["statename"]
-            reason = self.health(program)
+            state = self.supervisor.getProcessInfo(program(instance))["statename"]
+            reason = self.why_not_ready(instance)
             if state in ("RUNNING", "STARTING") and not reason:
                 return
             # Not STOPPED, which it is for a moment before it starts.
@@ -223,40 +242,68 @@ class Stack:
                 fault = f"was not ready within {READY} s: {reason}"
                 break
             time.sleep(0.1)
-        log = LOG / f"{program.replace(':', '-')}.log"
-        raise Failed(f"{program} {fault}. The end of {log}:\n\n{tail(log)}")
+        log = LOG / f"{instance}.log"
+        raise Failed(f"{instance} {fault}. The end of {log}:\n\n{tail(log)}")
 
     def wait_idle(self, instance: str) -> None:
-        """Until a site's instance holds no request: uWSGI loses what it holds when it is stopped."""
+        """uWSGI loses what it holds when it is stopped; the api drains.
+
+        Its queue on a unix socket is in no figure that uWSGI has, but as long as somebody waits there no worker rests.
+        """
+        if not instance.startswith("site"):
+            return
         deadline = time.monotonic() + IDLE
+        before = None
         while time.monotonic() < deadline:
             stats = uwsgi_stats(instance)
-            if stats is None or not (stats["listen_queue"] or any(w["status"] == "busy" for w in stats["workers"])):
+            if stats is None:
                 return
-            time.sleep(0.05)
+            busy = any(worker["status"] == "busy" for worker in stats["workers"])
+            served = sum(worker["requests"] for worker in stats["workers"])
+            if not busy and served == before:
+                return
+            before = None if busy else served
+            time.sleep(LOOK)
+
+    def restart(self, instance: str) -> None:
+        with contextlib.suppress(Fault):  # it was not running
+            self.supervisor.stopProcess(program(instance))
+        self.supervisor.startProcess(program(instance), False)
+
+    def serves(self, instance: str) -> bool:
+        return roll.is_in(RUN, instance) and not self.why_not_ready(instance)
 
     def roll(self, app: str) -> Iterator[str]:
-        """Restarts an app's instances one after the other, each out of nginx meanwhile; yields each when it is back.
+        """Restarts the instances of an app, and yields each when it is back; raises Failed at one that is not ready."""
+        return roll.roll(self, self.instances(app))
 
-        Raises Failed at the first that does not get ready: it stays out of nginx, and the other serves on.
-        """
-        for instance in INSTANCES:
-            program = f"{app}:{instance}"
-            self.configure_nginx(down=f"{app}-{instance}")
-            self.reload_nginx()
-            if app == "site":
-                self.wait_idle(instance)
-            self.restart(program)
-            self.wait_ready(program)
-            yield program
-        self.configure_nginx()
-        self.reload_nginx()
+
+def program(part: str) -> str:
+    """What supervisord calls it: `site:a`."""
+    return part.replace("-", ":")
+
+
+def nginx_master() -> int:
+    """Its pid; 0 if there is none."""
+    with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
+        return psutil.Process(int((RUN / "nginx.pid").read_text())).pid
+    return 0
+
+
+def wait_until(condition: Callable[[], bool], otherwise: str) -> None:
+    """Raises Failed, with the end of nginx's log, after ten seconds."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Failed(f"{otherwise}:\n{tail(LOG / 'nginx.log')}")
+        time.sleep(0.02)
 
 
 def accepts(nginx_worker: psutil.Process) -> bool:
     """nginx's workers say in their titles when they only finish what they hold."""
     try:
-        return nginx_worker.is_running() and "shutting down" not in " ".join(nginx_worker.cmdline())
+        ended = nginx_worker.status() == psutil.STATUS_ZOMBIE
+        return not ended and "shutting down" not in " ".join(nginx_worker.cmdline())
     except psutil.NoSuchProcess:
         return False
 
@@ -291,7 +338,7 @@ def uwsgi_stats(instance: str) -> dict[str, Any] | None:
     with socket.socket(socket.AF_UNIX) as stats:
         stats.settimeout(5)
         try:
-            stats.connect(str(RUN / f"site-{instance}.stats"))
+            stats.connect(str(RUN / f"{instance}.stats"))
             figures: dict[str, Any] = json.loads(stats.makefile().read())
             return figures
         except (OSError, ValueError):

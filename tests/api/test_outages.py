@@ -3,20 +3,19 @@
 import asyncio
 import signal
 import sqlite3
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import httpx
-import psutil
 import pytest
 from redis.asyncio import Redis
 
 from tests import servers
 from tests.api.served import Served, bearer, migrate, serve, tally, until
 from tests.api.test_requests import problem
+from tests.servers import away
 from tornado_api import bus, store
 
 
@@ -63,45 +62,6 @@ async def test_notification_comes_before_the_poll(
                 await client.publish("tallies", nonsense)
             await other.vote(asked)
             assert (await asyncio.wait_for(tally(events), 10))["version"] == 3
-
-
-@contextmanager
-def away(port: int, how: signal.Signals) -> Iterator[None]:
-    """In the block, the server of this test that listens on a port is not there, or (SIGSTOP) does not answer."""
-    [server] = [p for p in psutil.Process().children() if any(str(port) in word for word in p.cmdline())]
-    if how == signal.SIGSTOP:
-        # With the children of PostgreSQL's, which are those that answer.
-        family = [server, *server.children(recursive=True)]
-        for process in family:
-            process.suspend()
-        try:
-            yield
-        finally:
-            for process in family:
-                process.resume()
-        return
-    command, directory, account = server.cmdline(), server.cwd(), server.uids().real
-    if "redis" in command[0]:  # which writes over its arguments
-        command = [servers.program("redis-server", "redis-server"), "--port", str(port), "--save", ""]
-    server.send_signal(how)
-    while server.status() != psutil.STATUS_ZOMBIE:
-        time.sleep(0.01)
-    yield
-    again = subprocess.Popen(command, cwd=directory, user=account, stdout=subprocess.DEVNULL)
-    restarted.append(again)
-    servers.wait_for_port(port, again)
-
-
-restarted: list["subprocess.Popen[bytes]"] = []
-
-
-@pytest.fixture(autouse=True)
-def stop_restarted() -> Iterator[None]:
-    yield
-    while restarted:
-        process = restarted.pop()
-        process.send_signal(signal.SIGINT)
-        process.wait(timeout=30)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGSTOP])

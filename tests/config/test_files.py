@@ -14,7 +14,11 @@ from deploy.native.settings import PROJECT
 from deploy.render import render
 from tests.servers import program, self_signed
 
-SERVERS = {"SITE_SERVERS": "server unix:/nowhere/site-a.sock;", "API_SERVERS": "server unix:/nowhere/api-a-0.sock;"}
+SERVERS = {
+    "SITE_SERVERS": "server unix:/nowhere/site-a.sock;",
+    "API_SERVERS": "server unix:/nowhere/api-a-0.sock;",
+    "API_LIVE_SERVERS": "server unix:/nowhere/api-a-0.sock;",
+}
 
 
 @pytest.fixture(params=["off", "on"])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.native import stack
 from deploy.native.settings import PROJECT
 from tornado_api import limits
 
@@ -48,19 +49,25 @@ def test_nginx_waits_longer_than_a_site_request_may_take() -> None:
     assert uwsgi("harakiri") < min(nginx("uwsgi_read_timeout"))
 
 
+@pytest.mark.parametrize("protocol", ["uwsgi", "proxy"])
+def test_what_a_worker_was_killed_over_is_not_sent_to_the_next(protocol: str, gunicorn: dict[str, int]) -> None:
+    assert max(nginx(f"{protocol}_next_upstream_timeout")) < min(uwsgi("harakiri"), gunicorn["timeout"])
+
+
 def test_an_api_request_ends_before_its_worker_before_its_instance(gunicorn: dict[str, int]) -> None:
     assert limits.DATABASE_DEADLINE < limits.REQUEST_DEADLINE
     assert limits.LONGEST_WAIT < limits.REQUEST_DEADLINE
     assert limits.REQUEST_DEADLINE < gunicorn["graceful_timeout"] < supervisor("api", "stopwaitsecs")
-    assert min(nginx("proxy_read_timeout")) > limits.REQUEST_DEADLINE
+    assert min(nginx("proxy_read_timeout")) > max(limits.REQUEST_DEADLINE, gunicorn["timeout"])
 
 
 def test_a_watcher_may_miss_a_heartbeat() -> None:
     assert max(nginx("proxy_read_timeout")) > 2 * limits.HEARTBEAT
 
 
-def test_nginx_ends_its_old_workers_before_supervisord_does() -> None:
-    assert max(nginx("worker_shutdown_timeout")) < supervisor("nginx", "stopwaitsecs")
+def test_nginx_ends_before_supervisord_ends_it() -> None:
+    [seconds] = re.findall(r"timeout (\d+) ", (PROJECT / "deploy/supervisor/nginx.sh").read_text())
+    assert int(seconds) < supervisor("nginx", "stopwaitsecs")
 
 
 def test_nginx_takes_no_larger_body_than_the_apps(settings: object) -> None:
@@ -72,5 +79,5 @@ def test_nginx_takes_no_larger_headers_than_uwsgi() -> None:
     assert 4 * max(nginx("large_client_header_buffers")) <= uwsgi("buffer-size")
 
 
-def test_uwsgis_queue_fits_the_kernels() -> None:
-    assert uwsgi("listen") <= int(Path("/proc/sys/net/core/somaxconn").read_text())
+def test_what_nginx_lets_wait_fits_uwsgis_queue_and_that_the_kernels() -> None:
+    assert stack.LISTEN <= uwsgi("listen") <= int(Path("/proc/sys/net/core/somaxconn").read_text())
