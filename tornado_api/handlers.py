@@ -23,8 +23,8 @@ from .limits import HEARTBEAT, MAX_BODY, REQUEST_DEADLINE, STALL
 from .live import Channel, TooManyWatchers, Watcher
 from .log import request_id
 from .problem import ProblemError, invalid, unavailable
-from .schemas import LARGEST_ID, ListQuery, NewVote, PollQuery, Vote
-from .store import AlreadyVoted, Closed, NoChoice, NoQuestion, NoVoter, Unavailable, one_line
+from .schemas import LARGEST_ID, Key, ListQuery, NewVote, PollQuery, Vote
+from .store import AlreadyVoted, Closed, KeyReused, NoChoice, NoQuestion, NoVoter, Unavailable, one_line
 
 if TYPE_CHECKING:
     from .app import Api
@@ -40,6 +40,7 @@ PROBLEMS: dict[type[BaseException], ProblemError] = {
     NoChoice: ProblemError(404, "The question has no such choice."),
     NoVoter: auth.refuse("The token's user is not there any more.", ' error="invalid_token"'),
     AlreadyVoted: ProblemError(409, "You have voted on this question before; your first vote stands."),
+    KeyReused: ProblemError(422, "You sent this Idempotency-Key with another choice before; that vote stands."),
     Closed: ProblemError(410, "The question is closed."),
     Unavailable: unavailable("The database does not answer. Please try again."),
     TooManyWatchers: unavailable("Too many are watching here. Please try again."),
@@ -195,14 +196,23 @@ class Results(Resource):
 class Votes(Handler):
     async def post(self, id: str) -> None:
         voter = auth.user_id(self.request.headers.get("Authorization", ""), self.application.token_keys)
+        key = self.idempotency_key()
         choice = self.body(NewVote).choice
         question = id_from(id)
         if not 0 < choice <= LARGEST_ID:
             raise NoChoice
-        version = await self.application.store.vote(question, choice, voter)
+        version = await self.application.store.vote(question, choice, voter, key)
         self.application.bus.publish(question)
         self.set_status(201)
         self.answer(Vote(question, choice, version))
+
+    def idempotency_key(self) -> str:
+        """Empty when there is none. Raises ProblemError, 400, as draft-ietf-httpapi-idempotency-key-header has it."""
+        given = self.request.headers.get("Idempotency-Key")
+        try:
+            return "" if given is None else msgspec.convert(given, Key)
+        except msgspec.ValidationError:
+            raise ProblemError(400, "An Idempotency-Key has 1 to 64 visible ASCII characters.") from None
 
 
 class Live(Handler):

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from tornado.template import Template
 
 from .limits import HEARTBEAT, MAX_BODY
 from .problem import Problem
-from .schemas import LARGEST_ID, ListQuery, NewVote, PollQuery, QuestionPage, QuestionWithChoices, Tally, Vote
+from .schemas import LARGEST_ID, Key, ListQuery, NewVote, PollQuery, QuestionPage, QuestionWithChoices, Tally, Vote
 
 JSON, EVENTS, PROBLEM = "application/json", "text/event-stream", "application/problem+json"
 
@@ -26,12 +26,17 @@ class Operation(NamedTuple):
     responses: dict[int, dict[str, Any]]
     problems: tuple[int, ...]
     query: type[msgspec.Struct] | None = None
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, Any] = {}
     body: type[msgspec.Struct] | None = None
 
 
 def content(type: type[msgspec.Struct], media: str = JSON) -> dict[str, Any]:
     return {media: {"schema": {"$ref": f"#/components/schemas/{type.__name__}"}}}
+
+
+def text(description: str) -> Any:
+    """The type of a header."""
+    return Annotated[str, msgspec.Meta(description=description)]
 
 
 ETAG = {"ETag": {"description": "The tally's version", "schema": {"type": "string", "pattern": '^"[0-9]+"$'}}}
@@ -69,17 +74,21 @@ OPERATIONS = [
             304: {"description": "It is the one that you have", "headers": ETAG},
         },
         (404,),
-        headers={"If-None-Match": "The ETag that you have"},
+        headers={"If-None-Match": text("The ETag that you have")},
     ),
     Operation(
         "post",
         "/api/v1/questions/{id}/votes",
         "castVote",
         "Vote",
-        "Once for each question and user; the first vote stands. The site gives you a token, on your account's page.",
-        '-H "Authorization: Bearer $TOKEN" --json \'{"choice": 1}\' /api/v1/questions/1/votes',
+        "Once for each question and user; the first vote stands. The site gives you a token, on your account's page. "
+        "If no answer comes, send the vote again with the same Idempotency-Key: it counts once, and each time the "
+        "answer is 201, after the question has closed too.",
+        "-H \"Authorization: Bearer $TOKEN\" -H 'Idempotency-Key: 5f0c7a2e' --json '{\"choice\": 1}' "
+        "/api/v1/questions/1/votes",
         {201: {"description": "The vote counts", "content": content(Vote)}},
         (401, 404, 409, 410, 413, 415, 422, 429),
+        headers={"Idempotency-Key": Key},
         body=NewVote,
     ),
     Operation(
@@ -93,7 +102,7 @@ OPERATIONS = [
         "--no-buffer /api/v1/live/questions/1/events",
         {200: {"description": "A stream", "content": {EVENTS: {"schema": {"type": "string"}}}}},
         (404,),
-        headers={"Last-Event-ID": "The version that you have: the stream begins with the next one"},
+        headers={"Last-Event-ID": text("The version that you have: the stream begins with the next one")},
     ),
     Operation(
         "get",
@@ -107,7 +116,11 @@ OPERATIONS = [
         "-H 'Sec-WebSocket-Key: bGl2ZSBwb2xscyBhcGkgMQ==' /api/v1/live/questions/1/socket",
         {101: {"description": "The WebSocket is open"}},
         (403, 404, 426),
-        headers={"Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "As in RFC 6455"},
+        headers={
+            "Upgrade": text("websocket"),
+            "Sec-WebSocket-Version": text("13"),
+            "Sec-WebSocket-Key": text("As in RFC 6455"),
+        },
     ),
     Operation(
         "get",
@@ -133,7 +146,7 @@ DESCRIPTIONS = {
     410: "The question is closed",
     413: f"The body has more than {MAX_BODY} bytes",
     415: "The body is not application/json",
-    422: "The body or the query is not as described; `errors` names the field",
+    422: "The body or the query is not as described, and `errors` names the field; or the key was another choice's",
     426: "This is no WebSocket handshake",
     429: "Too many requests in a short time",
     503: "Restarting, the database does not answer, or too many are watching",
@@ -163,8 +176,9 @@ def parameters(endpoint: Operation) -> list[dict[str, Any]]:
         for name, field in schema["properties"].items():
             description = field.pop("description")
             found.append({"name": name, "in": "query", "description": description, "schema": field})
-    for name, description in endpoint.headers.items():
-        found.append({"name": name, "in": "header", "description": description, "schema": {"type": "string"}})
+    for name, header in endpoint.headers.items():
+        schema = msgspec.json.schema(header)
+        found.append({"name": name, "in": "header", "description": schema.pop("description"), "schema": schema})
     return found
 
 

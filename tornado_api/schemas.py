@@ -12,6 +12,13 @@ LARGEST_ID = 2**63 - 1
 
 Version = Annotated[int, Meta(ge=0, le=LARGEST_ID, description="Of the tally; grows with every change")]
 Moment = Annotated[datetime, Meta(tz=True)]
+Key = Annotated[
+    str,
+    Meta(
+        pattern="^[!-~]{1,64}$",
+        description="Your name for this vote, 1 to 64 visible ASCII characters: with it you may send the vote again",
+    ),
+]
 
 
 class Choice(Struct):
@@ -61,7 +68,7 @@ class NewVote(Struct, forbid_unknown_fields=True):
 class Vote(Struct):
     question: int
     choice: int
-    version: Annotated[int, Meta(description="Of the first tally that counts it")]
+    version: Annotated[int, Meta(description="Of a tally that counts it: the first, or, if sent again, the newest")]
 
 
 class ListQuery(Struct, forbid_unknown_fields=True):

@@ -41,6 +41,10 @@ class AlreadyVoted(Exception):
     pass
 
 
+class KeyReused(Exception):
+    """The voter's vote on this question has the same key and another choice."""
+
+
 class Unavailable(Exception):
     """The database cannot be reached, or did not answer in time; the message is one line."""
 
@@ -90,6 +94,7 @@ vote = Table(
     Column("question_id", ForeignKey("polls_question.id"), nullable=False),
     Column("choice_id", ForeignKey("polls_choice.id"), nullable=False),
     Column("voter_id", ForeignKey("auth_user.id"), nullable=False),
+    Column("key", String(64), nullable=False),
 )
 
 # One statement, and so one snapshot: the counts are those of that version.
@@ -240,8 +245,11 @@ class Store:
         async with self.connect(self.reads) as connection:
             return {row.id: row.version for row in await connection.execute(query)}
 
-    async def vote(self, question_id: int, choice_id: int, voter_id: int) -> int:
-        """The tally's version that counts the vote. Raises NoQuestion, NoChoice, NoVoter, Closed, AlreadyVoted."""
+    async def vote(self, question_id: int, choice_id: int, voter_id: int, key: str = "") -> int:
+        """The version of a tally that counts the vote: the first, or the newest when it is sent again with its key.
+
+        Raises NoQuestion, NoChoice, NoVoter, Closed, AlreadyVoted, KeyReused.
+        """
         check = sa.select(
             question.c.closes_at,
             sa.exists().where(choice.c.id == choice_id, choice.c.question_id == question_id).label("choice"),
@@ -249,9 +257,14 @@ class Store:
         ).where(question.c.id == question_id)
         insert = (
             self.insert(vote)
-            .values(question_id=question_id, choice_id=choice_id, voter_id=voter_id)
+            .values(question_id=question_id, choice_id=choice_id, voter_id=voter_id, key=key)
             .on_conflict_do_nothing(index_elements=["question_id", "voter_id"])
             .returning(vote.c.id)
+        )
+        sent_before = (
+            sa.select(vote.c.choice_id, question.c.version)
+            .join_from(vote, question)
+            .where(vote.c.question_id == question_id, vote.c.voter_id == voter_id, vote.c.key == key)
         )
         count = (
             sa.update(question)
@@ -267,14 +280,23 @@ class Store:
                 raise NoChoice
             if not row.voter:
                 raise NoVoter
-            if row.closes_at and row.closes_at <= datetime.now(UTC):
-                raise Closed
+            version: int
             try:
+                # The constraint, not a read before, finds the second vote: there is no moment in between.
                 if await connection.scalar(insert) is None:
-                    raise AlreadyVoted
-                # Last: the row that all voters of the question wait for is locked for the shortest time.
-                version: int = (await connection.execute(count)).scalar_one()
-                await connection.commit()
+                    first = (await connection.execute(sent_before)).one_or_none() if key else None
+                    if first is None:
+                        raise AlreadyVoted
+                    if first.choice_id != choice_id:
+                        raise KeyReused
+                    version = first.version
+                elif row.closes_at and row.closes_at <= datetime.now(UTC):
+                    # After the insert, which finds a vote that counts already; raising takes this one back.
+                    raise Closed
+                else:
+                    # Last: the row that all voters of the question wait for is locked for the shortest time.
+                    version = (await connection.execute(count)).scalar_one()
+                    await connection.commit()
             except IntegrityError as error:
                 # What the check found was deleted meanwhile; who tries again is told which.
                 raise Unavailable("changed meanwhile") from error

@@ -4,6 +4,9 @@ from django.urls import include, path
 admin.site.site_header = admin.site.site_title = "Live polls"
 admin.site.index_title = "Moderation"
 
+handler400 = "config.errors.bad_request"
+handler500 = "config.errors.server_error"
+
 urlpatterns = [
     path("", include("polls.urls")),
     path("accounts/", include("accounts.urls")),

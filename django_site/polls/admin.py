@@ -3,13 +3,15 @@
 from functools import partial
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import Count
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.utils import timezone
 
 from .models import Choice, Question, Vote
+from .pictures import NotStored
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -69,6 +71,14 @@ class QuestionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         ids = list(queryset.open().values_list("pk", flat=True))
         Question.objects.change(ids, closes_at=timezone.now())
         self.message_user(request, f"Closed: {len(ids)}.")
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except NotStored as error:
+            # Nothing was saved. What was typed is lost with it, but for the browser's Back.
+            self.message_user(request, str(error), messages.ERROR)
+            return redirect(request.path)
 
     def save_model(self, request: HttpRequest, obj: Question, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

@@ -59,3 +59,4 @@ class QuestionForm(forms.ModelForm):  # type: ignore[type-arg]
 
 class VoteForm(forms.Form):
     choice = forms.IntegerField(error_messages={"required": "Choose one.", "invalid": "Choose one."})
+    key = forms.CharField(max_length=64, required=False)

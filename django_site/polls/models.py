@@ -104,6 +104,8 @@ class Vote(models.Model):
     choice = models.ForeignKey(Choice, models.CASCADE)
     voter = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+    # Who sends a vote makes a key for it: the same vote with the same key is that vote sent again.
+    key = models.CharField(max_length=64, db_default="", editable=False)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["question", "voter"], name="polls_vote_once")]
@@ -113,20 +115,24 @@ class Vote(models.Model):
         return f"{self.voter}: {self.choice}"
 
     @classmethod
-    def cast(cls, question_id: int, choice_id: int, voter_id: int) -> None:
-        """Raises Question.DoesNotExist, Choice.DoesNotExist, Closed or AlreadyVoted."""
+    def cast(cls, question_id: int, choice_id: int, voter_id: int, key: str = "") -> None:
+        """Raises Question.DoesNotExist, Choice.DoesNotExist, Closed or AlreadyVoted; nothing for a vote sent again."""
         try:
             with transaction.atomic():
                 question = Question.objects.get(pk=question_id)
                 choice = question.choices.get(pk=choice_id)
+                cls.objects.create(question=question, choice=choice, voter_id=voter_id, key=key)
+                # After that, which finds a vote that counts already; raising takes this one back.
                 if not question.is_open:
                     raise Closed
-                cls.objects.create(question=question, choice=choice, voter_id=voter_id)
                 # Last: the row that all voters of the question wait for is locked for the shortest time.
                 Question.objects.change([question_id])
         except IntegrityError:
             # The constraint, not a read before, finds the second vote: there is no moment in between.
-            if cls.objects.filter(question_id=question_id, voter_id=voter_id).exists():
+            mine = cls.objects.filter(question_id=question_id, voter_id=voter_id)
+            if key and mine.filter(choice_id=choice_id, key=key).exists():
+                return
+            if mine.exists():
                 raise AlreadyVoted from None
             raise Question.DoesNotExist from None  # deleted at this moment
 

@@ -1,6 +1,8 @@
 """Uploaded pictures: what is stored is never what was sent, but a picture that Pillow drew from it."""
 
+import logging
 import uuid
+from contextlib import suppress
 from io import BytesIO
 from typing import Any
 
@@ -8,7 +10,10 @@ from django import forms
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.db import models
+from django.db.models.fields.files import FieldFile
 from PIL import Image, ImageOps
+
+logger = logging.getLogger(__name__)
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF"]
 MAX_BYTES = 5 * 1024 * 1024
@@ -20,6 +25,7 @@ MAX_SIDE = 1600
 def redraw(upload: "File[bytes]") -> "ContentFile[bytes]":
     """The picture upright, at most MAX_SIDE pixels wide and high, as WebP without metadata.
 
+    It has a new name, so that caches may keep it for ever, and nobody can guess or choose it.
     Raises forms.ValidationError for what is not a picture or too large.
     """
     if upload.size > MAX_BYTES:
@@ -37,12 +43,11 @@ def redraw(upload: "File[bytes]") -> "ContentFile[bytes]":
         picture.save(stored, "WEBP", quality=80)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise forms.ValidationError("This is not a JPEG, PNG, WebP or GIF picture.", code="invalid") from error
-    return ContentFile(stored.getvalue(), name="picture.webp")
+    return ContentFile(stored.getvalue(), name=f"{uuid.uuid4().hex}.webp")
 
 
 def stored_name(instance: models.Model, filename: str) -> str:
-    """A new name for each picture, so that caches may keep it for ever, and nobody can guess or choose it."""
-    return f"pictures/{uuid.uuid4().hex}.webp"
+    return f"pictures/{filename}"
 
 
 class PictureFormField(forms.FileField):
@@ -53,8 +58,30 @@ class PictureFormField(forms.FileField):
         return redraw(upload) if upload else upload
 
 
+class NotStored(Exception):
+    """The disk is full, or the directory is not to be written to; the log has the reason."""
+
+    def __str__(self) -> str:
+        return "The server has no room for the picture just now. Ask without one, or try again later."
+
+
+class Picture(FieldFile):
+    def save(self, name: str, content: "File[bytes]", save: bool = True) -> None:
+        """Raises NotStored."""
+        try:
+            super().save(name, content, save)
+        except OSError as error:
+            logger.error("picture not stored: %s", error)
+            # What there was room for.
+            with suppress(OSError):
+                self.storage.delete(self.field.generate_filename(self.instance, name))
+            raise NotStored from error
+
+
 class PictureField(models.FileField):
     """A FileField that whichever form it is in, the admin's too, fills with a redrawn picture."""
+
+    attr_class = Picture
 
     def formfield(self, **kwargs: Any) -> Any:
         return super().formfield(**{"form_class": PictureFormField, **kwargs})

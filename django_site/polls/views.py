@@ -1,3 +1,5 @@
+import uuid
+
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.paginator import Paginator
@@ -9,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from .forms import QuestionForm, VoteForm
 from .models import AlreadyVoted, Choice, Closed, Question, Vote
+from .pictures import NotStored
 
 PAGE_SIZE = 20
 
@@ -39,6 +42,8 @@ def question_page(request: HttpRequest, question_id: int, status: int = 200, pro
         "mine": mine,
         "can_vote": request.user.is_authenticated and question.is_open and mine is None,
         "problem": problem,
+        # A page's vote, sent again because no answer came, is known by this.
+        "key": uuid.uuid4().hex,
     }
     return render(request, "polls/question.html", context, status=status)
 
@@ -55,9 +60,9 @@ def vote(request: HttpRequest, question_id: int) -> HttpResponse:
         return redirect_to_login(page)
     form = VoteForm(request.POST)
     if not form.is_valid():
-        return question_page(request, question_id, 400, str(form.errors["choice"][0]))
+        return question_page(request, question_id, 400, str(next(iter(form.errors.values()))[0]))
     try:
-        Vote.cast(question_id, form.cleaned_data["choice"], request.user.pk)
+        Vote.cast(question_id, form.cleaned_data["choice"], request.user.pk, form.cleaned_data["key"])
     except (Question.DoesNotExist, Choice.DoesNotExist) as error:
         raise Http404 from error
     except Closed:
@@ -71,7 +76,12 @@ def vote(request: HttpRequest, question_id: int) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def ask(request: HttpRequest) -> HttpResponse:
     form = QuestionForm(request.POST or None, request.FILES or None)
+    status = 200
     if form.is_valid():
         form.instance.author_id = request.user.pk
-        return redirect(form.save())
-    return render(request, "polls/ask.html", {"form": form})
+        try:
+            return redirect(form.save())
+        except NotStored as error:
+            form.add_error("picture", str(error))
+            status = 507
+    return render(request, "polls/ask.html", {"form": form}, status=status)

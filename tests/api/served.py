@@ -93,10 +93,11 @@ class Served:
             ]
         return Question(id, ids)
 
-    async def vote(self, question: Question, choice: int = 0, user: int | None = None) -> httpx.Response:
-        return await self.client.post(
-            question.votes, json={"choice": question.choices[choice]}, headers=bearer(user or next(self.voters))
-        )
+    async def vote(
+        self, question: Question, choice: int = 0, user: int | None = None, key: str | None = None
+    ) -> httpx.Response:
+        headers = bearer(user or next(self.voters)) | ({} if key is None else {"Idempotency-Key": key})
+        return await self.client.post(question.votes, json={"choice": question.choices[choice]}, headers=headers)
 
     async def vote_elsewhere(self, question: Question) -> int:
         """A vote that another process took, and of which this one is told nothing; the new version."""

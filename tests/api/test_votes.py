@@ -1,12 +1,16 @@
 """One vote for each question and user, counted exactly, and never taken back."""
 
 import asyncio
+import os
+import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import httpx
+import pytest
 import sqlalchemy as sa
 
-from tests.api.served import Served, manage
+from tests.api.served import PROJECT, Served, bearer, manage
 from tests.api.test_requests import problem
 from tornado_api import store
 
@@ -35,12 +39,68 @@ async def test_closed_question(api: Served) -> None:
     assert (await api.results(asked))["total"] == 0
 
 
+async def test_vote_sent_again(api: Served) -> None:
+    asked = await api.ask()
+    first = await api.vote(asked, 1, user=1, key="one")
+    assert (await api.vote(asked, 0, user=2)).status_code == 201
+    again = await api.vote(asked, 1, user=1, key="one")
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json() == {"question": asked.id, "choice": asked.choices[1], "version": 1}
+    assert again.json() == first.json() | {"version": 2}
+    problem(await api.vote(asked, 0, user=1, key="one"), 422)
+    problem(await api.vote(asked, 1, user=1, key="two"), 409)
+    problem(await api.vote(asked, 1, user=1), 409)
+    # A vote without a key is not sent again by one with none.
+    problem(await api.vote(asked, 0, user=2), 409)
+    # The key is the voter's own.
+    assert (await api.vote(asked, 0, user=3, key="one")).status_code == 201
+    problem(await api.vote(asked, 0, user=2, key="one"), 409)
+    results = await api.results(asked)
+    assert ([choice["votes"] for choice in results["choices"]], results["version"]) == ([2, 1], 3)
+
+
+async def test_vote_sent_again_after_the_question_has_closed(api: Served) -> None:
+    asked = await api.ask()
+    assert (await api.vote(asked, 1, user=1, key="one")).status_code == 201
+    closed = sa.update(store.question).where(store.question.c.id == asked.id).values(closes_at=datetime.now(UTC))
+    async with api.app.store.engine.begin() as connection:
+        await connection.execute(closed)
+    again = await api.vote(asked, 1, user=1, key="one")
+    assert (again.status_code, again.json()["version"]) == (201, 1)
+    problem(await api.vote(asked, 0, user=1, key="one"), 422)
+    problem(await api.vote(asked, 1, user=1, key="two"), 409)
+    problem(await api.vote(asked, 1, user=2, key="one"), 410)
+    async with api.app.store.engine.begin() as connection:
+        await connection.execute(sa.delete(store.vote).where(store.vote.c.question_id == asked.id))
+        await connection.execute(sa.delete(store.choice).where(store.choice.c.id == asked.choices[1]))
+    problem(await api.vote(asked, 1, user=1, key="one"), 404)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 65, "one two", "one\ttwo", "é"])
+async def test_key_that_is_none(api: Served, key: str) -> None:
+    asked = await api.ask()
+    headers = httpx.Headers(bearer() | {"Idempotency-Key": key}, encoding="utf-8")
+    problem(await api.client.post(asked.votes, json={"choice": asked.choices[0]}, headers=headers), 400)
+    assert (await api.results(asked))["total"] == 0
+    assert (await api.vote(asked, key="!" * 63 + "~")).status_code == 201
+
+
 async def test_user_who_was_deactivated(api: Served) -> None:
     asked = await api.ask()
     async with api.app.store.engine.begin() as connection:
         user = await connection.scalar(sa.select(sa.func.max(store.user.c.id)))
         await connection.execute(sa.update(store.user).where(store.user.c.id == user).values(is_active=False))
     problem(await api.vote(asked, user=user), 401)
+
+
+async def test_user_who_was_deactivated_sends_a_vote_again(api: Served) -> None:
+    asked = await api.ask()
+    async with api.app.store.engine.begin() as connection:
+        user = await connection.scalar(sa.select(sa.func.max(store.user.c.id)).where(store.user.c.is_active))
+    assert (await api.vote(asked, user=user, key="one")).status_code == 201
+    async with api.app.store.engine.begin() as connection:
+        await connection.execute(sa.update(store.user).where(store.user.c.id == user).values(is_active=False))
+    problem(await api.vote(asked, user=user, key="one"), 401)
 
 
 async def test_many_double_votes_at_once(api: Served) -> None:
@@ -51,6 +111,14 @@ async def test_many_double_votes_at_once(api: Served) -> None:
         rows = sa.select(sa.func.count()).select_from(store.vote).where(store.vote.c.question_id == asked.id)
         assert await connection.scalar(rows) == 1
     assert (await api.results(asked))["version"] == 1
+
+
+async def test_one_vote_sent_many_times_at_once(api: Served) -> None:
+    asked = await api.ask()
+    answers = await asyncio.gather(*(api.vote(asked, user=1, key="one") for _ in range(50)))
+    assert Counter(answer.status_code for answer in answers) == {201: 50}
+    assert {answer.json()["version"] for answer in answers} == {1}
+    assert (await api.results(asked))["total"] == 1
 
 
 async def test_many_voters_at_once(api: Served) -> None:
@@ -76,3 +144,45 @@ async def test_site_and_api_write_the_same_row(api: Served, database_url: str) -
     assert [theirs[name] for name in same] == [ours[name] for name in same]
     assert type(theirs["created_at"]) is type(ours["created_at"])
     assert len(str(theirs["created_at"])) == len(str(ours["created_at"]))
+
+
+VOTE_ON_THE_SITE = """
+from concurrent.futures import ThreadPoolExecutor
+from polls.models import Vote
+
+def cast(voter):
+    Vote.cast(QUESTION, CHOICE, voter, f"key-{voter}")
+
+with ThreadPoolExecutor(4) as threads:
+    print("ready", flush=True)
+    input()
+    list(threads.map(cast, VOTERS))
+"""
+
+
+async def test_votes_sent_many_times_to_site_and_api_at_once(api: Served, database_url: str) -> None:
+    asked, voters = await api.ask(), list(range(1, 21)) * 3
+    words = {"QUESTION": asked.id, "CHOICE": asked.choices[0], "VOTERS": voters}
+    script = VOTE_ON_THE_SITE
+    for word, value in words.items():
+        script = script.replace(word, str(value))
+    site = await asyncio.create_subprocess_exec(
+        *[sys.executable, "django_site/manage.py", "shell", "-v0", "-c", script],
+        cwd=PROJECT,
+        env=os.environ | {"DATABASE_URL": database_url},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert site.stdin
+    assert site.stdout
+    assert await site.stdout.readline() == b"ready\n"
+    # From the other end, and first, so that each takes votes which the other is sent too.
+    sent = [asyncio.ensure_future(api.vote(asked, user=voter, key=f"key-{voter}")) for voter in voters[::-1]]
+    await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
+    site.stdin.write(b"\n")
+    answers = await asyncio.gather(*sent)
+    async with asyncio.timeout(60):
+        assert await site.wait() == 0
+    assert Counter(answer.status_code for answer in answers) == {201: len(voters)}
+    results = await api.results(asked)
+    assert (results["total"], results["version"]) == (20, 20)

@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 from polls.models import Question, Vote
 
-from tests.site.test_pictures import PNG
+from tests.site.test_pictures import PNG, no_room
 
 
 @pytest.fixture
@@ -161,13 +161,25 @@ def test_a_picture_is_checked_here_too_and_an_old_one_goes(
     with django_capture_on_commit_callbacks(execute=True):
         moderator.post(path, change(voted, picture=SimpleUploadedFile("x.png", PNG)))
     voted.refresh_from_db()
-    assert Path(voted.picture.path).exists()
+    second = Path(voted.picture.path)
+    assert second.exists()
     assert not first.exists()
     with django_capture_on_commit_callbacks(execute=True):
         moderator.post(path, change(voted) | {"picture-clear": "on"})
     voted.refresh_from_db()
     assert not voted.picture
-    assert not list(first.parent.glob("*.webp"))
+    assert not second.exists()
+
+
+def test_no_room_for_a_picture_is_said_here_too_and_nothing_is_changed(moderator: Client, voted: Question) -> None:
+    path = f"/admin/polls/question/{voted.pk}/change/"
+    with no_room():
+        form = change(voted, text="Tea, or coffee?", picture=SimpleUploadedFile("x.png", PNG))
+        answer = moderator.post(path, form, follow=True)
+    assert answer.redirect_chain == [(path, 302)]
+    assert "has no room for the picture" in answer.content.decode()
+    voted.refresh_from_db()
+    assert (voted.text, voted.picture.name) == ("Tea or coffee?", "")
 
 
 def test_the_admin_is_for_staff(member: Client) -> None:

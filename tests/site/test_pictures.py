@@ -1,6 +1,9 @@
 import io
+import resource
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +119,43 @@ def test_a_picture_goes_with_its_question(member: Client, django_capture_on_comm
     with django_capture_on_commit_callbacks(execute=True):
         Question.objects.all().delete()
     assert not path.exists()
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """In the block the kernel takes the first 20 kB of a file, and no more: a disk that is full, for root too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def files() -> list[Path]:
+    return list((site_settings.MEDIA_ROOT / "pictures").glob("*"))
+
+
+def test_no_room_for_a_picture_is_said_at_its_field(member: Client, caplog: pytest.LogCaptureFixture) -> None:
+    ask(member, PNG)
+    assert stored().stat().st_size > 20_000, "there is something to cut off"
+    Question.objects.all().delete()
+    before = files()
+    with no_room():
+        answer = ask(member, PNG)
+    assert answer.status_code == 507
+    page = answer.content.decode()
+    assert "has no room for the picture" in page.partition('id="id_picture_error"')[2].partition("</ul>")[0]
+    assert 'value="Which?"' in page
+    assert "one\ntwo</textarea>" in page
+    assert not Question.objects.exists()
+    assert files() == before
+    assert "picture not stored: [Errno 27] File too large" in caplog.text
+    assert ask(member, PNG).status_code == 302
+
+
+def test_no_directory_for_pictures(member: Client, settings: Any, tmp_path: Path) -> None:
+    settings.MEDIA_ROOT = tmp_path
+    (tmp_path / "pictures").touch()
+    assert ask(member, PNG).status_code == 507
+    assert not Question.objects.exists()

@@ -199,13 +199,24 @@ def test_a_request_is_a_line_of_json_with_its_id() -> None:
 
 
 def test_a_fault_has_its_traceback_in_the_log_with_the_request_id(tmp_path: Path) -> None:
-    nowhere = f"sqlite:///{tmp_path}/nowhere/db.sqlite3"
-    header, lines = logged("/", ALLOWED_HOSTS="testserver", DATABASE_URL=nowhere)
+    # There are no static files, whose hashes the page needs.
+    header, lines = logged("/accounts/login/", ALLOWED_HOSTS="testserver", VAR_DIR=str(tmp_path))
     assert header == "0123abcd"
     assert {line["request_id"] for line in lines} == {"0123abcd"}
     fault = next(line for line in lines if line["level"] == "ERROR")
-    assert "unable to open database file" in fault["exc_info"]
+    assert "Missing staticfiles manifest entry" in fault["exc_info"]
     assert lines[-1]["status"] == 500
+
+
+def test_an_outage_is_a_line_in_the_log(tmp_path: Path) -> None:
+    nowhere = f"sqlite:///{tmp_path}/nowhere/db.sqlite3"
+    header, lines = logged("/", ALLOWED_HOSTS="testserver", DATABASE_URL=nowhere)
+    assert header == "0123abcd"
+    assert [(line["level"], line["message"], line["request_id"]) for line in lines] == [
+        ("WARNING", "database: unable to open database file", "0123abcd"),
+        ("INFO", "GET / 503", "0123abcd"),
+    ]
+    assert "exc_info" not in lines[0]
 
 
 def test_health_is_not_in_the_access_log() -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
+from django.db.migrations.loader import MigrationLoader
 from django.test import Client
 from django.utils import timezone
 from polls.models import AlreadyVoted, Choice, Closed, Question, Vote
@@ -72,6 +73,57 @@ def test_voting_needs_a_login_and_leads_back_to_the_question(client: Client, que
     assert response.headers["Location"] == f"/accounts/login/?next=/questions/{question.pk}/"
 
 
+def test_each_page_has_a_key_of_its_own(member: Client, question: Question) -> None:
+    pages = [member.get(f"/questions/{question.pk}/").content.decode() for _ in range(2)]
+    keys = [page.partition('name="key" value="')[2].partition('"')[0] for page in pages]
+    assert [len(key) for key in keys] == [32, 32]
+    assert keys[0] != keys[1]
+
+
+def test_a_vote_sent_again_is_answered_as_the_first_time(member: Client, question: Question) -> None:
+    tea, coffee = question.choices.all()
+    path, before = f"/questions/{question.pk}/vote/", version(question)
+
+    def statuses(*forms: dict[str, object]) -> list[int]:
+        return [member.post(path, form).status_code for form in forms]
+
+    vote = {"choice": tea.pk, "key": "1"}
+    others: list[dict[str, object]] = [vote | {"choice": coffee.pk}, vote | {"key": "2"}, {"choice": tea.pk}]
+    assert statuses(vote, vote, *others) == [302, 302, 409, 409, 409]
+    assert version(question) == before + 1
+    Question.objects.change([question.pk], closes_at=timezone.now() - timedelta(seconds=1))
+    assert statuses(vote, *others) == [302, 409, 409, 409]
+    assert list(Vote.objects.values_list("choice", "key")) == [(tea.pk, "1")]
+    tea.delete()
+    assert statuses(vote) == [404]
+    assert statuses({"choice": coffee.pk, "key": "1"}) == [410]
+
+
+def test_the_key_is_the_voters_own(member: Client, question: Question) -> None:
+    tea = question.choices.get(text="Tea")
+    for key in ("1", "2"):
+        Vote.cast(question.pk, tea.pk, User.objects.create(username=key).pk, key)
+    statuses = [
+        member.post(f"/questions/{question.pk}/vote/", {"choice": tea.pk, "key": key}).status_code for key in ("1", "2")
+    ]
+    assert statuses == [302, 409]
+    assert Vote.objects.count() == 3
+
+
+def test_too_long_a_key_is_a_400(member: Client, question: Question) -> None:
+    form = {"choice": question.choices.all()[0].pk, "key": "x" * 65}
+    assert member.post(f"/questions/{question.pk}/vote/", form).status_code == 400
+    assert not Vote.objects.exists()
+
+
+def test_the_release_that_knows_no_keys_takes_votes(user: User, question: Question) -> None:
+    before = MigrationLoader(connection).project_state(("polls", "0001_initial")).apps.get_model("polls", "Vote")
+    before._default_manager.create(question_id=question.pk, choice_id=question.choices.all()[0].pk, voter_id=user.pk)
+    assert Vote.objects.get().key == ""
+    with pytest.raises(AlreadyVoted):
+        Vote.cast(question.pk, question.choices.all()[0].pk, user.pk)
+
+
 def at_once(*actions: Callable[[], None]) -> list[str]:
     """Run each on a thread and a connection of its own, let loose at the same moment; the exceptions' names, sorted."""
     barrier, outcomes = threading.Barrier(len(actions)), []
@@ -101,6 +153,14 @@ def test_of_many_votes_of_one_voter_at_once_one_counts(user: User, question: Que
     choices = list(question.choices.all()) * 4
     outcomes = at_once(*[lambda choice=choice: Vote.cast(question.pk, choice.pk, user.pk) for choice in choices])
     assert outcomes == [""] + [AlreadyVoted.__name__] * 7
+    assert Vote.objects.count() == 1
+    assert version(question) == before + 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_one_vote_sent_many_times_at_once_all_succeed_and_one_counts(user: User, question: Question) -> None:
+    before, choice = version(question), question.choices.all()[0]
+    assert at_once(*[lambda: Vote.cast(question.pk, choice.pk, user.pk, "key")] * 8) == [""] * 8
     assert Vote.objects.count() == 1
     assert version(question) == before + 1
 

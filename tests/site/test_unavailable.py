@@ -1,0 +1,220 @@
+"""503 while the database is gone, blocked or slow, and for who waited too long; afterwards nothing needs a restart."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+import pytest
+from django.conf import settings as site_settings
+from django.contrib.auth.models import User
+from django.contrib.auth.signals import user_logged_in
+from django.db import connection
+from django.test import Client
+from polls.models import Question, Vote
+
+from tests import servers
+from tests.api.served import manage
+
+FIRST_DATA = """
+from django.contrib.auth.models import User
+from polls.models import Choice, Question
+User.objects.create_superuser("admin", password="correct horse")
+question = Question.objects.create(text="Tea or coffee?")
+Choice.objects.create(question=question, text="Tea")
+"""
+
+
+@pytest.fixture
+def database_url() -> Iterator[str]:
+    """A PostgreSQL of this test's own, with a question and an admin."""
+    with servers.postgresql() as url:
+        manage("migrate", "-v0", DATABASE_URL=url)
+        manage("shell", "-v0", "-c", FIRST_DATA, DATABASE_URL=url)
+        yield url
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+@pytest.fixture
+def site(database_url: str, log: Path) -> Iterator[Callable[..., httpx.Client]]:
+    """The site on one worker of uWSGI. `site()` is a new client of it, whose forms may be sent."""
+    port = servers.free_port()
+    command = ["env", f"DATABASE_URL={database_url}", str(Path(sys.executable).with_name("uwsgi")), "--strict"]
+    command += ["--http-socket", f"127.0.0.1:{port}", "--logto", str(log), "--disable-logging", "--die-on-term"]
+    command += ["--chdir", str(site_settings.BASE_DIR), "--module", "config.wsgi:application", "--need-app"]
+    command += ["--enable-threads", "--post-buffering", "8192", "--buffer-size", "32768"]
+    with servers.running(command, port), ExitStack() as clients:
+
+        def new() -> httpx.Client:
+            # uWSGI's http-socket closes each connection, and does not say so.
+            once = httpx.Limits(max_keepalive_connections=0)
+            client = clients.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", limits=once, timeout=30))
+            # For its cookie; it needs no database.
+            assert client.get("/accounts/login/").status_code == 200
+            return client
+
+        yield new
+
+
+def post(client: httpx.Client, path: str, **form: str) -> httpx.Response:
+    return client.post(path, data=form | {"csrfmiddlewaretoken": client.cookies["csrf"]})
+
+
+def log_in(client: httpx.Client) -> httpx.Response:
+    return post(client, "/accounts/login/", username="admin", password="correct horse")
+
+
+def each_kind(anonymous: httpx.Client, admin: httpx.Client) -> list[httpx.Response]:
+    passwords = {"password1": "correct horse battery", "password2": "correct horse battery"}
+    return [
+        *[anonymous.get(path) for path in ("/", "/?state=closed", "/questions/1/")],
+        *[admin.get(path) for path in ("/", "/accounts/", "/questions/new/", "/questions/1/", "/nothing-here/")],
+        *[admin.get(path) for path in ("/admin/", "/admin/polls/question/", "/admin/polls/question/1/change/")],
+        post(admin, "/questions/1/vote/", choice="1", key="1"),
+        post(admin, "/questions/new/", text="Which?", choices="one\ntwo"),
+        post(admin, "/accounts/tokens/", name="laptop"),
+        post(admin, "/admin/polls/question/", action="close_now", _selected_action="1"),
+        post(anonymous, "/accounts/signup/", username=f"new-{time.time_ns()}", **passwords),
+        log_in(anonymous),
+    ]
+
+
+@contextmanager
+def gone(database_url: str) -> Iterator[None]:
+    """In the block there is no PostgreSQL. After it there is one that is ready, which is later than that it listens."""
+    with servers.away(urlsplit(database_url).port or 0, signal.SIGINT):
+        yield
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            psycopg.connect(database_url).close()
+            return
+        except psycopg.OperationalError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_postgresql_goes_and_comes_back(site: Callable[..., httpx.Client], database_url: str, log: Path) -> None:
+    admin = site()
+    assert log_in(admin).status_code == 302
+    requests = len(each_kind(site(), admin))
+    before = len(log.read_text().splitlines())
+    with gone(database_url):
+        started = time.monotonic()
+        answers = each_kind(site(), admin)
+        assert time.monotonic() - started < requests, "each had a second"
+        assert {answer.status_code for answer in answers} == {503}
+        assert all("Back in a moment" in answer.text for answer in answers)
+        # Nobody is logged out by it.
+        assert not [answer.headers["Set-Cookie"] for answer in answers if "Set-Cookie" in answer.headers]
+    lines = [json.loads(line) for line in log.read_text().splitlines()[before:]]
+    assert len(lines) == 2 * requests + 1, "a line for the reason, and an access line"
+    assert len([line for line in lines if line["message"].startswith("database: ")]) == requests
+    # One of them votes again, with the same key, on what is closed by now.
+    assert {answer.status_code for answer in each_kind(site(), admin)} == {200, 302, 404}
+
+
+def test_postgresql_restarted_between_two_requests(site: Callable[..., httpx.Client], database_url: str) -> None:
+    client = site()
+    assert client.get("/").status_code == 200
+    with psycopg.connect(database_url) as other:
+        [kept] = other.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'site-%'")
+    assert kept == (1,), "there is a connection to lose"
+    with gone(database_url):
+        pass
+    assert [client.get("/").status_code for _ in range(3)] == [200] * 3
+
+
+LOCKS = {
+    "sqlite": ("PRAGMA busy_timeout = 100", "BEGIN IMMEDIATE"),
+    "postgresql": ("SET lock_timeout = 100", "BEGIN; LOCK TABLE polls_vote, django_session IN SHARE MODE"),
+}
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """In the block somebody else holds the database: who writes a vote or a session waits 0.1 s, and fails."""
+    shorter, lock = LOCKS[connection.vendor]
+    other = connection.copy()
+    with connection.cursor() as cursor, other.cursor() as holder:
+        cursor.execute(shorter)
+        holder.execute(lock)
+        try:
+            yield
+        finally:
+            holder.execute("ROLLBACK")
+            other.close()
+            connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_vote_that_waits_for_a_lock(member: Client, question: Question) -> None:
+    member.raise_request_exception = False
+    path, form = f"/questions/{question.pk}/vote/", {"choice": str(question.choices.all()[0].pk)}
+    with locked():
+        answer = member.post(path, form)
+        assert answer.status_code == 503
+        assert "Back in a moment" in answer.content.decode()
+        assert member.get(f"/questions/{question.pk}/").status_code == 200  # reading goes on
+    assert not Vote.objects.exists()
+    assert member.post(path, form).status_code == 302
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_session_that_cannot_be_saved(client: Client, user: User, caplog: pytest.LogCaptureFixture) -> None:
+    client.raise_request_exception = False
+    form = {"username": "mel", "password": "correct horse"}
+    with ExitStack() as stack:
+
+        def lock(**signal: object) -> None:
+            stack.enter_context(locked())
+
+        # After the view has made the session, and before the middleware saves what is in it.
+        user_logged_in.connect(lock)
+        stack.callback(user_logged_in.disconnect, lock)
+        assert client.post("/accounts/login/", form).status_code == 503
+    assert "database: " in caplog.text
+    assert "Traceback" not in caplog.text
+    assert client.post("/accounts/login/", form).status_code == 302
+
+
+# Without the database: pytest-django refuses each query.
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_who_waited_too_long_in_the_queue_is_answered_at_once(
+    client: Client, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    client.cookies["session"] = "x" * 32
+    answer = getattr(client, method)("/", headers={"X-Request-Start": f"{time.time() - 6:.3f}"})
+    assert answer.status_code == 503
+    assert "Back in a moment" in answer.content.decode()
+    assert [record.getMessage() for record in caplog.records] == [
+        "not begun: waited 6.0 s in the queue",
+        f"{method.upper()} / 503",
+    ]
+
+
+@pytest.mark.parametrize("passed_on", ["", "x", "nan", "-inf", "0", "1.5", "1000000000"])
+def test_nonsense_is_no_time(client: Client, passed_on: str) -> None:
+    assert client.get("/accounts/login/", headers={"X-Request-Start": passed_on}).status_code == 200
+
+
+@pytest.mark.parametrize("ago", [0, 1, -3600])
+def test_others_are_served(client: Client, ago: int) -> None:
+    passed_on = f"{time.time() - ago:.3f}"
+    assert client.get("/accounts/login/", headers={"X-Request-Start": passed_on}).status_code == 200
+
+
+def test_health_is_answered_however_late(client: Client) -> None:
+    assert client.get("/health/live", headers={"X-Request-Start": f"{time.time() - 60:.3f}"}).status_code == 200
