@@ -1,6 +1,6 @@
 # The front door: `make` lists what it can do. Variables given to it, as in `make up PORT=9000`, reach the commands.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs manage test test-data test-stack lint format .venv-tests
+.PHONY: help up down restart status logs manage test chaos test-data test-stack lint format .venv-tests
 
 native := .venv/bin/python -m deploy.native
 
@@ -35,7 +35,7 @@ down restart status logs manage: .venv/bin/python
 	@echo 'Nothing has run here yet. `make up` starts it.' && exit 3
 
 ##@ Work
-test: lint test-data test-stack ## All tests and linters, some ten minutes; each part by itself:
+test: lint test-data test-stack ## All tests and linters, some twenty minutes; each part by itself:
 test-data: .venv-tests ## The apps' own tests, on SQLite and on PostgreSQL with Redis
 	.venv/bin/pytest tests/site tests/api tests/config
 	.venv/bin/pytest tests/site tests/api --data=postgresql
@@ -43,6 +43,10 @@ test-data: .venv-tests ## The apps' own tests, on SQLite and on PostgreSQL with 
 test-stack: .venv-tests ## The running stack through nginx, and in a browser, on both
 	.venv/bin/pytest tests/stack tests/browser
 	.venv/bin/pytest tests/stack --data=postgresql
+	.venv/bin/pytest tests/chaos --short --data=postgresql
+
+chaos: .venv-tests ## Restarts, kills, outages and overload under load, and the table of what clients saw; ten minutes
+	.venv/bin/pytest tests/chaos --data=postgresql
 
 lint: .venv-tests ## ruff, mypy, djlint, shellcheck
 	.venv/bin/ruff check

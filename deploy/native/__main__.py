@@ -226,12 +226,12 @@ def status(stack: Stack) -> None:
     rows = [("process", "pid", "state", "since", "memory", "requests", "watchers")]
     total = 0.0
     for part, info in stack.processes().items():
+        out = "" if part == "nginx" or is_in(RUN, part) else ", gets no requests: `make restart`"
         if not info["pid"]:
-            rows.append((part, "-", info["statename"].lower(), "-", "-", "-", "-"))
+            rows.append((part, "-", info["statename"].lower() + out, "-", "-", "-", "-"))
             continue
         reason = stack.why_not_ready(part)
         served = requests_served(part, stack)
-        out = "" if part == "nginx" or is_in(RUN, part) else ", gets no requests: `make restart`"
         master = psutil.Process(info["pid"])
         for number, process in enumerate([master, *sorted(master.children(), key=lambda child: child.pid)]):
             name, state = (f"  worker {number - 1}", "") if number else (part, (reason or "ready") + out)

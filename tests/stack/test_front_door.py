@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from deploy.roll import take_out
 from tests.stack.test_serving import upstream
 from tests.stacks import Stack, copied, edited
 
@@ -111,11 +112,34 @@ def test_an_app_that_cannot_start(copy: Stack, app: str, path: str, served: str)
         assert f"{app}-a cannot stay up" in done.stdout
         assert "no_such_module" in done.stdout
         assert copy.pids()[f"{app}:b"] == other
+        assert f"{app}-b serves on" in done.stdout
         with copy.client() as client:
             assert {client.get(served).status_code for _ in range(20)} == {200}
+        assert re.search(rf"^{app}-a .*gets no requests: `make restart`", copy.make("status").stdout, re.M)
     copy.up()
     with copy.client() as client:
         assert {upstream(client.get(served)).split("-")[1] for _ in range(20)} == {"a", "b"}
+    assert "Nothing to do" in copy.up()
+
+
+def test_restart_is_of_what_it_says(copy: Stack) -> None:
+    before = copy.pids()
+    done = copy.make("restart", APP="api")
+    assert done.returncode == 0, done.stdout
+    after = copy.pids()
+    assert {program for program in before if before[program] != after[program]} == {"api:a", "api:b"}, done.stdout
+    for nothing in ("api-a", "access", "bogus"):
+        done = copy.make("restart", APP=nothing)
+        assert done.returncode
+        assert "Traceback" not in done.stdout
+    assert copy.pids() == after
+
+
+def test_an_instance_that_is_out_comes_back_with_make_up(copy: Stack) -> None:
+    take_out(copy.var / "run", "site-a")
+    assert "site-a is out" in copy.up()
+    with copy.client() as client:
+        assert {upstream(client.get("/")) for _ in range(20)} == {"site-a", "site-b"}
     assert "Nothing to do" in copy.up()
 
 
@@ -161,6 +185,7 @@ def test_down_and_up_again_keeps_the_data(copy: Stack) -> None:
     done = copy.make("status")
     assert done.returncode
     assert "Nothing is running" in done.stdout
+    assert copy.make("restart").returncode
     assert copy.make("down").returncode == 0
     said = copy.up()
     assert "password" not in said

@@ -1,0 +1,94 @@
+"""A stack with faults built in, on servers that tests may kill, and the table of what clients saw."""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+from tests.chaos.load import Crowd
+from tests.stacks import Stack, copied
+
+HERE = Path(__file__).parent
+SITE_URLS = """
+import faults
+urlpatterns += [path(f"faults/{view.__name__}", view) for view in (faults.sleep, faults.spin, faults.leak)]
+"""
+API_ROUTES = """
+from . import faults
+ROUTES += [(f"/api/v1/faults/{each.__name__.lower()}", each) for each in (faults.Sleep, faults.Spin, faults.Leak)]
+"""
+COLUMNS = ("fault", "requests sent", "failed", "sent again", "seconds to recover", "what clients saw")
+
+Row = tuple[str, ...]
+rows = pytest.StashKey[list[Row]]()
+Record = Callable[..., None]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[rows] = []
+    # A line for each request would bury what a failed test says.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+@pytest.fixture(scope="session")
+def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
+    """Of a copy of the project with endpoints under /faults/ and /api/v1/faults/, so that the project has none."""
+    servers.program("nginx", "nginx libnginx-mod-http-brotli-static")
+    variables = {}
+    with ExitStack() as data, copied() as project:
+        if pytestconfig.getoption("data") == "postgresql":
+            # Of its own: tests stop and freeze them.
+            variables["DATABASE_URL"] = data.enter_context(servers.postgresql())
+            variables["REDIS_URL"] = data.enter_context(servers.redis())
+        shutil.copy(HERE / "faults_site.py", project / "django_site/faults.py")
+        shutil.copy(HERE / "faults_api.py", project / "tornado_api/faults.py")
+        for file, lines in (("django_site/config/urls.py", SITE_URLS), ("tornado_api/app.py", API_ROUTES)):
+            with (project / file).open("a") as end:
+                end.write(lines)
+        running = Stack(project.parent, variables, project)
+        try:
+            running.up()
+            yield running
+        finally:
+            running.down()
+
+
+@pytest.fixture(scope="session")
+def crowd(stack: Stack) -> Crowd:
+    return Crowd.gather(stack, people=200, questions=300)
+
+
+@pytest.fixture(scope="session")
+def short(pytestconfig: pytest.Config) -> bool:
+    """The form that is part of `make test`."""
+    return bool(pytestconfig.getoption("short"))
+
+
+@pytest.fixture
+def record(pytestconfig: pytest.Config) -> Record:
+    """Writes a row of the table."""
+
+    def record(fault: str, sent: int, failed: int, resent: int, recovered_seconds: float | None, note: str) -> None:
+        seconds = "" if recovered_seconds is None else f"{recovered_seconds:.1f}"
+        pytestconfig.stash[rows].append((fault, f"{sent:,}", str(failed), str(resent), seconds, note))
+
+    return record
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not config.stash[rows]:
+        return
+    table = [COLUMNS, *config.stash[rows]]
+    widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]
+    terminalreporter.section("faults")
+    for row in table:
+        # Numbers to the right, words to the left.
+        cells = [
+            cell.rjust(width) if 0 < column < 5 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        terminalreporter.write_line("  ".join(cells).rstrip())

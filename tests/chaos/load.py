@@ -1,0 +1,426 @@
+"""Steady load on a stack: every kind of request at once, what came of each, and proof that each vote counted once.
+
+    async with Load(stack, crowd) as load:
+        ...  # what should disturb nobody
+    assert load.failed() == 0, load.report()
+
+Clients keep their connections, as browsers do, and each has an address of its own: nginx counts what an address writes.
+"""
+
+import asyncio
+import itertools
+import json
+import random
+import re
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlencode
+
+import httpx
+import sqlalchemy as sa
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from tests.chaos.client import PATIENCE, Answer, Connection, Lost, blocks
+from tests.stack.conftest import CSRF, MAKE_PEOPLE
+from tests.stack.pictures import PNG
+from tests.stacks import Stack, addresses
+
+# 5 MB that cost nothing to decode: what follows a picture's end is no part of it.
+PICTURE = PNG.ljust(5_000_000, b"\0")
+
+# Those that may be repeated without harm, so that none has to fail; and those that may not.
+GETS = (
+    "static",
+    "site page",
+    "site page, logged in",
+    "site 3 s",
+    "api results",
+    "api 3 s",
+    "api poll",
+    "api events",
+    "api socket",
+)
+POSTS = ("site vote", "site upload", "api vote")
+SITE = tuple(kind for kind in GETS + POSTS if kind.startswith("site"))
+API = tuple(kind for kind in GETS + POSTS if kind.startswith("api"))
+
+MAKE_QUESTIONS = """
+from polls.models import Choice, Question
+asked = Question.objects.bulk_create(Question(text="Tea or coffee?") for _ in range(COUNT))
+choices = Choice.objects.bulk_create(Choice(question=each, text=text) for each in asked for text in ("Tea", "Coffee"))
+print(json.dumps([[each.pk, choices[2 * n].pk, choices[2 * n + 1].pk] for n, each in enumerate(asked)]))
+"""
+Tally = dict[str, Any]
+
+
+@dataclass
+class Question:
+    id: int
+    choices: list[int]
+
+
+@dataclass
+class Crowd:
+    """Who votes, and questions that nobody has voted on yet."""
+
+    people: list[dict[str, str]]
+    questions: Iterator[Question]
+
+    @classmethod
+    def gather(cls, stack: Stack, people: int, questions: int) -> Self:
+        script = MAKE_PEOPLE.replace("COUNT", str(people)) + MAKE_QUESTIONS.replace("COUNT", str(questions))
+        made = [json.loads(line) for line in stack.manage("shell", "--verbosity=0", "--command", script).splitlines()]
+        return cls(made[0], (Question(id, choices) for id, *choices in made[1]))
+
+
+def ballot(
+    kind: str, person: Mapping[str, str], question: Question, choice: int, key: str
+) -> tuple[str, dict[str, str], bytes]:
+    """The target, headers and body of a vote."""
+    if kind == "site vote":
+        cookie = f"session={person['session']}; csrf={CSRF}"
+        body = urlencode({"choice": choice, "key": key, "csrfmiddlewaretoken": CSRF}).encode()
+        headers = {"Cookie": cookie, "Content-Type": "application/x-www-form-urlencoded"}
+        return f"/questions/{question.id}/vote/", headers, body
+    headers = {
+        "Authorization": f"Bearer {person['token']}",
+        "Content-Type": "application/json",
+        "Idempotency-Key": key,
+    }
+    return f"/api/v1/questions/{question.id}/votes", headers, json.dumps({"choice": choice}).encode()
+
+
+def read_votes(stack: Stack, questions: list[int]) -> tuple[list[tuple[int, str, int]], dict[int, int]]:
+    """What the database itself has: each vote's question, voter and choice; and each question's version."""
+    url = sa.make_url(stack.environment.get("DATABASE_URL") or f"sqlite:///{stack.var}/db.sqlite3")
+    if url.drivername == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    ids = ", ".join(map(str, questions))
+    votes = f"""
+        SELECT question_id, username, choice_id FROM polls_vote JOIN auth_user ON auth_user.id = voter_id
+        WHERE question_id IN ({ids})
+    """  # noqa: S608
+    versions = f"SELECT id, version FROM polls_question WHERE id IN ({ids})"  # noqa: S608
+    with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
+        rows = [(row[0], row[1], row[2]) for row in connection.execute(sa.text(votes))]
+        return rows, {row[0]: row[1] for row in connection.execute(sa.text(versions))}
+
+
+@dataclass
+class Count:
+    """What came of one kind of request. `refused`: 503 with Retry-After where the test allows it, each's seconds."""
+
+    sent: int = 0
+    answered: int = 0
+    resent: int = 0
+    # Seconds of the one that took longest.
+    slowest: float = 0
+    refused: list[float] = field(default_factory=list)
+    failures: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Watcher:
+    """Somebody who watches a question, and the newest tally that they have."""
+
+    kind: str
+    question: int
+    tally: Tally = field(default_factory=lambda: {"version": -1})
+    # False until a connection's first tally: what was missed meanwhile is not late.
+    following: bool = False
+    left: float | None = None
+
+
+class Load:
+    """The clients, at some 250 requests a second; `refusable` kinds may be answered 503 with Retry-After."""
+
+    def __init__(
+        self, stack: Stack, crowd: Crowd, refusable: Iterable[str] = (), questions: int = 10, watchers: int = 8
+    ) -> None:
+        self.stack = stack
+        self.people = crowd.people
+        self.questions = list(itertools.islice(crowd.questions, questions))
+        self.refusable = refusable
+        self.counts = {kind: Count() for kind in GETS + POSTS}
+        self.votes = ((question, voter) for voter in range(len(self.people)) for question in self.questions)
+        # As the database has them: question, voter, choice.
+        self.acknowledged: list[tuple[int, str, int]] = []
+        # Of those that the api acknowledged: when, by question and version.
+        self.counted: dict[tuple[int, int], float] = {}
+        self.watchers = [
+            Watcher(kind, self.questions[number % 4].id)
+            for kind in ("api events", "api socket", "api poll")
+            for number in range(watchers)
+        ]
+        # Of watchers: ends that they were told of, and those that they were not; the seconds until they were back; and,
+        # by the moment, how much later than its voter they heard of a vote.
+        self.told: Counter[str] = Counter()
+        self.cut: Counter[str] = Counter()
+        self.back: dict[str, list[float]] = {"api events": [], "api socket": []}
+        self.late: list[tuple[float, float]] = []
+        self.wrong: list[str] = []
+        self.stopping = asyncio.Event()
+        self.connections: list[Connection] = []
+
+    async def __aenter__(self) -> Self:
+        self.began = time.monotonic()
+        page, results = f"/questions/{self.questions[0].id}/", f"/api/v1/questions/{self.questions[0].id}/results"
+        style = re.search(r'/static/[^"]+\.css', (await self.connection().ask("GET", page)).body.decode())
+        assert style
+        known = {"Cookie": f"session={self.people[0]['session']}"}
+        clients = [
+            *(self.get("static", style[0], pause=0.05) for _ in range(6)),
+            *(self.get("site page", page, pause=0.15) for _ in range(4)),
+            *(self.get("site page, logged in", page, pause=0.15, headers=known) for _ in range(2)),
+            *(self.get("api results", results, pause=0.07) for _ in range(6)),
+            self.get("site 3 s", "/faults/sleep?seconds=3", pause=2),
+            self.get("api 3 s", "/api/v1/faults/sleep?seconds=3", pause=2),
+            *(self.vote(kind, pause=0.4) for kind in ("site vote", "api vote") for _ in range(4)),
+            self.upload(pause=5),
+        ]
+        ways = {"api events": self.events, "api socket": self.socket, "api poll": self.poll}
+        self.clients = [asyncio.create_task(each) for each in clients]
+        self.watching = [asyncio.create_task(ways[watcher.kind](watcher)) for watcher in self.watchers]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stopping.set()
+        try:
+            if error is None:
+                # A vote is sent until it is acknowledged.
+                _, unfinished = await asyncio.wait(self.clients, timeout=2 * PATIENCE)
+                assert not unfinished, f"clients that never got what they wanted: {self.report()}"
+                await asyncio.gather(*self.clients)
+                await self.settle()
+        finally:
+            for task in self.clients + self.watching:
+                task.cancel()
+            await asyncio.gather(*self.clients, *self.watching, return_exceptions=True)
+            for connection in self.connections:
+                connection.close()
+
+    async def settle(self) -> None:
+        """What holds whatever happened: each vote counted once, and every watcher has the last tally."""
+        ids = [question.id for question in self.questions]
+        votes, versions = await asyncio.to_thread(read_votes, self.stack, ids)
+        assert Counter(votes) == Counter(self.acknowledged), "votes that are not those acknowledged"
+        assert versions == {id: sum(question == id for question, _, _ in votes) for id in ids}
+        final = {}
+        connection = self.connection()
+        for question in self.questions:
+            answer = await connection.ask("GET", f"/api/v1/questions/{question.id}/results")
+            final[question.id] = json.loads(answer.body)
+            shown = {choice["id"]: choice["votes"] for choice in final[question.id]["choices"]}
+            assert shown == {id: sum(choice == id for _, _, choice in votes) for id in question.choices}
+        deadline = time.monotonic() + PATIENCE
+        while behind := [watcher for watcher in self.watchers if watcher.tally != final[watcher.question]]:
+            for task in self.watching:
+                if task.done():
+                    task.result()
+            assert time.monotonic() < deadline, f"watchers that have not heard of the last vote: {behind}"
+            await asyncio.sleep(0.1)
+        assert not self.wrong, self.wrong
+
+    # What the clients do
+
+    async def send(
+        self, kind: str, connection: Connection, method: str, target: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> Answer | None:
+        """One try; None unless it was answered as such a request is."""
+        count = self.counts[kind]
+        count.sent += 1
+        began = time.monotonic()
+        try:
+            answer = await connection.ask(method, target, headers, body)
+        except Lost as lost:
+            self.lost(kind, lost)
+            return None
+        finally:
+            count.slowest = max(count.slowest, time.monotonic() - began)
+        if answer.status >= 400 or (method == "POST" and answer.status not in (201, 302)):
+            self.unwanted(kind, answer.status, answer.headers, time.monotonic() - began)
+            return None
+        count.answered += 1
+        return answer
+
+    def lost(self, kind: str, lost: Lost) -> None:
+        """A GET is sent again where that is allowed, and a vote in any case: it has its key."""
+        if (lost.unheard and kind in GETS) or kind.endswith("vote"):
+            self.counts[kind].resent += 1
+        else:
+            self.counts[kind].failures[str(lost)] += 1
+
+    def unwanted(self, kind: str, status: int, headers: dict[str, str], seconds: float) -> None:
+        if status == 503 and "retry-after" in headers and kind in self.refusable:
+            self.counts[kind].refused.append(seconds)
+        else:
+            self.counts[kind].failures[str(status)] += 1
+
+    def connection(self) -> Connection:
+        self.connections.append(Connection(self.stack))
+        return self.connections[-1]
+
+    async def rest(self, seconds: float) -> None:
+        """Until the load stops, at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(random.uniform(0.5, 1.5) * seconds):
+                await self.stopping.wait()
+
+    async def get(self, kind: str, target: str, pause: float, headers: Mapping[str, str] = {}) -> None:
+        connection = self.connection()
+        while not self.stopping.is_set():
+            await self.send(kind, connection, "GET", target, headers)
+            await self.rest(pause)
+
+    async def vote(self, kind: str, pause: float) -> None:
+        connection = self.connection()
+        while not self.stopping.is_set():
+            question, voter = next(self.votes)
+            choice = random.choice(question.choices)
+            target, headers, body = ballot(kind, self.people[voter], question, choice, uuid.uuid4().hex)
+            while (answer := await self.send(kind, connection, "POST", target, headers, body)) is None:  # noqa: ASYNC110
+                await asyncio.sleep(random.uniform(0.5, 1.5))
+            self.acknowledged.append((question.id, f"voter-{voter}", choice))
+            if kind == "api vote":
+                self.counted[question.id, json.loads(answer.body)["version"]] = time.monotonic()
+            await self.rest(pause)
+
+    async def upload(self, pause: float) -> None:
+        form = {"text": "With a picture", "choices": "Yes\nNo", "csrfmiddlewaretoken": CSRF}
+        request = httpx.Request("POST", "http://any/", data=form, files={"picture": ("p.png", PICTURE)})
+        body = request.read()
+        cookie = f"session={self.people[0]['session']}; csrf={CSRF}"
+        headers = {"Cookie": cookie, "Content-Type": request.headers["Content-Type"]}
+        connection = self.connection()
+        while not self.stopping.is_set():
+            await self.send("site upload", connection, "POST", "/questions/new/", headers, body)
+            await self.rest(pause)
+
+    # Watchers
+
+    def came(self, watcher: Watcher) -> None:
+        self.counts[watcher.kind].answered += 1
+        if watcher.left is not None:
+            self.back[watcher.kind].append(time.monotonic() - watcher.left)
+        watcher.following = False
+
+    def went(self, watcher: Watcher, told: bool, how: str) -> None:
+        watcher.left = time.monotonic()
+        (self.told if told else self.cut)[f"{watcher.kind}: {how}"] += 1
+
+    def hear(self, watcher: Watcher, tally: Tally) -> None:
+        now, last = time.monotonic(), watcher.tally["version"]
+        if tally["version"] < last:
+            self.wrong.append(f"{watcher.kind}: version {tally['version']} after {last}")
+        if watcher.following:
+            for version in range(last + 1, tally["version"] + 1):
+                if voted := self.counted.get((watcher.question, version)):
+                    self.late.append((now, now - voted))
+                    break
+        watcher.tally, watcher.following = tally, True
+
+    async def events(self, watcher: Watcher) -> None:
+        connection, retry = self.connection(), 1.0
+        while True:
+            last, began = {"": "nothing"}, time.monotonic()
+            version = watcher.tally["version"]
+            headers = {"Last-Event-ID": str(version)} if version >= 0 else {}
+            self.counts[watcher.kind].sent += 1
+            try:
+                answer = await connection.begin("GET", f"/api/v1/live/questions/{watcher.question}/events", headers)
+            except Lost as lost:
+                self.lost(watcher.kind, lost)
+            else:
+                if answer.status == 200:
+                    self.came(watcher)
+                    try:
+                        async for last in blocks(connection.data()):
+                            retry = int(last.get("retry", retry * 1000)) / 1000
+                            if "data" in last:
+                                self.hear(watcher, json.loads(last["data"]))
+                        told = "retry" in last
+                        self.went(watcher, told, how="ended" if told else "ended without retry")
+                    except Lost as lost:
+                        self.went(watcher, told=False, how=str(lost))
+                else:
+                    connection.close()
+                    self.unwanted(watcher.kind, answer.status, answer.headers, time.monotonic() - began)
+            await asyncio.sleep(retry)
+
+    async def socket(self, watcher: Watcher) -> None:
+        address = f"ws://127.0.0.1:{self.stack.port}/api/v1/live/questions/{watcher.question}/socket"
+        while True:
+            began = time.monotonic()
+            self.counts[watcher.kind].sent += 1
+            try:
+                async with connect(
+                    address, local_addr=(next(addresses), 0), proxy=None, open_timeout=PATIENCE, ping_interval=None
+                ) as socket:
+                    self.came(watcher)
+                    while True:
+                        async with asyncio.timeout(PATIENCE):
+                            self.hear(watcher, json.loads(await socket.recv()))
+            except ConnectionClosed as closed:
+                code = closed.rcvd.code if closed.rcvd else "without a word"
+                self.went(watcher, told=code == 1012, how=f"closed {code}")
+            except InvalidStatus as refused:
+                response = refused.response
+                headers = {name.lower(): value for name, value in response.headers.raw_items()}
+                self.unwanted(watcher.kind, response.status_code, headers, time.monotonic() - began)
+            except (OSError, InvalidHandshake, TimeoutError) as error:
+                self.counts[watcher.kind].failures[type(error).__name__] += 1
+            await asyncio.sleep(random.uniform(0.5, 5))
+
+    async def poll(self, watcher: Watcher) -> None:
+        connection = self.connection()
+        while True:
+            last = watcher.tally["version"]
+            target = f"/api/v1/live/questions/{watcher.question}/poll?after={last}&wait={15 if last >= 0 else 0}"
+            answer = await self.send(watcher.kind, connection, "GET", target, {})
+            if answer is None:
+                watcher.following = False
+                await asyncio.sleep(random.uniform(0.5, 1.5))
+            elif answer.status == 200:
+                self.hear(watcher, json.loads(answer.body))
+
+    # What came of it
+
+    def sum(self, what: str, kinds: Iterable[str] = GETS + POSTS) -> int:
+        figures = (getattr(self.counts[kind], what) for kind in kinds)
+        return sum(figure if isinstance(figure, int) else len(figure) for figure in figures)
+
+    def failed(self, kinds: Iterable[str] = GETS + POSTS) -> int:
+        return sum(self.counts[kind].failures.total() for kind in kinds)
+
+    @property
+    def rate(self) -> float:
+        """Requests a second, so far."""
+        return self.sum("sent") / (time.monotonic() - self.began)
+
+    def figures(self) -> tuple[int, int, int]:
+        """Of the table: sent, failed, sent again."""
+        return self.sum("sent"), self.failed(), self.sum("resent")
+
+    def saw(self) -> str:
+        """In a few words, what clients saw of it."""
+        seen = Counter({"503 with Retry-After": self.sum("refused"), "watchers cut": self.cut.total()})
+        for count in self.counts.values():
+            seen += count.failures
+        return ", ".join(f"{what} × {number:,}" for what, number in seen.items() if number) or "nothing"
+
+    def report(self) -> str:
+        text = f"{'':<22}      sent  answered   refused    resent    failed\n"
+        for kind, count in self.counts.items():
+            figures = (count.sent, count.answered, len(count.refused), count.resent, count.failures.total())
+            how = ", ".join(f"{reason} × {number}" for reason, number in count.failures.most_common())
+            text += f"{kind:<22}{''.join(f'{figure:>10,}' for figure in figures)}  {how}".rstrip() + "\n"
+        return f"\n{text}watchers told: {dict(self.told)}, cut: {dict(self.cut)}; votes: {len(self.acknowledged)}"

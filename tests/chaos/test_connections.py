@@ -1,0 +1,106 @@
+"""Thousands of connections that do nothing, or do it slowly, beside everybody else."""
+
+import json
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.chaos.conftest import Record
+from tests.chaos.load import Crowd
+from tests.stack.conftest import CSRF
+from tests.stacks import PROJECT, Stack
+
+ALL = 5000
+# Bytes; more than the sockets' buffers take.
+LARGE = 8_000_000
+
+
+class Slow:
+    """The process of tests/chaos/slow.py, and what it said last."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.state: dict[str, Any] = {"here": {}}
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            self.state = json.loads(line)
+
+    def wait_until(self, condition: Callable[[dict[str, Any]], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition(self.state):
+            assert self.process.poll() is None
+            assert time.monotonic() < deadline, self.state
+            time.sleep(0.1)
+
+
+@contextmanager
+def slow_clients(stack: Stack, question: int, file: str) -> Iterator[Slow]:
+    command = [sys.executable, "-m", "tests.chaos.slow", str(stack.port), str(question), file, str(ALL)]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Slow(process)
+        finally:
+            process.terminate()
+
+
+def here(state: dict[str, Any]) -> int:
+    return sum(state["here"].values())
+
+
+def test_five_thousand_slow_or_idle_connections(stack: Stack, crowd: Crowd, record: Record, short: bool) -> None:
+    question = next(crowd.questions)
+    file = stack.var / "static/large.bin"
+    file.write_bytes(bytes(LARGE))
+    file.chmod(0o644)
+    paths = ("/_errors/error.css", f"/questions/{question.id}/", f"/api/v1/questions/{question.id}/results")
+    alone: dict[str, list[float]] = {path: [] for path in paths}
+    beside: dict[str, list[float]] = {path: [] for path in paths}
+    answers: Counter[str] = Counter()
+    voters = iter(crowd.people)
+
+    def everybody_else(seconds: dict[str, list[float]]) -> None:
+        """Some who read, and one who votes."""
+        with stack.client(timeout=10) as client:
+            for _ in range(40):
+                for path in paths:
+                    began = time.perf_counter()
+                    answers[f"GET {client.get(path).status_code}"] += 1
+                    seconds[path].append(time.perf_counter() - began)
+        with stack.client(cookies={"session": next(voters)["session"], "csrf": CSRF}) as voter:
+            form = {"choice": question.choices[0], "csrfmiddlewaretoken": CSRF}
+            answers[f"vote {voter.post(f'/questions/{question.id}/vote/', data=form).status_code}"] += 1
+
+    try:
+        for _ in range(1 if short else 2):
+            for _ in range(4):
+                everybody_else(alone)
+            with slow_clients(stack, question.id, "/static/large.bin") as slow:
+                slow.wait_until(lambda state: here(state) >= ALL)
+                # Longer than the 10 s after which nginx cuts who has not sent a whole header.
+                until = time.monotonic() + 11
+                while time.monotonic() < until:
+                    everybody_else(beside)
+                    assert here(slow.state) > 0.9 * ALL, slow.state
+                slow.wait_until(lambda state: bool(state["versions"][0] >= answers["vote 302"]))
+                state = slow.state
+    finally:
+        file.unlink()
+    ratios = {path: statistics.median(beside[path]) / statistics.median(alone[path]) for path in paths}
+    failed = answers.total() - answers["GET 200"] - answers["vote 302"]
+    times = ", ".join(f"{ratio:.2f}" for ratio in ratios.values())
+    note = f"beside {here(state):,} connections: median × {times} (file, page, results); slow ones cut: {state['cut']}"
+    record("5,000 slow or idle connections", answers.total(), failed, 0, None, note)
+    assert not failed, answers
+    assert not state["failed"], state["failed"]
+    # Those that were never going to ask.
+    assert {"silent", "slow header"} <= state["cut"].keys(), note
+    assert max(ratios.values()) < 3, note

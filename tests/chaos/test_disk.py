@@ -1,0 +1,180 @@
+"""Disks that are full, of logs or of uploads: real ones, small, which only the stack's own processes see mounted."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests import servers
+from tests.chaos.conftest import API_ROUTES, HERE, SITE_URLS, Record
+from tests.chaos.load import Crowd, Load
+from tests.chaos.recovery import seconds_until, workers
+from tests.stack.conftest import CSRF
+from tests.stack.pictures import PNG
+from tests.stacks import Stack, copied, database
+
+# Of var/: the logs, the uploads, and where nginx puts a body until it has read the whole.
+DISKS = {"log": "6m", "media": "1m", "tmp": "20m"}
+PROGRAMS = ("nginx", "site:a", "site:b", "api:a", "api:b")
+LOGS = {"site": ("site-a.log", "site-b.log"), "api": ("api-a.log", "api-b.log")}
+
+
+class Confined(Stack):
+    """In a mount namespace: what is mounted there is seen by those who were started there, and goes when they do."""
+
+    def up(self) -> str:
+        for name in DISKS:
+            (self.var / name).mkdir(parents=True)
+        mounts = "".join(f"mount -t tmpfs -o size={size} tmpfs {self.var / name}; " for name, size in DISKS.items())
+        if os.geteuid() == 0:
+            inside = ["unshare", "--mount", "sh", "-ec", f'{mounts} exec "$@"', "sh"]
+        else:
+            # Root in a user namespace, to mount; and in one in that, who it was.
+            back = f"unshare --user --map-user={os.geteuid()} --map-group={os.getegid()}"
+            inside = [
+                "unshare",
+                "--user",
+                "--map-root-user",
+                "--mount",
+                "sh",
+                "-ec",
+                f'{mounts} exec {back} "$@"',
+                "sh",
+            ]
+        if subprocess.run([*inside, "true"], check=False).returncode:
+            raise servers.Missing("mounting, which this kernel does not let this user do in a namespace")
+        command = [*inside, "make", "--no-print-directory", "up"]
+        done = subprocess.run(
+            command, cwd=self.project, env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    @property
+    def seen(self) -> Path:
+        """var/ as the stack's processes see it."""
+        return Path(f"/proc/{self.processes()[0].pid}/root{self.var}")
+
+    @contextmanager
+    def full(self, disk: str) -> Iterator[None]:
+        filler = self.seen / disk / "filler"
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        try:
+            yield
+        finally:
+            filler.unlink()
+
+    def logs(self, request_id: str, *logs: str) -> bool:
+        return any(request_id in (self.seen / "log" / log).read_text() for log in logs)
+
+
+@pytest.fixture(scope="module")
+def confined() -> Iterator[Confined]:
+    servers.program("nginx", "nginx libnginx-mod-http-brotli-static")
+    with copied() as project:
+        shutil.copy(HERE / "faults_site.py", project / "django_site/faults.py")
+        shutil.copy(HERE / "faults_api.py", project / "tornado_api/faults.py")
+        for file, lines in (("django_site/config/urls.py", SITE_URLS), ("tornado_api/app.py", API_ROUTES)):
+            with (project / file).open("a") as end:
+                end.write(lines)
+        stack = Confined(project.parent, database(), project)
+        try:
+            stack.up()
+            yield stack
+        finally:
+            if (stack.var / "run").exists():
+                stack.down()
+
+
+@pytest.fixture(scope="module")
+def confined_crowd(confined: Confined) -> Crowd:
+    return Crowd.gather(confined, people=200, questions=50)
+
+
+async def test_no_room_for_logs(confined: Confined, confined_crowd: Crowd, record: Record, short: bool) -> None:
+    stack = confined
+    paths = {"site": "/questions/1/", "api": "/api/v1/questions/1"}
+
+    def ask() -> dict[str, str]:
+        """The id of a request to each app."""
+        with stack.client() as client:
+            return {app: client.get(path).headers["X-Request-ID"] for app, path in paths.items()}
+
+    def logged(ids: dict[str, str]) -> bool:
+        return all(stack.logs(ids[app], *LOGS[app]) and stack.logs(ids[app], "access.log") for app in paths)
+
+    ids = ask()
+    await seconds_until(lambda: logged(ids))
+    before, supervisord = workers(stack, *PROGRAMS), stack.processes()[0]
+    async with Load(stack, confined_crowd) as load:
+        await asyncio.sleep(2)
+        size = supervisord.memory_info().rss
+        with stack.full("log"):
+            await asyncio.sleep(3 if short else 15)
+            lost = ask()
+            await asyncio.sleep(2)
+            assert not any(stack.logs(lost[app], *LOGS[app], "access.log") for app in paths), "the disk was not full"
+            grown = (supervisord.memory_info().rss - size) / 1e6
+        ids = ask()
+        seconds = await seconds_until(lambda: logged(ids))
+        await asyncio.sleep(1)
+    record("no room for logs", *load.figures(), seconds, load.saw())
+    assert (load.failed(), load.sum("resent"), load.cut) == (0, 0, {}), load.report()
+    assert workers(stack, *PROGRAMS) == before, "a worker was restarted"
+    assert grown < 5, f"supervisord keeps what it cannot write: {grown:.0f} MB"
+
+
+@pytest.mark.parametrize(
+    ("disk", "status", "says"),
+    [("media", 507, "has no room"), ("tmp", 500, "Something went wrong")],  # The second is nginx's own.
+)
+async def test_no_room_for_uploads(
+    confined: Confined, confined_crowd: Crowd, record: Record, short: bool, disk: str, status: int, says: str
+) -> None:
+    stack, author, text = confined, confined_crowd.people[0], f"Is there room in {disk}?"
+
+    def upload() -> httpx.Response:
+        form = {"text": text, "choices": "Yes\nNo", "csrfmiddlewaretoken": CSRF}
+        with stack.client(cookies={"session": author["session"], "csrf": CSRF}) as client:
+            # Larger than what nginx and uWSGI hold in memory.
+            return client.post("/questions/new/", data=form, files={"picture": ("p.png", PNG.ljust(500_000, b"\0"))})
+
+    def pictures() -> set[Path]:
+        return {*stack.seen.glob("media/pictures/*")}
+
+    before = workers(stack, *PROGRAMS)
+    async with Load(stack, confined_crowd) as load:
+        await asyncio.sleep(1)
+        with stack.full(disk):
+            stored = pictures()
+            refused = [await asyncio.to_thread(upload) for _ in range(3)]
+            await asyncio.sleep(2 if short else 10)
+            assert pictures() == stored, "a part of a picture was left"
+        seconds = await seconds_until(lambda: upload().status_code == 302)
+        await asyncio.sleep(1)
+    sent, failed, resent = load.figures()
+    failures = load.counts["site upload"].failures
+    seen = failures + Counter(str(answer.status_code) for answer in refused)
+    note = f"uploads: {', '.join(f'{what} × {number}' for what, number in seen.items())}; else nothing"
+    record(
+        f"no room for uploads in var/{disk}", sent + len(refused), failed - failures[str(status)], resent, seconds, note
+    )
+    for answer in refused:
+        assert answer.status_code == status
+        assert says in answer.text
+    assert failed == failures[str(status)], load.report()
+    assert (resent, load.cut) == (0, {}), load.report()
+    assert workers(stack, *PROGRAMS) == before, "a worker was restarted"
+    count = f"from polls.models import Question; print(Question.objects.filter(text='{text}').count())"
+    assert stack.manage("shell", "--verbosity=0", "--command", count).strip() == "1", (
+        "a question that was refused is there"
+    )

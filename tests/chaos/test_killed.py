@@ -1,0 +1,101 @@
+"""kill -9 of workers and masters: what was held may be lost, and of that only what must not be repeated."""
+
+import asyncio
+import os
+import random
+import signal
+import statistics
+
+import httpx
+import pytest
+
+from tests.chaos.conftest import Record
+from tests.chaos.load import API, GETS, POSTS, SITE, Crowd, Load
+from tests.chaos.recovery import recovered, seconds_until, whole, workers
+from tests.stacks import Stack
+
+# Seconds to leave between kills in two instances. A request of 3 s that was sent on from the one, killed, to the other
+# would be lost with that: nginx tries each once.
+APART = 4
+SERVERS = {"site": "uWSGI", "api": "gunicorn"}
+OTHERS = {"site": ("static", *API), "api": ("static", *SITE)}
+# A worker of the site holds one request at a time; one of the api may hold that of each of the load's four voters.
+HELD = {"site": 1, "api": 4}
+
+
+@pytest.mark.parametrize("app", ["site", "api"])
+async def test_a_worker(stack: Stack, crowd: Crowd, record: Record, short: bool, app: str) -> None:
+    kills, seconds = 2 if short else 6, []
+    async with Load(stack, crowd) as load:
+        for number in range(kills):
+            await asyncio.sleep(APART if number == 2 else 1)
+            victim = random.choice(list(workers(stack, f"{app}:{'ab'[number >= 2]}")))
+            os.kill(victim, signal.SIGKILL)
+            seconds.append(await seconds_until(recovered, stack, {victim}))
+        await asyncio.sleep(1)
+    record(f"kill -9 of a worker of {SERVERS[app]}, {kills} ×", *load.figures(), statistics.mean(seconds), load.saw())
+    assert load.failed(GETS) == load.failed(OTHERS[app]) == load.sum("resent") == 0, load.report()
+    assert load.failed(POSTS) <= kills * HELD[app], load.report()
+
+
+def runs(stack: Stack, program: str) -> bool:
+    return bool(stack.supervisor.getProcessInfo(program)["statename"] == "RUNNING")
+
+
+@pytest.mark.parametrize("app", ["site", "api"])
+async def test_a_master(stack: Stack, crowd: Crowd, record: Record, short: bool, app: str) -> None:
+    kills, seconds = 1 if short else 2, []
+    async with Load(stack, crowd) as load:
+        for number in range(kills):
+            await asyncio.sleep(APART if number else 1)
+            program = f"{app}:{'ab'[number]}"
+            # One that dies while it starts is another matter to supervisord: test_both_masters.
+            await seconds_until(runs, stack, program)
+            victims = {stack.pids()[program], *workers(stack, program)}
+            os.kill(stack.pids()[program], signal.SIGKILL)
+            seconds.append(await seconds_until(recovered, stack, victims))
+        await asyncio.sleep(1)
+    record(f"kill -9 of a master of {SERVERS[app]}, {kills} ×", *load.figures(), statistics.mean(seconds), load.saw())
+    assert load.failed(GETS) == load.failed(OTHERS[app]) == load.sum("resent") == 0, load.report()
+    assert load.failed(POSTS) <= kills * stack.cores * HELD[app], load.report()
+
+
+@pytest.mark.parametrize(
+    ("app", "path", "kind"), [("site", "/", "text/html"), ("api", "/api/v1/questions", "application/problem+json")]
+)
+async def test_both_masters(stack: Stack, crowd: Crowd, record: Record, app: str, path: str, kind: str) -> None:
+    """Three times, each before they are up again; then nothing is done but to wait."""
+    programs = (f"{app}:a", f"{app}:b")
+    kinds = SITE if app == "site" else API
+
+    answers: list[httpx.Response] = []
+
+    def masters() -> set[int]:
+        pids = stack.pids()
+        return {pids[program] for program in programs}
+
+    def up_again(killed: set[int]) -> bool:
+        return not masters() & {0, *killed}
+
+    def refused() -> bool:
+        with stack.client() as client:
+            answers.append(client.get(path))
+        return answers[-1].status_code == 503
+
+    async with Load(stack, crowd, refusable=kinds) as load:
+        await asyncio.sleep(1)
+        killed: set[int] = set()
+        for _ in range(3):
+            await seconds_until(up_again, killed)
+            killed = masters()
+            for master in killed:
+                os.kill(master, signal.SIGKILL)
+        await seconds_until(refused)
+        seconds = await seconds_until(whole, stack)
+        await asyncio.sleep(1)
+    record(f"kill -9 of both masters of {SERVERS[app]}, 3 ×", *load.figures(), seconds, load.saw())
+    assert answers[-1].headers["Content-Type"].partition(";")[0] == kind
+    assert int(answers[-1].headers["Retry-After"]) > 0
+    assert load.failed() == load.sum("resent") == 0, load.report()
+    waits = [seconds for kind in kinds for seconds in load.counts[kind].refused]
+    assert statistics.median(waits) < 1, "503, and not at once"

@@ -1,0 +1,62 @@
+"""nginx itself: a reload of its configuration, and its replacement by another nginx, in place. Nobody notices."""
+
+import asyncio
+import os
+import signal
+import statistics
+import time
+
+import psutil
+
+from tests.chaos.conftest import Record
+from tests.chaos.load import Crowd, Load
+from tests.chaos.recovery import gone, seconds_until, workers
+from tests.stacks import Stack
+
+# A client's request may meet the end of an idle connection that nginx closes when it reloads (until 1.27.4, which waits
+# for it: keepalive_min_timeout). The client sends it again, as RFC 9112, 9.3.1, says; more than these would be a fault.
+MOST_RESENT = 0.002
+
+
+def serving(stack: Stack) -> set[int]:
+    """nginx's workers that accept connections."""
+    pids = workers(stack, "nginx")
+    return {pid for pid in pids if "shutting down" not in " ".join(psutil.Process(pid).cmdline())}
+
+
+async def test_reload(stack: Stack, crowd: Crowd, record: Record, short: bool) -> None:
+    reloads, seconds = 4 if short else 15, []
+    async with Load(stack, crowd) as load:
+        for _ in range(reloads):
+            before = serving(stack)
+            os.kill(stack.pids()["nginx"], signal.SIGHUP)
+            seconds.append(await seconds_until(lambda before=before: not serving(stack) & before))
+            await asyncio.sleep(1)
+    record(f"nginx reload, {reloads} ×", *load.figures(), statistics.mean(seconds), load.saw())
+    assert load.failed() == 0, load.report()
+    assert load.sum("resent") <= MOST_RESENT * load.sum("sent"), load.report()
+    # Watchers stay with the old workers.
+    assert (load.told, load.cut) == ({}, {}), load.report()
+
+
+async def test_upgrade_in_place(stack: Stack, crowd: Crowd, record: Record, short: bool) -> None:
+    upgrades, seconds, old = 2 if short else 5, [], set()
+    supervised = stack.supervisor.getProcessInfo("nginx")["pid"]
+    async with Load(stack, crowd) as load:
+        for _ in range(upgrades):
+            master = stack.pids()["nginx"]
+            began = time.monotonic()
+            done = await asyncio.to_thread(stack.make, "restart", APP="nginx")
+            seconds.append(time.monotonic() - began)
+            assert done.returncode == 0, done.stdout
+            assert stack.pids()["nginx"] != master
+            old.add(master)
+            await asyncio.sleep(1)
+    record(f"nginx upgrade in place, {upgrades} ×", *load.figures(), statistics.mean(seconds), load.saw())
+    assert load.failed() == 0, load.report()
+    assert load.sum("resent") <= MOST_RESENT * load.sum("sent"), load.report()
+    assert (load.told, load.cut) == ({}, {}), load.report()
+    # When the last watcher that they held has gone, so have they; and supervisord has not noticed.
+    await seconds_until(lambda: gone(old))
+    assert stack.supervisor.getProcessInfo("nginx")["pid"] == supervised
+    assert "ready" in stack.make("status").stdout

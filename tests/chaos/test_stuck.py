@@ -1,0 +1,91 @@
+"""Workers that do not come back from a request, and workers that grow: each is replaced, and nobody else waits."""
+
+import asyncio
+import time
+import uuid
+
+import psycopg
+import pytest
+
+from tests.chaos.client import Answer, Connection
+from tests.chaos.conftest import Record
+from tests.chaos.load import API, Crowd, Load, ballot
+from tests.chaos.recovery import gone, seconds_until, whole, workers
+from tests.stacks import Stack
+
+PROGRAMS = {"site": ("site:a", "site:b"), "api": ("api:a", "api:b")}
+
+
+def logs(stack: Stack, app: str) -> str:
+    return "".join(file.read_text() for file in (stack.var / "log").glob(f"{app}-[ab].log"))
+
+
+async def test_endless_loops(stack: Stack, crowd: Crowd, record: Record) -> None:
+    """One in each app at the same time: killed at its deadline, and the log says where it was.
+
+    In the api it blocks a process, with all that this process holds: those get a 503 when it is killed.
+    """
+    before = {app: workers(stack, *programs) for app, programs in PROGRAMS.items()}
+    async with Load(stack, crowd, refusable=API) as load:
+        await asyncio.sleep(1)
+        began = time.monotonic()
+        stuck = await asyncio.gather(
+            *(Connection(stack).ask("GET", path) for path in ("/faults/spin", "/api/v1/faults/spin"))
+        )
+        seconds = await seconds_until(whole, stack) + time.monotonic() - began
+        await asyncio.sleep(1)
+    record("an endless loop in each app", *load.figures(), seconds, load.saw())
+    assert [answer.status for answer in stuck] == [503, 503]
+    for app, (line, function) in {
+        "site": ("django_site/faults.py", "spin"),
+        "api": ("tornado_api/faults.py", "get"),
+    }.items():
+        [victim] = before[app] - workers(stack, *PROGRAMS[app])
+        assert gone({victim})
+        traceback = [each for each in logs(stack, app).splitlines() if line in each and each.endswith(f"in {function}")]
+        assert len(traceback) == 1, traceback
+    assert load.failed() == load.sum("resent") == 0, load.report()
+    # Each of the api's clients was caught by the blocked process at most once.
+    assert load.sum("refused") <= len(load.clients) + len(load.watchers), load.report()
+
+
+async def test_locked_row(stack: Stack, crowd: Crowd, record: Record) -> None:
+    """Somebody else's transaction holds a question's row: who votes on that one is told to come back."""
+    if "DATABASE_URL" not in stack.environment:
+        pytest.skip("SQLite locks no rows")
+    question = next(crowd.questions)
+    ballots = [
+        ballot(kind, person, question, question.choices[0], uuid.uuid4().hex)
+        for kind, person in zip(("site vote", "api vote"), crowd.people, strict=False)
+    ]
+
+    async def vote(target: str, headers: dict[str, str], body: bytes) -> tuple[Answer, float]:
+        began = time.monotonic()
+        return await Connection(stack).ask("POST", target, headers, body), time.monotonic() - began
+
+    async with Load(stack, crowd) as load:
+        with psycopg.connect(stack.environment["DATABASE_URL"]) as connection:
+            connection.execute("SELECT FROM polls_question WHERE id = %s FOR UPDATE", [question.id])
+            refused = await asyncio.gather(*(vote(*each) for each in ballots))
+        counted = [(await vote(*each))[0].status for each in ballots]
+    waited = " and ".join(f"{seconds:.1f}" for _, seconds in refused)
+    record("a locked row", *load.figures(), None, f"{load.saw()}; who voted on that question 503 in {waited} s")
+    assert [answer.status for answer, _ in refused] == [503, 503]
+    assert all(int(answer.headers["retry-after"]) > 0 for answer, _ in refused)
+    assert counted == [302, 201]
+    assert load.failed() == load.sum("resent") == load.cut.total() == 0, load.report()
+
+
+@pytest.mark.parametrize(("app", "path"), [("site", "/faults/leak"), ("api", "/api/v1/faults/leak")])
+async def test_leak(stack: Stack, crowd: Crowd, record: Record, app: str, path: str) -> None:
+    """300 MB a request: the second in one worker takes it above its limit."""
+    before = workers(stack, *PROGRAMS[app])
+    async with Load(stack, crowd) as load:
+        for _ in range(len(before) + 1):
+            answer = await Connection(stack).ask("GET", f"{path}?mb=300")
+            assert answer.status == 200
+        seconds = await seconds_until(lambda: before - workers(stack, *PROGRAMS[app]))
+        seconds += await seconds_until(whole, stack)
+        await asyncio.sleep(1)
+    record(f"a leak in the {app}", *load.figures(), seconds, load.saw())
+    assert load.failed() == load.sum("resent") == load.cut.total() == 0, load.report()
