@@ -42,6 +42,7 @@ test-data: .venv-tests ## The apps' own tests, on SQLite and on PostgreSQL with 
 
 test-stack: .venv-tests ## The running stack through nginx, and in a browser, on both
 	.venv/bin/pytest tests/stack tests/browser
+	.venv/bin/pytest tests/chaos/test_planned.py --short
 	.venv/bin/pytest tests/stack --data=postgresql
 	.venv/bin/pytest tests/chaos --short --data=postgresql
 

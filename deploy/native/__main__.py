@@ -209,6 +209,8 @@ def restart(stack: Stack, app: str) -> None:
     if not stack.running():
         print("Nothing is running. `make up` starts it.")
         raise SystemExit(3)
+    if stack.why_not_ready("nginx"):
+        raise Failed("nginx does not answer, and nobody is served: see `make logs APP=nginx`, and `make up`.")
     started = time.monotonic()
     for each in [app] if app else APPS:
         print(f"Restart {each}", flush=True)

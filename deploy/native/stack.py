@@ -205,8 +205,8 @@ class Stack:
         wait_until(lambda: any(map(accepts, new.children())), "the new nginx has no workers")
         old.send_signal(signal.SIGQUIT)
         wait_until(lambda: not any(map(accepts, workers)), "the old nginx does not end")
-        # A master whose parent is another ignores the signal for the next upgrade, and the old one would stay as long as
-        # its workers hold watchers. They need no master to finish.
+        # A master whose parent is another ignores the signal for the next upgrade, and the old one would stay for as
+        # long as its workers hold watchers. They need no master to finish.
         with contextlib.suppress(psutil.NoSuchProcess):
             old.kill()
 

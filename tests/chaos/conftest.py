@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,21 +34,27 @@ def pytest_configure(config: pytest.Config) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-@pytest.fixture(scope="session")
-def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
-    """Of a copy of the project with endpoints under /faults/ and /api/v1/faults/, so that the project has none."""
+@contextmanager
+def faulty() -> Iterator[Path]:
+    """A copy of the project with endpoints under /faults/ and /api/v1/faults/, so that the project has none."""
     servers.program("nginx", "nginx libnginx-mod-http-brotli-static")
-    variables = {}
-    with ExitStack() as data, copied() as project:
-        if pytestconfig.getoption("data") == "postgresql":
-            # Of its own: tests stop and freeze them.
-            variables["DATABASE_URL"] = data.enter_context(servers.postgresql())
-            variables["REDIS_URL"] = data.enter_context(servers.redis())
+    with copied() as project:
         shutil.copy(HERE / "faults_site.py", project / "django_site/faults.py")
         shutil.copy(HERE / "faults_api.py", project / "tornado_api/faults.py")
         for file, lines in (("django_site/config/urls.py", SITE_URLS), ("tornado_api/app.py", API_ROUTES)):
             with (project / file).open("a") as end:
                 end.write(lines)
+        yield project
+
+
+@pytest.fixture(scope="session")
+def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
+    variables = {}
+    with ExitStack() as data, faulty() as project:
+        if pytestconfig.getoption("data") == "postgresql":
+            # Of its own: tests stop and freeze them.
+            variables["DATABASE_URL"] = data.enter_context(servers.postgresql())
+            variables["REDIS_URL"] = data.enter_context(servers.redis())
         running = Stack(project.parent, variables, project)
         try:
             running.up()

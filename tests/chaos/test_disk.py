@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -13,12 +12,12 @@ import httpx
 import pytest
 
 from tests import servers
-from tests.chaos.conftest import API_ROUTES, HERE, SITE_URLS, Record
+from tests.chaos.conftest import Record, faulty
 from tests.chaos.load import Crowd, Load
 from tests.chaos.recovery import seconds_until, workers
 from tests.stack.conftest import CSRF
 from tests.stack.pictures import PNG
-from tests.stacks import Stack, copied, database
+from tests.stacks import Stack, database
 
 # Of var/: the logs, the uploads, and where nginx puts a body until it has read the whole.
 DISKS = {"log": "6m", "media": "1m", "tmp": "20m"}
@@ -79,13 +78,7 @@ class Confined(Stack):
 
 @pytest.fixture(scope="module")
 def confined() -> Iterator[Confined]:
-    servers.program("nginx", "nginx libnginx-mod-http-brotli-static")
-    with copied() as project:
-        shutil.copy(HERE / "faults_site.py", project / "django_site/faults.py")
-        shutil.copy(HERE / "faults_api.py", project / "tornado_api/faults.py")
-        for file, lines in (("django_site/config/urls.py", SITE_URLS), ("tornado_api/app.py", API_ROUTES)):
-            with (project / file).open("a") as end:
-                end.write(lines)
+    with faulty() as project:
         stack = Confined(project.parent, database(), project)
         try:
             stack.up()
@@ -119,7 +112,7 @@ async def test_no_room_for_logs(confined: Confined, confined_crowd: Crowd, recor
         await asyncio.sleep(2)
         size = supervisord.memory_info().rss
         with stack.full("log"):
-            await asyncio.sleep(3 if short else 15)
+            await asyncio.sleep(3 if short else 8)
             lost = ask()
             await asyncio.sleep(2)
             assert not any(stack.logs(lost[app], *LOGS[app], "access.log") for app in paths), "the disk was not full"
@@ -157,7 +150,7 @@ async def test_no_room_for_uploads(
         with stack.full(disk):
             stored = pictures()
             refused = [await asyncio.to_thread(upload) for _ in range(3)]
-            await asyncio.sleep(2 if short else 10)
+            await asyncio.sleep(2 if short else 6)
             assert pictures() == stored, "a part of a picture was left"
         seconds = await seconds_until(lambda: upload().status_code == 302)
         await asyncio.sleep(1)

@@ -25,7 +25,7 @@ def serving(stack: Stack) -> set[int]:
 
 
 async def test_reload(stack: Stack, crowd: Crowd, record: Record, short: bool) -> None:
-    reloads, seconds = 4 if short else 15, []
+    reloads, seconds = 4 if short else 10, []
     async with Load(stack, crowd) as load:
         for _ in range(reloads):
             before = serving(stack)

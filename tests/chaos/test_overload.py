@@ -38,11 +38,11 @@ def test_ten_times_too_much(stack: Stack, record: Record, short: bool, app: str)
     path = PATHS[app]
 
     async def best() -> float:
-        return await OpenLoad(stack, path, DEADLINE).most(seconds=1 if short else 3)
+        return await OpenLoad(stack, path, DEADLINE).most(seconds=1 if short else 2)
 
     async def overload(rate: float) -> tuple[OpenLoad, float]:
         load = OpenLoad(stack, path, DEADLINE)
-        sending = asyncio.create_task(load.at(rate, seconds=3 if short else 8))
+        sending = asyncio.create_task(load.at(rate, seconds=3 if short else 6))
         await asyncio.sleep(2)
         most = await asyncio.to_thread(memory, stack)
         await sending
