@@ -35,7 +35,7 @@ down restart status logs manage: .venv/bin/python
 	@echo 'Nothing has run here yet. `make up` starts it.' && exit 3
 
 ##@ Work
-test: lint test-data test-stack ## All tests and linters, some twenty minutes; each part by itself:
+test: lint test-data test-stack ## All tests and linters, a quarter of an hour; each part by itself:
 test-data: .venv-tests ## The apps' own tests, on SQLite and on PostgreSQL with Redis
 	.venv/bin/pytest tests/site tests/api tests/config
 	.venv/bin/pytest tests/site tests/api --data=postgresql

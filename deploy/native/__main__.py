@@ -216,6 +216,7 @@ def restart(stack: Stack, app: str) -> None:
         print(f"Restart {each}", flush=True)
         if each == "nginx":
             stack.upgrade_nginx()
+            print("  ✓ the nginx that is installed now has taken over", flush=True)
         else:
             roll(stack, each)
     print(f"\nDone in {time.monotonic() - started:.1f} s.")
