@@ -1,8 +1,6 @@
 # The front door: `make` lists what it can do. Variables given to it, as in `make up PORT=9000`, reach the commands.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs manage test chaos test-data test-stack lint format .venv-tests
-
-native := .venv/bin/python -m deploy.native
+.PHONY: help up down restart status logs manage destroy dev test chaos test-data test-stack lint format .venv-tests
 
 help:
 	@awk 'BEGIN {FS = ":.*## "; print "make …"} \
@@ -10,29 +8,26 @@ help:
 		/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Run
-up: ## Start everything, or apply what changed (PORT=8000)
-	@python3 deploy/native/preflight.py
-	@$(native) up
+up: ## Start everything, or apply what changed (PORT=8000, STACK=compose|native)
+	@python3 -m deploy up
 
-down: ## Stop everything; data stays in var/
-	@$(native) down
+down: ## Stop everything; data stays
+	@python3 -m deploy down
 
 restart: ## Both apps, one instance after the other, with no request failed (APP=site, api, nginx)
-	@$(native) restart --app "$(APP)"
+	@python3 -m deploy restart --app "$(APP)"
 
-status: ## Every process: state, since when, memory, requests served
-	@$(native) status
+status: ## What runs: state, since when, memory
+	@python3 -m deploy status
 
-logs: ## Follow the logs (APP=site, api, nginx, access, api-a, …)
-	@$(native) logs --app "$(APP)"
+logs: ## Follow the logs (APP=site, api, nginx, site-a, …)
+	@python3 -m deploy logs --app "$(APP)"
 
 manage: ## Django's manage.py with the stack's settings (ARGS="changepassword admin")
-	@$(native) manage --arguments "$(ARGS)"
+	@python3 -m deploy manage --arguments "$(ARGS)"
 
-down restart status logs manage: .venv/bin/python
-
-.venv/bin/python:
-	@echo 'Nothing has run here yet. `make up` starts it.' && exit 3
+destroy: ## Stop everything and delete the data, after asking
+	@python3 -m deploy destroy
 
 ##@ Work
 test: lint test-data test-stack ## All tests and linters, a quarter of an hour; each part by itself:
@@ -62,4 +57,4 @@ format: .venv-tests ## Lay out the code as the linters want it
 	.venv/bin/ruff format
 
 .venv-tests:
-	@python3 deploy/native/preflight.py --tests
+	@python3 -m deploy.native.preflight --tests

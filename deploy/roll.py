@@ -30,10 +30,10 @@ def is_in(run: Path, instance: str) -> bool:
 class Deployment(Protocol):
     """What a roll needs of the place that it happens in; `instance` is `site-a` and the like."""
 
-    run: Path
-
     def serves(self, instance: str) -> bool:
         """It is in, and ready."""
+
+    def take_out(self, instance: str) -> None: ...
 
     def wait_idle(self, instance: str) -> None:
         """Returns when the instance, which is out, holds no request that a stop would lose."""
@@ -43,6 +43,8 @@ class Deployment(Protocol):
     def wait_ready(self, instance: str) -> None:
         """Raises an exception that says why, if it does not get ready."""
 
+    def take_back(self, instance: str) -> None: ...
+
 
 def roll(deployment: Deployment, instances: Iterable[str]) -> Iterator[str]:
     """Restarts the instances of an app one after the other; yields each when it is back.
@@ -51,9 +53,9 @@ def roll(deployment: Deployment, instances: Iterable[str]) -> Iterator[str]:
     """
     # First one that does not serve, after a roll that failed, say: the other must not go while it is alone.
     for instance in sorted(instances, key=deployment.serves):
-        take_out(deployment.run, instance)
+        deployment.take_out(instance)
         deployment.wait_idle(instance)
         deployment.restart(instance)
         deployment.wait_ready(instance)
-        take_back(deployment.run, instance)
+        deployment.take_back(instance)
         yield instance

@@ -73,7 +73,7 @@ class Stack:
 
     def processes(self) -> list[psutil.Process]:
         """supervisord and everything below it, and nginx, which is a daemon."""
-        masters = [psutil.Process(int((self.var / f"run/{name}.pid").read_text())) for name in ("supervisord", "nginx")]
+        masters = [psutil.Process(int((self.var / file).read_text())) for file in ("tmp/supervisord.pid", "run/nginx.pid")]
         return [process for master in masters for process in (master, *master.children(recursive=True))]
 
     def pids(self) -> dict[str, int]:
@@ -84,7 +84,7 @@ class Stack:
 
     @property
     def supervisor(self) -> Any:
-        transport = SupervisorTransport(None, None, f"unix://{self.var}/run/supervisord.sock")
+        transport = SupervisorTransport(None, None, f"unix://{self.var / 'tmp/supervisord.sock'}")
         return ServerProxy("http://supervisord", transport=transport).supervisor
 
     @property

@@ -5,7 +5,7 @@ import re
 import sys
 from pathlib import Path
 
-from environs import Env, EnvValidationError, ValidationError, validate
+from environs import EnvValidationError, FileAwareEnv, ValidationError, validate
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -19,7 +19,8 @@ SHAPES = {
     "INSTANCE": "a or b",
 }
 
-env = Env(eager=False)
+# TOKEN_KEYS, or TOKEN_KEYS_FILE with the path of a file that has it, which no process below inherits.
+env = FileAwareEnv(eager=False, strip_whitespace=True)
 
 
 @env.parser_for("token_keys")
@@ -54,19 +55,22 @@ def bind(value: str) -> str:
     return value
 
 
-TOKEN_KEYS: dict[str, str] = env.token_keys("TOKEN_KEYS")
-VAR_DIR: Path = env.absolute_path("VAR_DIR")
-DATABASE_URL: URL = env.database("DATABASE_URL")
-REDIS_URL = env.str("REDIS_URL", "", validate=validate.Regexp(r"(rediss?://.+)?$"))
-API_BIND: str = env.bind("API_BIND")
-LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
-INSTANCE = env.str("INSTANCE", validate=validate.OneOf(["a", "b"]))
 try:
+    TOKEN_KEYS: dict[str, str] = env.token_keys("TOKEN_KEYS")
+    VAR_DIR: Path = env.absolute_path("VAR_DIR")
+    DATABASE_URL: URL = env.database("DATABASE_URL")
+    REDIS_URL = env.str("REDIS_URL", "", validate=validate.Regexp(r"(rediss?://.+)?$"))
+    API_BIND: str = env.bind("API_BIND")
+    LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
+    INSTANCE = env.str("INSTANCE", validate=validate.OneOf(["a", "b"]))
     env.seal()
 except EnvValidationError as error:
     # Says what it should look like, never what it is: these are secrets.
+    given = [name for name in error.error_messages if os.environ.get(name) or os.environ.get(f"{name}_FILE")]
     faults = [
-        f"api: {name}: {'malformed' if os.environ.get(name) else 'not set'}; should be {SHAPES[name]}"
+        f"api: {name}: {'malformed' if name in given else 'not set'}; should be {SHAPES[name]}"
         for name in error.error_messages
     ]
     sys.exit("\n".join(faults))
+except ValueError as unreadable:
+    sys.exit(f"api: {unreadable}")

@@ -1,6 +1,8 @@
 """gunicorn for one instance of the api. Every deployment runs this file, with the settings in its environment."""
 
+import fcntl
 from pathlib import Path
+from typing import Any
 
 from deploy.cores import cores
 from tornado_api import settings
@@ -34,3 +36,13 @@ max_requests_jitter = 20_000
 control_socket_disable = True
 # Where its heartbeat file is: on a disk, a slow write would look like a blocked worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+
+
+def on_starting(arbiter: Any) -> None:
+    """Waits while another gunicorn is this instance: in the container that this one's takes over from, say.
+
+    Two on the same sockets would both run, and the first to stop would take the other's away.
+    """
+    # A lock of this process alone: workers that drain for longer than it lives do not have it.
+    arbiter.lock = (settings.VAR_DIR / f"run/{proc_name}.lock").open("w")
+    fcntl.lockf(arbiter.lock, fcntl.LOCK_EX)

@@ -1,51 +1,32 @@
-"""What `make up`, `down`, `restart`, `status`, `logs` and `manage` do on a machine without containers."""
+"""What `make up`, `down`, `restart`, `status`, `logs`, `manage` and `destroy` do on a machine without containers."""
 
 import argparse
 import contextlib
-import fcntl
 import json
 import os
 import pwd
 import shlex
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 import psutil
 from dotenv import dotenv_values
 
+from deploy.env import ENV_FILE, PROJECT, VAR, make_env_file, one_at_a_time
+from deploy.instance import APPS, get, members, of, uwsgi_stats
 from deploy.native import settings
-from deploy.native.settings import PROJECT, VAR
-from deploy.native.stack import (
-    APPS,
-    LOG,
-    PARTS,
-    RUN,
-    Failed,
-    Stack,
-    fingerprint,
-    get,
-    readable,
-    uwsgi_stats,
-)
+from deploy.native.stack import LOG, PARTS, RUN, Stack, fingerprint
 from deploy.roll import is_in, take_back
+from deploy.terminal import Failed, confirm, readable, rolled, step, table
 
 APPLIED = VAR / "applied.json"
 ENVIRONMENT = VAR / "environment"
 # What an app is made from: when any of it changes, `make up` rolls the app.
 SOURCES = {"site": ["django_site", "deploy/uwsgi"], "api": ["tornado_api", "deploy/gunicorn"]}
-
-
-@contextlib.contextmanager
-def step(what: str) -> Iterator[None]:
-    """A line of progress, with the time that it took."""
-    started = time.monotonic()
-    print(f"  · {what} … ", end="", flush=True)
-    yield
-    print(f"{time.monotonic() - started:.1f} s", flush=True)
 
 
 def drop_root() -> None:
@@ -83,15 +64,6 @@ def manage(stack: Stack, *command: str) -> str:
     if done.returncode:
         raise Failed(f"manage.py {command[0]} failed:\n\n{done.stdout}")
     return done.stdout.strip()
-
-
-@contextlib.contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """A second `make up` or `down` waits for the first."""
-    VAR.mkdir(parents=True, exist_ok=True)
-    with (VAR / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def write_environment(stack: Stack) -> None:
@@ -136,7 +108,7 @@ def up(stack: Stack) -> None:
         RUN.mkdir(mode=0o700, exist_ok=True)
         stack.configure_nginx()
         for app in APPS:
-            for instance in stack.instances(app):
+            for instance in of(app):
                 take_back(RUN, instance)
         with step("supervisord"):
             stack.start_supervisord()
@@ -146,7 +118,7 @@ def up(stack: Stack) -> None:
                 changed.add(part)
                 stack.restart(part)
         for app in APPS:
-            out = [instance for instance in stack.instances(app) if not is_in(RUN, instance)]
+            out = [instance for instance in of(app) if not is_in(RUN, instance)]
             if app in changed or out:
                 changed.add(app)
                 print(f"Roll {app}: " + (f"{out[0]} is out" if out else "its code or settings changed"), flush=True)
@@ -166,7 +138,7 @@ def up(stack: Stack) -> None:
     if not changed:
         print("Nothing to do: what runs is what is here.")
     print()
-    table(stack, time.monotonic() - started)
+    whereabouts(stack, time.monotonic() - started)
     if said:
         print(f"\n{said}")
 
@@ -176,10 +148,10 @@ def address(stack: Stack) -> str:
     return f"{scheme}://{stack.variables['LISTEN']}/"
 
 
-def table(stack: Stack, seconds: float) -> None:
+def whereabouts(stack: Stack, seconds: float) -> None:
     rows = [("", "workers", "where")]
     for part, info in stack.processes().items():
-        sockets = f"{RUN.relative_to(VAR.parent)}/{'.sock, '.join(stack.members(part))}.sock"
+        sockets = f"{RUN.relative_to(VAR.parent)}/{'.sock, '.join(members(part, stack.workers))}.sock"
         where = address(stack) if part == "nginx" else sockets
         rows.append((part, str(len(psutil.Process(info["pid"]).children())), where))
     for row in rows:
@@ -193,15 +165,16 @@ def down(stack: Stack) -> None:
 
 
 def roll(stack: Stack, app: str) -> None:
-    since = time.monotonic()
-    try:
-        for instance in stack.roll(app):
-            print(f"  ✓ {instance} restarted and ready, {time.monotonic() - since:.1f} s", flush=True)
-            since = time.monotonic()
-    except Failed as failed:
-        serving = [part for part in stack.instances(app) if stack.serves(part)]
-        left = f"{' and '.join(serving)} serves on" if serving else f"nothing of {app} serves"
-        raise Failed(f"{failed}\n\nIt gets no requests, and {left}. Mend it and run this again.") from None
+    rolled(app, stack.roll(app), lambda: [part for part in of(app) if stack.serves(part)])
+
+
+def destroy(stack: Stack) -> None:
+    confirm(VAR.parent.name, f"all that is in {VAR}")
+    stack.shut_down()
+    # Not the directory itself, which may be in one where www-data may not write.
+    for path in VAR.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    print("Deleted. `make up` begins anew.")
 
 
 def restart(stack: Stack, app: str) -> None:
@@ -246,9 +219,7 @@ def status(stack: Stack) -> None:
                 counts = served.get(process.pid, ("", ""))
                 rows.append((name, str(process.pid), state or process.status(), since, f"{memory:.0f} MB", *counts))
                 total += memory
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    table(rows)
     print(f"\n{address(stack)}  {total + megabytes(stack.supervisord()):.0f} MB in all, supervisord included.")
 
 
@@ -260,10 +231,10 @@ def megabytes(process: psutil.Process) -> float:
 def requests_served(part: str, stack: Stack) -> dict[int, tuple[str, str]]:
     """Requests and watchers by pid of worker, from what the workers themselves count."""
     if part.startswith("site"):
-        stats = uwsgi_stats(part) or {"workers": []}
+        stats = uwsgi_stats(RUN, part) or {"workers": []}
         return {worker["pid"]: (str(worker["requests"]), "") for worker in stats["workers"]}
     if part.startswith("api"):
-        answers = [get(RUN / f"{member}.sock", "/health/stats") for member in stack.members(part)]
+        answers = [get(RUN / f"{member}.sock", "/health/stats") for member in members(part, stack.workers)]
         return {body["pid"]: (str(body["requests"]), str(body["watchers"])) for code, body in answers if code == 200}
     return {}
 
@@ -288,7 +259,7 @@ def logs(app: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make", description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "restart", "status", "logs", "manage"])
+    parser.add_argument("command", choices=["up", "down", "restart", "status", "logs", "manage", "destroy"])
     parser.add_argument("--app", default="", choices=["", "access", *APPS, *PARTS])
     parser.add_argument("--arguments", default="help", help="of manage.py")
     arguments = parser.parse_args()
@@ -298,8 +269,8 @@ def main() -> None:
     os.umask(0o077)
     try:
         if arguments.command == "up":
-            if settings.make_env_file():
-                print(f"Secrets made in {settings.ENV_FILE}: keep it, and keep it to yourself.")
+            if make_env_file():
+                print(f"Secrets made in {ENV_FILE}: keep it, and keep it to yourself.")
             variables = settings.read()
             drop_root()
             with one_at_a_time():
@@ -324,7 +295,7 @@ def main() -> None:
                 os.execve(manage[0], manage, os.environ | stack.variables)
             else:
                 with one_at_a_time():
-                    down(stack)
+                    destroy(stack) if arguments.command == "destroy" else down(stack)
     except Failed as failed:
         raise SystemExit(f"\n✗ {failed}") from None
     except PermissionError as error:

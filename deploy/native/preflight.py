@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Looks at the machine before `make up` touches anything, then makes the Python side in .venv.
 
-Runs on the system's own Python with nothing but the standard library. `preflight.py --tests` also installs what the
+Runs on the system's own Python with nothing but the standard library. `--tests` also installs what the
 tests and linters need.
 """
 
@@ -14,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-PROJECT = Path(__file__).resolve().parents[2]
+from deploy.env import PROJECT, VAR, setting
+
 VENV = PROJECT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 13)
 # .venv is 200 MB, and 460 with the tools of the tests; the rest is for data and logs.
@@ -88,32 +88,25 @@ def have_nginx() -> None:
     ok(version.strip().removeprefix("nginx version: "))
 
 
-def setting(name: str) -> str:
-    """A variable as `make up` will read it: from the environment, .env, or .env.example, whose values are defaults."""
-    if name in os.environ:
-        return os.environ[name]
-    for file in (Path(os.environ.get("ENV_FILE", PROJECT / ".env")), PROJECT / ".env.example"):
-        found = re.search(rf"^{name}=(.*)$", file.read_text() if file.exists() else "", re.M)
-        if found:
-            return found[1]
-    return ""
-
-
-def check_port() -> None:
+def check_port(own: bool) -> None:
+    """`own`: it is the stack's already, which may keep it."""
     port = setting("PORT")
     if not (port.isdigit() and 1024 <= int(port) <= 65535):
         stop(f"PORT is {port!r}", "it is a number from 1024 to 65535: `make up PORT=8000`")
-    var = Path(os.environ.get("VAR_DIR", PROJECT / "var"))
-    with socket.socket(socket.AF_UNIX) as supervisor, socket.socket() as listener:
-        running = supervisor.connect_ex(str(var / "run/supervisord.sock")) == 0
+    with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((setting("ADDRESS"), int(port)))
         except OSError as error:
-            # The stack itself, when it is up, has it.
-            if not (running and f":{port};" in (var / "nginx/server-tls-off.conf").read_text()):
+            if not own:
                 stop(f"port {port} of {setting('ADDRESS')}: {error.strerror}", "take another: `make up PORT=8001`")
     ok(f"port {port}")
+
+
+def is_up() -> bool:
+    """The stack runs on this machine itself."""
+    with socket.socket(socket.AF_UNIX) as supervisor:
+        return supervisor.connect_ex(str(VAR / "tmp/supervisord.sock")) == 0
 
 
 def check_disk() -> None:
@@ -152,7 +145,7 @@ def main() -> None:
     version = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     ok(f"{version}, {python}")
     if not tests:
-        check_port()
+        check_port(own=is_up() and f":{setting('PORT')};" in (VAR / "nginx/server-tls-off.conf").read_text())
     check_disk()
     if subprocess.run([python, "-c", "import ensurepip"], capture_output=True, check=False).returncode:
         install(["python3-venv"], "Python's venv module is missing")

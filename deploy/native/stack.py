@@ -1,14 +1,12 @@
 """The running stack on this machine: processes under supervisord, instances behind nginx, and how to roll them."""
 
 import contextlib
-import filecmp
 import hashlib
 import http.client
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,61 +18,19 @@ from xmlrpc.client import Fault, ServerProxy
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
-from deploy import roll
-from deploy.native.settings import PROJECT, VAR
-from deploy.render import render
+from deploy import nginx, roll
+from deploy.env import PROJECT, VAR
+from deploy.instance import INSTANCES, READY, of, servers, wait_idle, why_not_ready
+from deploy.terminal import Failed, readable
 
-APPS = ("site", "api")
 RUN, LOG = VAR / "run", VAR / "log"
+SUPERVISORD = VAR / "tmp/supervisord.sock"
 BIN = Path(sys.executable).parent
-PARTS = ("nginx", "site-a", "site-b", "api-a", "api-b")
-
-# How many requests nginx lets each worker hold: half a second's work. A burst is carried, and what is more is told so
-# at once (docs/reliability.md, Overload). LISTEN is uWSGI's own queue, one for the workers of an instance.
-HELD, LISTEN = 128, 1024
-# Seconds. An instance that starts needs 1 to 3; this is for a machine that is busy.
-READY = 30
-# A request may take 20 (uWSGI's harakiri), and one that waited for a worker for 5 is not worked on (its middleware).
-IDLE = 27
-# Looks at an instance between which nothing began are this far apart.
-LOOK = 0.2
-
-
-class Failed(Exception):
-    """Something that the person at the keyboard has to know, in words for them."""
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self.path))
-
-
-def get(socket_path: Path, path: str) -> tuple[int, dict[str, Any]]:
-    """Status and JSON body of a GET over a unix socket; status 0, with the reason, when nobody answers."""
-    connection = UnixConnection(socket_path, timeout=5)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        body = response.read()
-        return response.status, json.loads(body) if body.startswith(b"{") else {}
-    except (OSError, http.client.HTTPException) as error:
-        return 0, {"error": str(error) or type(error).__name__}
-    finally:
-        connection.close()
+PARTS = ("nginx", *INSTANCES)
 
 
 class Stack:
     """The stack whose run-time files are in VAR, with the variables that settings.read() gives."""
-
-    run = RUN
 
     def __init__(self, variables: dict[str, str]) -> None:
         self.variables = variables
@@ -85,7 +41,7 @@ class Stack:
     @property
     def supervisor(self) -> Any:
         """supervisord's XML-RPC (http://supervisord.org/api.html). Made anew: one that failed stays broken."""
-        transport = SupervisorTransport(None, None, f"unix://{RUN}/supervisord.sock")
+        transport = SupervisorTransport(None, None, f"unix://{SUPERVISORD}")
         return ServerProxy("http://supervisord", transport=transport).supervisor
 
     def running(self) -> bool:
@@ -107,6 +63,7 @@ class Stack:
     def start_supervisord(self) -> None:
         environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
         environment |= {"VAR_DIR": str(VAR), "SUPERVISOR_PROGRAMS": "nginx.conf site.conf api.conf"}
+        environment["SUPERVISOR_LOG_SIZE"] = "10MB"
         configuration = PROJECT / "deploy/supervisor/supervisord.conf"
         subprocess.run([BIN / "supervisord", "-c", configuration], env=environment, cwd=PROJECT, check=True)
         deadline = time.monotonic() + 10
@@ -134,6 +91,7 @@ class Stack:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         shutil.rmtree(RUN, ignore_errors=True)
+        SUPERVISORD.unlink(missing_ok=True)
         return len(processes)
 
     def all_processes(self) -> Iterator[psutil.Process]:
@@ -151,39 +109,11 @@ class Stack:
     # nginx
 
     def configure_nginx(self) -> bool:
-        """Writes nginx's configuration; True if anything changed.
-
-        Raises Failed, and leaves the old configuration, when nginx does not accept it.
-        """
-        lines = {
-            words: "\n    ".join(
-                f"server unix:{RUN}/upstream/{instance}/{member}.sock max_fails=0{limit};"
-                for instance in self.instances(app)
-                for member in self.members(instance)
-            )
-            for words, app, limit in (
-                ("SITE_SERVERS", "site", f" max_conns={min(HELD * self.workers, LISTEN)}"),
-                ("API_SERVERS", "api", f" max_conns={HELD}"),
-                # Watchers are counted by the api itself.
-                ("API_LIVE_SERVERS", "api", ""),
-            )
-        }
-        fresh = VAR / "nginx.new"
-        render(PROJECT / "nginx", fresh, self.variables | lines)
-        if same(fresh, VAR / "nginx"):
-            shutil.rmtree(fresh)
-            return False
-        test = subprocess.run(
-            ["nginx", "-t", "-q", "-p", VAR, "-c", fresh / "nginx.conf", "-e", "stderr"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if test.returncode:
-            raise Failed(f"nginx does not accept its configuration:\n{test.stderr}")
-        shutil.rmtree(VAR / "nginx", ignore_errors=True)
-        fresh.rename(VAR / "nginx")
-        return True
+        """Writes nginx's configuration; True if anything changed. Raises Failed when nginx does not accept it."""
+        try:
+            return nginx.configure(VAR, self.variables | servers(RUN, self.workers))
+        except nginx.Refused as refused:
+            raise Failed(str(refused)) from None
 
     def reload_nginx(self) -> None:
         """Returns when the workers that accept have the new configuration."""
@@ -212,23 +142,8 @@ class Stack:
 
     # Instances, `site-a` and the like
 
-    def instances(self, app: str) -> list[str]:
-        return [part for part in PARTS if part.startswith(app)]
-
-    def members(self, instance: str) -> list[str]:
-        """What nginx knows an instance by: `site-a` is one server, `api-a` one for each worker."""
-        return [instance] if instance.startswith("site") else [f"{instance}-{slot}" for slot in range(self.workers)]
-
-    def why_not_ready(self, instance: str) -> str:
-        """Asked through nginx; empty when it is ready."""
-        if instance == "nginx":
-            return "" if get(RUN / "nginx.sock", "/")[0] else "it does not answer"
-        for member in self.members(instance):
-            status, body = get(RUN / "nginx.sock", f"/{member}/health/ready")
-            if status != 200:
-                faults = [f"{name} {state}" for name, state in body.items() if name != "status"]
-                return f"{member} answers {status or 'nothing'}" + (f": {', '.join(faults)}" if faults else "")
-        return ""
+    def why_not_ready(self, part: str) -> str:
+        return why_not_ready(RUN, part, self.workers)
 
     def wait_ready(self, instance: str) -> None:
         """Raises Failed, with the end of its log, if it cannot stay up or is not ready by the deadline."""
@@ -249,25 +164,14 @@ class Stack:
         log = LOG / f"{instance}.log"
         raise Failed(f"{instance} {fault}. The end of {log}:\n\n{tail(log)}")
 
-    def wait_idle(self, instance: str) -> None:
-        """uWSGI loses what it holds when it is stopped; the api drains.
+    def take_out(self, instance: str) -> None:
+        roll.take_out(RUN, instance)
 
-        Its queue on a unix socket is in no figure that uWSGI has, but as long as somebody waits there no worker rests.
-        """
-        if not instance.startswith("site"):
-            return
-        deadline = time.monotonic() + IDLE
-        before = None
-        while time.monotonic() < deadline:
-            stats = uwsgi_stats(instance)
-            if stats is None:
-                return
-            busy = any(worker["status"] == "busy" for worker in stats["workers"])
-            served = sum(worker["requests"] for worker in stats["workers"])
-            if not busy and served == before:
-                return
-            before = None if busy else served
-            time.sleep(LOOK)
+    def take_back(self, instance: str) -> None:
+        roll.take_back(RUN, instance)
+
+    def wait_idle(self, instance: str) -> None:
+        wait_idle(RUN, instance)
 
     def restart(self, instance: str) -> None:
         with contextlib.suppress(Fault):  # it was not running
@@ -279,7 +183,7 @@ class Stack:
 
     def roll(self, app: str) -> Iterator[str]:
         """Restarts the instances of an app, and yields each when it is back; raises Failed at one that is not ready."""
-        return roll.roll(self, self.instances(app))
+        return roll.roll(self, of(app))
 
 
 def program(part: str) -> str:
@@ -312,41 +216,10 @@ def accepts(nginx_worker: psutil.Process) -> bool:
         return False
 
 
-def same(one: Path, other: Path) -> bool:
-    files = [sorted(str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()) for root in (one, other)]
-    return files[0] == files[1] and not any(filecmp.cmpfiles(one, other, files[0], shallow=False)[1:])
-
-
 def tail(log: Path, lines: int = 20) -> str:
     return (
         "\n".join(map(readable, log.read_text(errors="replace").splitlines()[-lines:])) if log.exists() else "(empty)"
     )
-
-
-def readable(line: str) -> str:
-    """A line of a log for the eye: of a JSON one the time, level, message and traceback; any other as it is."""
-    try:
-        entry = json.loads(line)
-        message = entry.get("message") or "{method} {path} {status} {duration} s {client}".format(**entry)
-        traceback = f"\n{entry['exc_info']}" if entry.get("exc_info") else ""
-        return (
-            f"{entry['time'][11:19]} {entry['level']:<7} {message}  {entry.get('request_id') or ''}".rstrip()
-            + traceback
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return line
-
-
-def uwsgi_stats(instance: str) -> dict[str, Any] | None:
-    """uWSGI's own figures of an instance (https://uwsgi-docs.readthedocs.io/en/latest/StatsServer.html)."""
-    with socket.socket(socket.AF_UNIX) as stats:
-        stats.settimeout(5)
-        try:
-            stats.connect(str(RUN / f"{instance}.stats"))
-            figures: dict[str, Any] = json.loads(stats.makefile().read())
-            return figures
-        except (OSError, ValueError):
-            return None
 
 
 def fingerprint(paths: Iterable[str], variables: dict[str, str] | None = None) -> str:

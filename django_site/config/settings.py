@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import dj_database_url
-from environs import Env, EnvValidationError, ValidationError, validate
+from environs import EnvValidationError, FileAwareEnv, ValidationError, validate
 
 SHAPES = {
     "SECRET_KEY": "at least 50 characters",
@@ -19,7 +19,8 @@ SHAPES = {
     "INSTANCE": "a or b",
 }
 
-env = Env(eager=False)
+# SECRET_KEY, or SECRET_KEY_FILE with the path of a file that has it, which no process below inherits.
+env = FileAwareEnv(eager=False, strip_whitespace=True)
 
 
 @env.parser_for("token_keys")
@@ -49,24 +50,27 @@ def database(value: str) -> dj_database_url.DBConfig:
         raise ValidationError(SHAPES["DATABASE_URL"]) from error
 
 
-SECRET_KEY = env.str("SECRET_KEY", validate=validate.Length(min=50))
-TOKEN_KEYS: dict[str, str] = env.token_keys("TOKEN_KEYS")
-VAR_DIR: Path = env.absolute_path("VAR_DIR")
-DATABASE: dj_database_url.DBConfig = env.database("DATABASE_URL")
-REDIS_URL = env.str("REDIS_URL", "", validate=validate.Regexp(r"(rediss?://.+)?$"))
-ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", validate=validate.Length(min=1))
-TLS = env.bool("TLS", False)
-LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
-INSTANCE = env.str("INSTANCE", "", validate=validate.OneOf(["a", "b", ""]))
 try:
+    SECRET_KEY = env.str("SECRET_KEY", validate=validate.Length(min=50))
+    TOKEN_KEYS: dict[str, str] = env.token_keys("TOKEN_KEYS")
+    VAR_DIR: Path = env.absolute_path("VAR_DIR")
+    DATABASE: dj_database_url.DBConfig = env.database("DATABASE_URL")
+    REDIS_URL = env.str("REDIS_URL", "", validate=validate.Regexp(r"(rediss?://.+)?$"))
+    ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", validate=validate.Length(min=1))
+    TLS = env.bool("TLS", False)
+    LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
+    INSTANCE = env.str("INSTANCE", "", validate=validate.OneOf(["a", "b", ""]))
     env.seal()
 except EnvValidationError as error:
     # Says what it should look like, never what it is: these are secrets.
+    given = [name for name in error.error_messages if os.environ.get(name) or os.environ.get(f"{name}_FILE")]
     faults = [
-        f"site: {name}: {'malformed' if os.environ.get(name) else 'not set'}; should be {SHAPES[name]}"
+        f"site: {name}: {'malformed' if name in given else 'not set'}; should be {SHAPES[name]}"
         for name in error.error_messages
     ]
     sys.exit("\n".join(faults))
+except ValueError as unreadable:
+    sys.exit(f"site: {unreadable}")
 
 DEBUG = False
 BASE_DIR = Path(__file__).resolve().parent.parent

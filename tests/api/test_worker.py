@@ -121,8 +121,8 @@ async def test_each_worker_has_its_own_socket(directory: Path, database_url: str
         workers = [await instance.stats(slot) for slot in range(2)]
         assert [(worker["instance"], worker["slot"]) for worker in workers] == [("a", 0), ("a", 1)]
         assert len({worker["pid"] for worker in workers}) == 2
-        assert sorted(path.name for path in instance.run.iterdir()) == ["api-a-0.sock", "api-a-1.sock"]
-    assert list(instance.run.iterdir()) == []
+        assert sorted(path.name for path in instance.run.glob("*.sock")) == ["api-a-0.sock", "api-a-1.sock"]
+    assert list(instance.run.glob("*.sock")) == []
     assert instance.process.returncode == 0
 
 

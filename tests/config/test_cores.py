@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy import cores
-from deploy.native.settings import PROJECT
+from deploy.env import PROJECT
 
 V2 = "0::/system.slice/api.service\n"
 V1 = "4:memory:/m\n2:cpu,cpuacct:/docker/abc\n0::/\n"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from supervisor.options import ServerOptions
 
+from deploy.env import PROJECT, SECRETS
 from deploy.native import settings
-from deploy.native.settings import PROJECT
-from deploy.render import render
+from deploy.nginx import render
 from tests.servers import program, self_signed
 
 SERVERS = {
@@ -60,22 +60,25 @@ def test_every_server_of_the_world_sends_the_headers() -> None:
 
 
 def test_what_a_deployment_must_fill_in_is_said_when_it_is_not(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
     done = subprocess.run(
-        [sys.executable, PROJECT / "deploy/render.py", PROJECT / "nginx", tmp_path / "nginx"],
-        env={"PATH": os.environ["PATH"]},
+        [sys.executable, "-m", "deploy.nginx", "start"],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"], "VAR_DIR": str(tmp_path), "ALLOWED_HOSTS": "localhost"},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 1
-    assert re.fullmatch(r"[A-Z_]+ is not set, and \S+ needs it\n", done.stderr)
+    assert re.fullmatch(r"[A-Z_]+ is not set, and nginx needs it\n", done.stderr)
 
 
 def test_supervisord_accepts_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for directory in ("run", "log"):
+    for directory in ("run", "log", "tmp"):
         (tmp_path / directory).mkdir()
     monkeypatch.setenv("VAR_DIR", str(tmp_path))
     monkeypatch.setenv("SUPERVISOR_PROGRAMS", "nginx.conf site.conf api.conf")
+    monkeypatch.setenv("SUPERVISOR_LOG_SIZE", "10MB")
     options = ServerOptions()
     options.realize(["-c", str(PROJECT / "deploy/supervisor/supervisord.conf")])
     processes = {
@@ -108,7 +111,7 @@ def test_each_setting_is_documented_and_no_secret_has_a_value() -> None:
         if line and not line.startswith("#"):
             name, value = line.split("=", 1)
             assert before, f"{name} has no comment above it"
-            assert name not in settings.SECRETS or value == ""
+            assert name not in SECRETS or value == ""
 
 
 def test_nothing_that_deploys_knows_what_a_poll_is() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.native import stack
-from deploy.native.settings import PROJECT
+from deploy import instance
+from deploy.env import PROJECT
 from tornado_api import limits
 
 NGINX = "\n".join(file.read_text() for file in (PROJECT / "nginx").rglob("*.conf"))
@@ -80,4 +80,4 @@ def test_nginx_takes_no_larger_headers_than_uwsgi() -> None:
 
 
 def test_what_nginx_lets_wait_fits_uwsgis_queue_and_that_the_kernels() -> None:
-    assert stack.LISTEN <= uwsgi("listen") <= int(Path("/proc/sys/net/core/somaxconn").read_text())
+    assert instance.LISTEN <= uwsgi("listen") <= int(Path("/proc/sys/net/core/somaxconn").read_text())

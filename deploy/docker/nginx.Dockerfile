@@ -1,0 +1,17 @@
+# nginx, Debian's, as on the hosts: it has the brotli module. Its configuration is mounted, so that a change of it is a
+# reload, and not another container on the same port.
+FROM debian:13.8-slim
+LABEL org.opencontainers.image.title="Tandem nginx" \
+      org.opencontainers.image.licenses="MIT"
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3 nginx libnginx-mod-http-brotli-static \
+    && rm -rf /var/lib/apt/lists/*
+ARG APP_UID=10001
+WORKDIR /srv/app
+RUN install --directory --owner="$APP_UID" --group="$APP_UID" var/run var/static var/media
+COPY deploy/cores.py deploy/env.py deploy/instance.py deploy/nginx.py deploy/roll.py deploy/
+RUN python3 -m compileall -q deploy
+ENV VAR_DIR=/srv/app/var
+USER $APP_UID:$APP_UID
+STOPSIGNAL SIGQUIT
+CMD ["python3", "-m", "deploy.nginx", "start"]

@@ -1,0 +1,288 @@
+"""The stack in containers: Docker's engine and compose, and how an app is rolled there."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from deploy.env import ENV_FILE, PROJECT, VAR, make_env_file, setting
+from deploy.instance import INSTANCES, READY, of
+from deploy.native.preflight import check_disk, check_port, ok
+from deploy.roll import roll
+from deploy.terminal import Failed, readable, step
+
+PARTS = ("nginx", *INSTANCES)
+SECRETS = VAR / "secrets"
+# The configuration that supervisorctl needs is in the api's environment and files.
+SUPERVISORCTL = ("supervisorctl", "-c", "deploy/supervisor/supervisord.conf")
+
+
+def engine() -> tuple[str, str]:
+    """Versions of the Docker engine that answers and of compose, empty if one does not; and the same in words."""
+    if not shutil.which("docker"):
+        return "", "there is no docker command"
+    version = output("docker", "version", "--format", "{{.Server.Version}}", timeout=10)
+    if not version:
+        return "", "no Docker engine answers"
+    compose = output("docker", "compose", "version", "--short", timeout=10)
+    if not compose:
+        return "", f"Docker {version} answers, but has no `docker compose`"
+    return f"Docker {version}, compose {compose}", f"Docker {version} answers"
+
+
+def output(*command: str, timeout: float | None = None) -> str:
+    """What a command prints; empty when it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return ""
+    return "" if done.returncode else done.stdout.strip()
+
+
+def preflight(running: bool) -> None:
+    """Looks at the machine, and gets the images; raises Failed when they cannot be had."""
+    print("Preflight", flush=True)
+    versions, why_not = engine()
+    if not versions:
+        raise Failed(why_not)
+    ok(versions)
+    check_port(own=running)
+    check_disk()
+    if make_env_file():
+        print(f"Secrets made in {ENV_FILE}: keep it, and keep it to yourself.")
+    print("Images", flush=True)
+    stack = Stack()
+    with step("PostgreSQL, Redis"):
+        stack.compose("pull", "--quiet", "--policy=missing", "postgres", "redis")
+    with step("nginx, site, api (about a minute the first time)"):
+        stack.compose("build", "--quiet")
+
+
+def write_secrets() -> str:
+    """The files that containers get their secrets from; a digest of them all.
+
+    The files may be read by anybody, since the containers' users are not this machine's, and nobody but the owner may
+    enter their directory. Each is written in place: a container sees the file that it was started with.
+    """
+    SECRETS.mkdir(parents=True, exist_ok=True)
+    SECRETS.chmod(0o700)
+    postgres, redis = setting("POSTGRES_PASSWORD"), setting("REDIS_PASSWORD")
+    files = {
+        "secret_key": setting("SECRET_KEY"),
+        "token_keys": setting("TOKEN_KEYS"),
+        "postgres_password": postgres,
+        "database_url": f"postgresql://site:{postgres}@postgres:5432/site",
+        "redis_url": f"redis://apps:{redis}@redis:6379/0",
+        # https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
+        "redis_users": f"user default on nopass -@all +ping\nuser apps on >{redis} ~* &* +@all\n",
+    }
+    if setting("TLS") == "on":
+        for name in ("TLS_CERTIFICATE", "TLS_KEY"):
+            try:
+                files[name.lower()] = Path(setting(name)).read_text()
+            except OSError as error:
+                raise Failed(f"{name}: {error}") from None
+    for name, content in files.items():
+        file = SECRETS / name
+        if not file.exists() or file.read_text() != content:
+            file.write_text(content)
+            file.chmod(0o444)
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+
+
+class Stack:
+    """The project's containers."""
+
+    def __init__(self, *files: str) -> None:
+        """`files` are compose's; the project's own when there are none."""
+        if not files:
+            files = ("docker-compose.yml", *(["compose.tls.yml"] if setting("TLS") == "on" else []))
+        self.files = [f"--file={file}" for file in files]
+
+    @cached_property
+    def configuration(self) -> dict[str, Any]:
+        """As compose understands it, https://docs.docker.com/reference/compose-file/."""
+        found: dict[str, Any] = json.loads(self.compose("config", "--format", "json"))
+        return found
+
+    @property
+    def project(self) -> str:
+        return str(self.configuration["name"])
+
+    def command(self, *words: str) -> list[str]:
+        settings = ["--env-file", str(ENV_FILE)] if ENV_FILE.exists() else []
+        return ["docker", "compose", "--project-directory", str(PROJECT), *settings, *self.files, *words]
+
+    def compose(self, *words: str, stdin: str = "") -> str:
+        """Runs `docker compose` with these words; its output, or Failed with the end of that."""
+        environment = {**os.environ, "VAR_DIR": str(VAR)}
+        done = subprocess.run(
+            self.command(*words), env=environment, input=stdin, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            end = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
+            raise Failed(f"docker compose {words[0]} failed:\n{end}")
+        return done.stdout
+
+    def containers(self, service: str) -> list[dict[str, Any]]:
+        """What the engine says of a service's containers, the oldest first."""
+        labels = [f"com.docker.compose.project={self.project}", f"com.docker.compose.service={service}"]
+        # Not those of `docker compose run`.
+        labels.append("com.docker.compose.oneoff=False")
+        ids = output("docker", "ps", "--all", "--quiet", *(f"--filter=label={label}" for label in labels)).split()
+        found: list[dict[str, Any]] = json.loads(output("docker", "inspect", *ids)) if ids else []
+        return sorted(found, key=lambda container: str(container["Created"]))
+
+    def container(self, part: str) -> dict[str, Any] | None:
+        """The one that a part runs in; of two of the api's, the newer."""
+        found = self.containers(service(part))
+        return found[-1] if found else None
+
+    def running(self, part: str) -> bool:
+        return any(container["State"]["Running"] for container in self.containers(service(part)))
+
+    def ask(self, *words: str) -> tuple[bool, str]:
+        """Runs deploy.instance in nginx's container, which has the instances' sockets and outlives them."""
+        nginx = self.container("nginx")
+        if not nginx:
+            return False, "nginx does not run"
+        command = ["docker", "exec", nginx["Id"], "python3", "-m", "deploy.instance", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode == 0, (done.stdout + done.stderr).strip()
+
+    # Changes
+
+    @cached_property
+    def hashes(self) -> set[str]:
+        """Of the services' configurations, as compose labels their containers with.
+
+        With --no-deps it labels them with the hash of one that has no dependencies.
+        """
+        services = self.configuration["services"]
+        alone = {
+            name: {key: value for key, value in each.items() if key != "depends_on"} for name, each in services.items()
+        }
+        lines = self.compose("config", "--hash", "*")
+        lines += Stack("-").compose("config", "--hash", "*", stdin=json.dumps(self.configuration | {"services": alone}))
+        return set(lines.split())
+
+    def is_current(self, container: dict[str, Any]) -> bool:
+        """It has today's image and configuration."""
+        image = output("docker", "image", "inspect", "--format", "{{.Id}}", container["Config"]["Image"])
+        configuration = container["Config"]["Labels"]["com.docker.compose.config-hash"]
+        return container["Image"] == image and configuration in self.hashes
+
+    def changed(self, name: str) -> bool:
+        """A service that does not run as it would be started now."""
+        found = self.containers(name)
+        return not found or not all(self.is_current(container) for container in found)
+
+    # A roll (deploy/roll.py)
+
+    def is_in(self, instance: str) -> bool:
+        return self.ask("in?", instance)[0]
+
+    def why_not_ready(self, part: str) -> str:
+        ready, reason = self.ask("ready", part)
+        return "" if ready else reason or "no answer"
+
+    def serves(self, instance: str) -> bool:
+        return self.is_in(instance) and not self.why_not_ready(instance)
+
+    def take_out(self, instance: str) -> None:
+        self.ask("out", instance)
+
+    def take_back(self, instance: str) -> None:
+        self.ask("in", instance)
+
+    def wait_idle(self, instance: str) -> None:
+        self.ask("idle", instance)
+
+    def restart(self, instance: str) -> None:
+        if instance.startswith("site"):
+            self.compose("up", "--detach", "--no-deps", "--force-recreate", instance)
+        else:
+            self.restart_in_api(instance)
+
+    def restart_in_api(self, instance: str) -> None:
+        """Both instances of the api are in one container. A new one takes them over one after the other.
+
+        In it, an instance waits for its namesake in the old one to end (deploy/gunicorn/api.py), and starts then.
+        """
+        program = instance.replace("-", ":")
+        containers = self.containers("api")
+        if not any(map(self.is_current, containers)):
+            scale = f"api={len(containers) + 1}"
+            self.compose("up", "--detach", "--no-deps", "--no-recreate", "--scale", scale, "api")
+            containers = self.containers("api")
+        old = [container for container in containers if not self.is_current(container)]
+        # The oldest last: it serves, and those between are of rolls that failed, and would take over.
+        for container in reversed(old or containers):
+            output("docker", "exec", container["Id"], *SUPERVISORCTL, "stop", program)
+        [new] = [container for container in containers if container not in old]
+        # supervisorctl would wait until it has run for startsecs.
+        output("docker", "exec", "--detach", new["Id"], *SUPERVISORCTL, "start", program)
+        for container in old:
+            if not any(state in ("RUNNING", "STARTING") for state in program_states(container).values()):
+                remove(container)
+
+    def wait_ready(self, part: str) -> None:
+        """Raises Failed, with the end of its log, if it cannot stay up or is not ready by the deadline."""
+        deadline = time.monotonic() + READY
+        while reason := self.why_not_ready(part):
+            container = self.container(part)
+            if not container or cannot_stay_up(container, part):
+                fault = "cannot stay up"
+                break
+            if time.monotonic() > deadline:
+                fault = f"was not ready within {READY} s: {reason}"
+                break
+            time.sleep(0.2)
+        else:
+            return
+        log = tail(container) if container else "(it is not there)"
+        raise Failed(f"{part} {fault}. The end of its log:\n\n{log}")
+
+    def roll(self, app: str) -> Iterator[str]:
+        """Restarts the instances of an app, and yields each when it is back; raises Failed at one that is not ready."""
+        return roll(self, of(app))
+
+
+def service(part: str) -> str:
+    """The service that runs a part: `api-a` is in `api`."""
+    return "api" if part.startswith("api") else part
+
+
+def program_states(container: dict[str, Any]) -> dict[str, str]:
+    """What supervisord in the api's container says of the instances: {"api:a": "RUNNING", …}."""
+    # It exits with 3 when one does not run.
+    command = ["docker", "exec", container["Id"], *SUPERVISORCTL, "status", "api:*"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    return {words[0]: words[1] for line in lines if len(words := line.split()) > 1}
+
+
+def cannot_stay_up(container: dict[str, Any], part: str) -> bool:
+    state = container["State"]
+    if state["Restarting"] or state["Status"] in ("exited", "dead") or container["RestartCount"] > 0:
+        return True
+    if not part.startswith("api"):
+        return False
+    return program_states(container).get(part.replace("-", ":")) in ("BACKOFF", "EXITED", "FATAL")
+
+
+def remove(container: dict[str, Any]) -> None:
+    """Stops a container, which then finishes what it holds, and removes it."""
+    output("docker", "stop", container["Id"])
+    output("docker", "rm", container["Id"])
+
+
+def tail(container: dict[str, Any]) -> str:
+    command = ["docker", "logs", "--tail", "20", container["Id"]]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return "\n".join(map(readable, done.stdout.splitlines())) or "(empty)"

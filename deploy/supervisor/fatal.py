@@ -1,0 +1,31 @@
+"""A listener of supervisord's events (http://supervisord.org/events.html): ends it when a program is FATAL.
+
+Then the engine sees that the container has ended, and starts it again. Each change of a state is a line of JSON.
+"""
+
+import json
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+
+from supervisor import childutils
+
+
+def main() -> None:
+    while True:
+        headers, payload = childutils.listener.wait(sys.stdin, sys.stdout)
+        event = childutils.get_headers(payload)
+        state = headers["eventname"].removeprefix("PROCESS_STATE_")
+        program = f"{event['groupname']}-{event['processname']}"
+        if event["groupname"] != "fatal":
+            entry = {"time": datetime.now(UTC).isoformat(), "level": "ERROR" if state == "FATAL" else "INFO"}
+            entry |= {"app": "supervisord", "message": f"{program} is {state}"}
+            print(json.dumps(entry), file=sys.stderr, flush=True)
+        childutils.listener.ok(sys.stdout)
+        if state == "FATAL":
+            os.kill(os.getppid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()
