@@ -1,5 +1,6 @@
 import faulthandler
 import os
+from importlib import import_module
 
 from django.core.wsgi import get_wsgi_application
 
@@ -7,3 +8,5 @@ from django.core.wsgi import get_wsgi_application
 faulthandler.enable()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 application = get_wsgi_application()
+# Django would import the views with the first request, and an instance whose views cannot be imported be ready.
+import_module("config.urls")
