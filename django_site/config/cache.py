@@ -4,15 +4,17 @@ import logging
 from typing import Any
 
 from django.core.cache.backends.redis import RedisCache, RedisCacheClient
-from redis import Redis, RedisError
+from redis import RedisError
+
+from . import redis
 
 logger = logging.getLogger(__name__)
 
 
-class Client(Redis):
+class Client(redis.Client):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         try:
-            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+            return super().execute_command(*args, **options)
         except RedisError as error:
             logger.warning("cache: %s: %s", args[0], error)
             return None

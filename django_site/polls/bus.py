@@ -3,6 +3,7 @@
 import logging
 from functools import cache
 
+from config.redis import Client
 from django.conf import settings
 from redis import Redis, RedisError
 
@@ -12,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 @cache
 def client() -> Redis:
-    return Redis.from_url(settings.REDIS_URL, **settings.REDIS_OPTIONS)
+    return Client.from_url(settings.REDIS_URL, **settings.REDIS_OPTIONS)
 
 
 def publish(question_ids: list[int]) -> None:

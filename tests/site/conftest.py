@@ -70,3 +70,8 @@ def member(client: Client, user: User) -> Client:
     """A client that is logged in as `user`."""
     client.force_login(user)
     return client
+
+
+@pytest.fixture(autouse=True)
+def redis_not_known_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("config.redis.Client.back", 0)

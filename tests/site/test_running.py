@@ -6,12 +6,15 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from config import health
+from config.redis import Client as RedisClient
 from config.settings import SHAPES
 from django.conf import settings as site_settings
 from django.contrib.auth.models import User
@@ -271,6 +274,24 @@ def test_a_redis_that_hangs_is_tried_once(settings: Any, new_bus: None, caplog: 
             listener.accept()
 
 
+def test_a_redis_that_is_gone_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # connects, and never answers
+        client = RedisClient.from_url(f"redis://127.0.0.1:{listener.getsockname()[1]}/0", socket_timeout=0.2)
+        with pytest.raises(redis.TimeoutError):
+            client.ping()
+        began = time.monotonic()
+        for _ in range(100):
+            with pytest.raises(redis.ConnectionError):
+                client.ping()
+        assert time.monotonic() - began < 0.2
+    with servers.redis() as url:
+        client = RedisClient.from_url(url)
+        with pytest.raises(redis.ConnectionError):
+            client.ping()
+        monkeypatch.setattr("config.redis.Client.back", time.monotonic())
+        assert client.ping()
+
+
 def test_nobody_is_logged_out_when_redis_goes(
     client: Client, user: User, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -311,3 +332,26 @@ def test_static_files_are_compressed_under_their_hashed_names_and_only_once(tmp_
     assert compressed.with_suffix("").exists()
     call_command("collectstatic", interactive=False, verbosity=0)
     assert compressed.stat().st_mtime_ns == made
+
+
+def test_static_files_are_there_while_they_are_collected(settings: Any, tmp_path: Path) -> None:
+    """Each of them, and whole, all the time."""
+    settings.STATIC_ROOT = tmp_path
+    call_command("collectstatic", interactive=False, verbosity=0)
+    whole = {path: path.read_bytes() for path in tmp_path.rglob("*.css")}
+    assert whole
+    # As a new release's are.
+    for path in whole:
+        os.utime(path, (0, 0))
+    collected = threading.Event()
+
+    def collect() -> None:
+        call_command("collectstatic", interactive=False, verbosity=0)
+        collected.set()
+
+    thread = threading.Thread(target=collect)
+    thread.start()
+    while not collected.is_set():
+        assert {path: path.read_bytes() for path in whole} == whole
+    thread.join()
+    assert any(path.stat().st_mtime for path in whole)
