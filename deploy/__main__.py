@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from deploy.docker.stack import PARTS, Stack, engine, preflight
-from deploy.env import VAR
+from deploy.env import ENV_FILE, VAR, faults
 from deploy.native.preflight import is_up
 from deploy.terminal import Failed
 
@@ -35,9 +35,17 @@ def choose() -> tuple[str, str]:
     return "compose" if versions else "native", why
 
 
+def check_settings() -> None:
+    if found := faults():
+        raise Failed(
+            "\n✗ ".join([*found, f"Each is explained in .env.example; mend it in {ENV_FILE}, or where it is given"])
+        )
+
+
 def up() -> str:
     stack, why = choose()
     print(f"Stack: {stack} ({why})", flush=True)
+    check_settings()
     if stack == "compose":
         running = in_containers()
         try:
@@ -55,10 +63,27 @@ def up() -> str:
     return stack
 
 
+def dev() -> str:
+    versions, why = engine()
+    if not versions:
+        raise Failed(
+            f"{why}. `make dev` is in containers, and needs Docker's engine with compose: "
+            "https://docs.docker.com/engine/install/. `make up` does without"
+        )
+    if is_up():
+        raise Failed("the stack runs on this machine itself: `make down` first")
+    check_settings()
+    preflight(in_containers())
+    VAR.mkdir(parents=True, exist_ok=True)
+    CHOSEN.write_text("compose")
+    return "compose"
+
+
 def main() -> None:
     try:
         chosen = CHOSEN.read_text() if CHOSEN.exists() else ""
-        stack = up() if sys.argv[1] == "up" else os.environ.get("STACK") or chosen
+        begin = {"up": up, "dev": dev}.get(sys.argv[1])
+        stack = begin() if begin else os.environ.get("STACK") or chosen
     except Failed as failed:
         raise SystemExit(f"\n✗ {failed}") from None
     if not stack:

@@ -21,6 +21,36 @@ SECRETS: dict[str, Callable[[], str]] = {
     "REDIS_PASSWORD": lambda: secrets.token_urlsafe(24),
 }
 
+# What the deployment itself reads, and what each looks like; the applications check theirs.
+SHAPES = {
+    "ALLOWED_HOSTS": (r".+", "host names, separated by commas"),
+    "TLS": (r"on|off", "on or off"),
+    "DEBUG_UPSTREAM": (r"on|off", "on or off"),
+    "CORES": (r"|[1-9]\d*", "a whole number from 1 up, or empty"),
+    "CPUS": (r"\d+(\.\d+)?", "a number of cores, as 1.5; 0 is all"),
+    "MEMORY": (r"[1-9]\d*[mg]", "an amount of memory, as 512m or 2g"),
+    "APP_UID": (r"[1-9]\d*", "a user by number, other than 0"),
+}
+
+
+def faults() -> list[str]:
+    """A line for each of the deployment's own settings that is malformed."""
+    found = [
+        f"{name} is {setting(name)!r}: it should be {words}"
+        for name, (shape, words) in SHAPES.items()
+        if not re.fullmatch(shape, setting(name))
+    ]
+    for name in ("PORT", "PLAIN_PORT"):
+        if not (setting(name).isdecimal() and 1024 <= int(setting(name)) <= 65535):
+            found.append(f"{name} is {setting(name)!r}: it should be a number from 1024 to 65535")
+    if setting("TLS") == "on":
+        found += [
+            f"{name} is {setting(name)!r}: there is no such file"
+            for name in ("TLS_CERTIFICATE", "TLS_KEY")
+            if not Path(setting(name)).is_file()
+        ]
+    return found
+
 
 def make_env_file() -> bool:
     """.env with fresh secrets, or with those that it lacks; True if any was made. Only its owner may read it."""

@@ -65,6 +65,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 def main(command: str) -> None:
+    """`check` only says whether nginx accepts its files with these settings."""
     var = Path(os.environ["VAR_DIR"])
     run = var / "run"
     variables = servers(run, cores()) | {
@@ -72,20 +73,20 @@ def main(command: str) -> None:
         "CORES": str(cores()),
         "SERVER_NAMES": os.environ["ALLOWED_HOSTS"].replace(",", " "),
     }
+    for directory in ("tmp", "log"):
+        (var / directory).mkdir(exist_ok=True)
+    access_log = var / "log/access.log"
+    if not access_log.is_symlink():
+        access_log.symlink_to("/dev/stdout")
+    changed = configure(var, variables)
     if command == "start":
-        (var / "tmp").mkdir(exist_ok=True)
-        (var / "log").mkdir(exist_ok=True)
-        if not (var / "log/access.log").exists():
-            (var / "log/access.log").symlink_to("/dev/stdout")
         if not (run / "upstream").exists():
             for instance in INSTANCES:
                 take_back(run, instance)
         # Left behind by an nginx that was killed, which the next would not bind over.
         (run / "nginx.sock").unlink(missing_ok=True)
-    changed = configure(var, variables)
-    if command == "start":
         os.execvp("nginx", ["nginx", "-p", str(var), "-c", "nginx/nginx.conf", "-e", "stderr", "-g", "daemon off;"])
-    elif changed:
+    if command == "reload" and changed:
         os.kill(int((run / "nginx.pid").read_text()), signal.SIGHUP)
         print("reloaded")
 

@@ -22,7 +22,11 @@ def step(what: str) -> Iterator[None]:
     """A line of progress, with the time that it took."""
     started = time.monotonic()
     print(f"  · {what} … ", end="", flush=True)
-    yield
+    try:
+        yield
+    except Failed:
+        print("failed", flush=True)
+        raise
     print(f"{time.monotonic() - started:.1f} s", flush=True)
 
 

@@ -32,10 +32,13 @@ ROUTES: list[tuple[str, type[RequestHandler]]] = [
 
 
 class Api(Application):
-    def __init__(self, database_url: sa.URL, redis_url: str, token_keys: Mapping[str, str], instance: str) -> None:
+    def __init__(
+        self, database_url: sa.URL, redis_url: str, token_keys: Mapping[str, str], instance: str, debug: bool = False
+    ) -> None:
         super().__init__(
             ROUTES,
             default_handler_class=handlers.NotFound,
+            serve_traceback=debug,
             websocket_ping_interval=HEARTBEAT,
             # Nothing is expected from a watcher.
             websocket_max_message_size=1024,
@@ -75,4 +78,4 @@ def make() -> Api:
     """The api of this process's environment, as gunicorn asks for it."""
     from . import settings
 
-    return Api(settings.DATABASE_URL, settings.REDIS_URL, settings.TOKEN_KEYS, settings.INSTANCE)
+    return Api(settings.DATABASE_URL, settings.REDIS_URL, settings.TOKEN_KEYS, settings.INSTANCE, settings.DEBUG)

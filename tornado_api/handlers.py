@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import re
+import traceback
 import uuid
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -142,6 +143,8 @@ class Handler(RequestHandler):
             problem = ProblemError(405, f"This address takes {self.allowed}.", headers={"Allow": self.allowed})
         elif status_code < 500:
             problem = ProblemError(status_code, "The request is malformed.")
+        elif error is not None and self.settings["serve_traceback"]:
+            problem = ProblemError(500, "".join(traceback.format_exception(error)))
         else:
             problem = ProblemError(500, "The fault is ours. Please try again.")
         self.set_status(problem.status)

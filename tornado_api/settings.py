@@ -17,6 +17,7 @@ SHAPES = {
     "API_BIND": "unix:/absolute/path-{instance}-{slot}.sock or host:port, the first port of one for each process",
     "LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR",
     "INSTANCE": "a or b",
+    "DEBUG": "on or off",
 }
 
 # TOKEN_KEYS, or TOKEN_KEYS_FILE with the path of a file that has it, which no process below inherits.
@@ -63,6 +64,7 @@ try:
     API_BIND: str = env.bind("API_BIND")
     LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
     INSTANCE = env.str("INSTANCE", validate=validate.OneOf(["a", "b"]))
+    DEBUG = env.bool("DEBUG", False)
     env.seal()
 except EnvValidationError as error:
     # Says what it should look like, never what it is: these are secrets.

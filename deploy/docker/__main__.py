@@ -2,6 +2,8 @@
 
 import argparse
 import contextlib
+import hashlib
+import json
 import os
 import shlex
 import subprocess
@@ -9,38 +11,57 @@ import sys
 import time
 from datetime import UTC, datetime
 
-from deploy.docker.stack import PARTS, Stack, output, service, tail, write_secrets
+from deploy.docker.stack import PARTS, SECRETS, Stack, output, secret_files, service, tail, write_secrets
 from deploy.env import VAR, one_at_a_time, setting
-from deploy.instance import APPS, of
+from deploy.instance import APPS, INSTANCES, of
 from deploy.terminal import Failed, confirm, readable, rolled, step, table
 
 DATA = ("postgres", "redis")
+# A service that only compose.dev.yml has.
+DEV = "static"
 # Digest of the secrets that what runs was started with.
 APPLIED = VAR / "secrets.applied"
 
 
 def up(stack: Stack) -> None:
     started = time.monotonic()
-    secrets = write_secrets()
-    other_secrets = not APPLIED.exists() or APPLIED.read_text() != secrets
+    secrets = secret_files()
+    digest = hashlib.sha256(json.dumps(secrets).encode()).hexdigest()
+    other_secrets = not APPLIED.exists() or APPLIED.read_text() != digest
+    earlier = {file.name: file.read_text() for file in SECRETS.glob("*")}
+    write_secrets(secrets)
     changed = False
-    if not any(stack.running(part) for part in PARTS):
+    # `make dev`, or the end of it: all at once.
+    if stack.dev or stack.running(DEV) or not any(stack.running(part) for part in PARTS):
         changed = True
         with step("PostgreSQL, Redis, migrations, then nginx and the apps"):
             start(stack)
     else:
         for name in DATA:
-            if stack.changed(name):
+            if stack.changed(name) or not stack.running(name):
                 changed = True
-                with step(f"{name} has a new image or configuration: another container"):
+                with step(f"{name}: another container, or the old one again"):
                     stack.compose("up", "--detach", "--no-deps", "--wait", name)
+        # First of all that changes: it stops at a setting that an application does not take.
+        if other_secrets or stack.changed("migrate"):
+            with step("migrations, static files"):
+                try:
+                    migrate(stack)
+                except Failed:
+                    # What runs may have to start again, and could not with secrets that were refused.
+                    write_secrets(earlier)
+                    raise
         if stack.changed("nginx") or not stack.running("nginx"):
             changed = True
             with step("nginx has a new image or settings: another container, and a second without"):
+                stack.compose("run", "--rm", "--no-deps", "-T", "nginx", "python3", "-m", "deploy.nginx", "check")
                 stack.compose("up", "--detach", "--no-deps", "nginx")
-        if stack.changed("migrate"):
-            with step("migrations, static files"):
-                migrate(stack)
+                stack.wait_ready("nginx")
+        for instance in INSTANCES:
+            if not stack.runs(instance):
+                changed = True
+                with step(f"{instance} does not run: starting it"):
+                    stack.start(instance)
         for app in APPS:
             out = [instance for instance in of(app) if not stack.is_in(instance)]
             if other_secrets or out or any(stack.changed(service(instance)) for instance in of(app)):
@@ -56,7 +77,7 @@ def up(stack: Stack) -> None:
                 stack.wait_ready(part)
     else:
         print("Nothing to do: what runs is what is here.")
-    APPLIED.write_text(secrets)
+    APPLIED.write_text(digest)
     said = stack.compose("exec", "-T", "site-a", "python", "django_site/manage.py", "seed").strip()
     print()
     status(stack)
@@ -76,7 +97,7 @@ def start(stack: Stack) -> None:
 
 
 def migrate(stack: Stack) -> None:
-    stack.compose("up", "--detach", "--no-deps", "migrate")
+    stack.compose("up", "--detach", "--no-deps", "--force-recreate", "migrate")
     container = stack.container("migrate")
     assert container
     code = output("docker", "wait", container["Id"])
@@ -143,16 +164,17 @@ def why(stack: Stack, part: str) -> str:
     return ", ".join(filter(None, (reason and f"{part}: {reason}", out)))
 
 
-def logs(stack: Stack, app: str) -> None:
+def logs(stack: Stack, app: str, lines: int = 20) -> None:
     """Follows what containers print; of supervisord's programs each line says which one it is of."""
-    services = [name for name in (*dict.fromkeys(map(service, PARTS)), *DATA, "migrate") if name.startswith(app)]
-    command = stack.command("logs", "--follow", "--tail=20", "--no-color", *services)
+    services = [name for name in stack.configuration["services"] if name.startswith(service(app))]
+    command = stack.command("logs", "--follow", f"--tail={lines}", "--no-color", *services)
     environment = {**os.environ, "VAR_DIR": str(VAR)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as follow:
         assert follow.stdout
         with contextlib.suppress(KeyboardInterrupt):
             for line in follow.stdout:
-                name, _, text = line.rstrip().partition(" | ")
+                # Compose clears the line before it writes it, whatever it writes to.
+                name, _, text = line.removeprefix("\x1b[2K").rstrip("\n").partition(" | ")
                 print(f"{name.strip():<11} {readable(text)}", flush=True)
 
 
@@ -170,16 +192,22 @@ def destroy(stack: Stack) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make", description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "restart", "status", "logs", "manage", "destroy"])
+    parser.add_argument("command", choices=["up", "dev", "down", "restart", "status", "logs", "manage", "destroy"])
     parser.add_argument("--app", default="", choices=["", *APPS, *PARTS, *DATA, "migrate"])
     parser.add_argument("--arguments", default="help", help="of manage.py")
     arguments = parser.parse_args()
     os.umask(0o077)
     stack = Stack()
+    if arguments.command == "dev" or (arguments.command != "up" and stack.running(DEV)):
+        stack = Stack(dev=True)
     try:
-        if arguments.command == "up":
+        if arguments.command in ("up", "dev"):
             with one_at_a_time():
                 up(stack)
+            if stack.dev:
+                print()
+                logs(stack, "", lines=0)
+                print("\nIt runs on: `make down` stops it.")
         elif arguments.command == "status":
             status(stack)
         elif arguments.command == "restart":

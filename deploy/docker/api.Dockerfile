@@ -1,7 +1,7 @@
 # The api: Tornado in two gunicorns, under supervisord.
 
 # Debian's own Python, as on the hosts.
-FROM debian:13.8-slim AS python
+FROM debian:13.7-slim AS python
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
     && rm -rf /var/lib/apt/lists/*
@@ -27,7 +27,7 @@ ARG APP_UID=10001
 # The files that supervisord writes its programs' output to are the container's own output; what it says itself, its
 # listener says as JSON (deploy/supervisor/fatal.py). The environment is the container's, so that file is empty.
 RUN install --directory --owner="$APP_UID" --group="$APP_UID" var/run \
-    && install --directory var/log var/tmp \
+    && install --directory var/log var/supervisor \
     && ln -s /dev/stdout var/log/api-a.log \
     && ln -s /dev/stdout var/log/api-b.log \
     && ln -s /dev/null var/log/supervisord.log \

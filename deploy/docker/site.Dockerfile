@@ -2,7 +2,7 @@
 
 # Debian's own Python, as on the hosts: uWSGI in one with libpython linked statically, as it is there, serves 1.8 times
 # what it does in most others.
-FROM debian:13.8-slim AS python
+FROM debian:13.7-slim AS python
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
     && rm -rf /var/lib/apt/lists/*

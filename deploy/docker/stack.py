@@ -1,6 +1,5 @@
 """The stack in containers: Docker's engine and compose, and how an app is rolled there."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from deploy.env import ENV_FILE, PROJECT, VAR, make_env_file, setting
 from deploy.instance import INSTANCES, READY, of
@@ -61,24 +61,20 @@ def preflight(running: bool) -> None:
     with step("PostgreSQL, Redis"):
         stack.compose("pull", "--quiet", "--policy=missing", "postgres", "redis")
     with step("nginx, site, api (about a minute the first time)"):
+        # Not all at once: the api's finds the layers that both have.
+        stack.compose("build", "--quiet", "migrate")
         stack.compose("build", "--quiet")
 
 
-def write_secrets() -> str:
-    """The files that containers get their secrets from; a digest of them all.
-
-    The files may be read by anybody, since the containers' users are not this machine's, and nobody but the owner may
-    enter their directory. Each is written in place: a container sees the file that it was started with.
-    """
-    SECRETS.mkdir(parents=True, exist_ok=True)
-    SECRETS.chmod(0o700)
+def secret_files() -> dict[str, str]:
+    """What containers get as secrets, by name of file; raises Failed for one that is not to be had."""
     postgres, redis = setting("POSTGRES_PASSWORD"), setting("REDIS_PASSWORD")
     files = {
         "secret_key": setting("SECRET_KEY"),
         "token_keys": setting("TOKEN_KEYS"),
         "postgres_password": postgres,
-        "database_url": f"postgresql://site:{postgres}@postgres:5432/site",
-        "redis_url": f"redis://apps:{redis}@redis:6379/0",
+        "database_url": f"postgresql://site:{quote(postgres, safe='')}@postgres:5432/site",
+        "redis_url": f"redis://apps:{quote(redis, safe='')}@redis:6379/0",
         # https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
         "redis_users": f"user default on nopass -@all +ping\nuser apps on >{redis} ~* &* +@all\n",
     }
@@ -88,21 +84,30 @@ def write_secrets() -> str:
                 files[name.lower()] = Path(setting(name)).read_text()
             except OSError as error:
                 raise Failed(f"{name}: {error}") from None
+    return files
+
+
+def write_secrets(files: dict[str, str]) -> None:
+    """Anybody may read them, since the containers' users are not this machine's; only their owner may get to them.
+
+    Each is written in place: a container sees the file that it was started with.
+    """
+    SECRETS.mkdir(parents=True, exist_ok=True)
+    SECRETS.chmod(0o700)
     for name, content in files.items():
-        file = SECRETS / name
-        if not file.exists() or file.read_text() != content:
-            file.write_text(content)
-            file.chmod(0o444)
-    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
+        (SECRETS / name).write_text(content)
+        (SECRETS / name).chmod(0o644)
 
 
 class Stack:
     """The project's containers."""
 
-    def __init__(self, *files: str) -> None:
-        """`files` are compose's; the project's own when there are none."""
+    def __init__(self, *files: str, dev: bool = False) -> None:
+        """`files` are compose's; the project's own when there are none, with `dev` those of `make dev`."""
+        self.dev = dev
         if not files:
-            files = ("docker-compose.yml", *(["compose.tls.yml"] if setting("TLS") == "on" else []))
+            more = {"compose.tls.yml": setting("TLS") == "on", "compose.dev.yml": dev}
+            files = ("docker-compose.yml", *(file for file, wanted in more.items() if wanted))
         self.files = [f"--file={file}" for file in files]
 
     @cached_property
@@ -146,6 +151,22 @@ class Stack:
 
     def running(self, part: str) -> bool:
         return any(container["State"]["Running"] for container in self.containers(service(part)))
+
+    def runs(self, instance: str) -> bool:
+        if instance.startswith("site"):
+            return self.running(instance)
+        return any(
+            program_states(container).get(instance.replace("-", ":")) in ("RUNNING", "STARTING")
+            for container in self.containers("api")
+        )
+
+    def start(self, instance: str) -> None:
+        """What somebody stopped, or killed by `docker kill`, after which the engine leaves it alone."""
+        self.compose("up", "--detach", "--no-deps", "--no-recreate", service(instance))
+        if instance.startswith("api"):
+            container = self.container("api")
+            assert container
+            start_in(container, instance)
 
     def ask(self, *words: str) -> tuple[bool, str]:
         """Runs deploy.instance in nginx's container, which has the instances' sockets and outlives them."""
@@ -226,8 +247,7 @@ class Stack:
         for container in reversed(old or containers):
             output("docker", "exec", container["Id"], *SUPERVISORCTL, "stop", program)
         [new] = [container for container in containers if container not in old]
-        # supervisorctl would wait until it has run for startsecs.
-        output("docker", "exec", "--detach", new["Id"], *SUPERVISORCTL, "start", program)
+        start_in(new, instance)
         for container in old:
             if not any(state in ("RUNNING", "STARTING") for state in program_states(container).values()):
                 remove(container)
@@ -235,9 +255,10 @@ class Stack:
     def wait_ready(self, part: str) -> None:
         """Raises Failed, with the end of its log, if it cannot stay up or is not ready by the deadline."""
         deadline = time.monotonic() + READY
+        container = first = self.container(part)
         while reason := self.why_not_ready(part):
             container = self.container(part)
-            if not container or cannot_stay_up(container, part):
+            if not container or not first or cannot_stay_up(container, part, first["RestartCount"]):
                 fault = "cannot stay up"
                 break
             if time.monotonic() > deadline:
@@ -267,9 +288,17 @@ def program_states(container: dict[str, Any]) -> dict[str, str]:
     return {words[0]: words[1] for line in lines if len(words := line.split()) > 1}
 
 
-def cannot_stay_up(container: dict[str, Any], part: str) -> bool:
+def start_in(container: dict[str, Any], instance: str) -> None:
+    """One of the api's; nothing, if it runs."""
+    # supervisorctl would wait until it has run for startsecs.
+    program = instance.replace("-", ":")
+    output("docker", "exec", "--detach", container["Id"], *SUPERVISORCTL, "start", program)
+
+
+def cannot_stay_up(container: dict[str, Any], part: str, restarts: int) -> bool:
+    """`restarts`: how often the engine had started it again before."""
     state = container["State"]
-    if state["Restarting"] or state["Status"] in ("exited", "dead") or container["RestartCount"] > 0:
+    if state["Restarting"] or state["Status"] in ("exited", "dead") or container["RestartCount"] > restarts:
         return True
     if not part.startswith("api"):
         return False

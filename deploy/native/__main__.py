@@ -75,7 +75,7 @@ def write_environment(stack: Stack) -> None:
 
 def up(stack: Stack) -> None:
     started = time.monotonic()
-    for directory in (RUN, LOG, VAR / "tmp", VAR / "static", VAR / "media"):
+    for directory in (RUN, LOG, *(VAR / name for name in ("tmp", "supervisor", "static", "media"))):
         directory.mkdir(parents=True, exist_ok=True)
     RUN.chmod(0o700)
     was_running = stack.running()

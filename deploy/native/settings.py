@@ -3,10 +3,9 @@
 import os
 
 from dotenv import dotenv_values, load_dotenv
-from environs import Env, EnvValidationError, validate
 
 from deploy.cores import cores
-from deploy.env import ENV_FILE, EXAMPLE, VAR
+from deploy.env import ENV_FILE, EXAMPLE, VAR, setting
 
 # What no application reads: a change of these is a reload of nginx and nothing more.
 NGINX_ONLY = {"ADDRESS", "PORT", "LISTEN", "LISTEN_PLAIN", "PLAIN_PORT", "SERVER_NAMES", "DEBUG_UPSTREAM"}
@@ -21,28 +20,14 @@ def read() -> dict[str, str]:
     """
     load_dotenv(ENV_FILE)
     load_dotenv(EXAMPLE)
-    env = Env(eager=False)
-    port_range = validate.Range(1024, 65535)
-    on_or_off = validate.OneOf(["on", "off"])
-    address, port = env.str("ADDRESS"), env.int("PORT", validate=port_range)
-    hosts: list[str] = env.list("ALLOWED_HOSTS", validate=validate.Length(min=1))
-    tls = env.str("TLS", validate=on_or_off)
-    env.str("DEBUG_UPSTREAM", validate=on_or_off)
-    if tls == "on":
-        plain_port = env.int("PLAIN_PORT", validate=port_range)
-        for file in ("TLS_CERTIFICATE", "TLS_KEY"):
-            env.path(file, validate=lambda path: path.is_file())
-    try:
-        env.seal()
-    except EnvValidationError as error:
-        lines = [f"{name}: {' '.join(faults)}" for name, faults in error.error_messages.items()]  # type: ignore[union-attr]
-        raise SystemExit("\n".join([*lines, f"Each is explained in .env.example; mend it in {ENV_FILE}."])) from None
+    address, hosts, tls = setting("ADDRESS"), setting("ALLOWED_HOSTS"), setting("TLS") == "on"
     return {name: os.environ.get(name, "") for name in dotenv_values(EXAMPLE).keys() - CONTAINERS_ONLY} | {
         "VAR_DIR": str(VAR),
         "DATABASE_URL": os.environ.get("DATABASE_URL") or f"sqlite:///{VAR}/db.sqlite3",
         "CORES": str(cores()),
-        "LISTEN": f"{address}:{port}",
-        "LISTEN_PLAIN": f"{address}:{plain_port}" if tls == "on" else "",
-        "SERVER_NAMES": " ".join(hosts),
+        "DEBUG": "off",
+        "LISTEN": f"{address}:{setting('PORT')}",
+        "LISTEN_PLAIN": f"{address}:{setting('PLAIN_PORT')}" if tls else "",
+        "SERVER_NAMES": hosts.replace(",", " "),
         "API_BIND": f"unix:{VAR}/run/api-{{instance}}-{{slot}}.sock",
     }

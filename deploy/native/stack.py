@@ -24,7 +24,7 @@ from deploy.instance import INSTANCES, READY, of, servers, wait_idle, why_not_re
 from deploy.terminal import Failed, readable
 
 RUN, LOG = VAR / "run", VAR / "log"
-SUPERVISORD = VAR / "tmp/supervisord.sock"
+SUPERVISORD = VAR / "supervisor/supervisord.sock"
 BIN = Path(sys.executable).parent
 PARTS = ("nginx", *INSTANCES)
 

@@ -17,6 +17,7 @@ SHAPES = {
     "TLS": "on or off",
     "LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR",
     "INSTANCE": "a or b",
+    "DEBUG": "on or off",
 }
 
 # SECRET_KEY, or SECRET_KEY_FILE with the path of a file that has it, which no process below inherits.
@@ -60,6 +61,7 @@ try:
     TLS = env.bool("TLS", False)
     LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
     INSTANCE = env.str("INSTANCE", "", validate=validate.OneOf(["a", "b", ""]))
+    DEBUG = env.bool("DEBUG", False)
     env.seal()
 except EnvValidationError as error:
     # Says what it should look like, never what it is: these are secrets.
@@ -72,7 +74,6 @@ except EnvValidationError as error:
 except ValueError as unreadable:
     sys.exit(f"site: {unreadable}")
 
-DEBUG = False
 BASE_DIR = Path(__file__).resolve().parent.parent
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
