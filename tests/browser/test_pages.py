@@ -70,7 +70,7 @@ def test_pages(visitor: Callable[..., Page], question: tuple[str, Any], pages: A
 
 
 def test_the_page_while_no_app_runs(stack: Stack, visitor: Callable[..., Page]) -> None:
-    with stopped(stack, "site:a", "site:b"):
+    with stopped(stack, "site-a", "site-b"):
         for look in LOOKS:
             page = visitor(**look)
             response = page.goto("/")

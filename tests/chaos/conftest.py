@@ -1,8 +1,8 @@
-"""A stack with faults built in, on servers that tests may kill, and the table of what clients saw."""
+"""A stack with faults built in, on servers that tests may kill."""
 
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -21,15 +21,9 @@ API_ROUTES = """
 from . import faults
 ROUTES += [(f"/api/v1/faults/{each.__name__.lower()}", each) for each in (faults.Sleep, faults.Spin, faults.Leak)]
 """
-COLUMNS = ("fault", "requests sent", "failed", "sent again", "seconds to recover", "what clients saw")
-
-Row = tuple[str, ...]
-rows = pytest.StashKey[list[Row]]()
-Record = Callable[..., None]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[rows] = []
     # A line for each request would bury what a failed test says.
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
@@ -72,29 +66,3 @@ def crowd(stack: Stack) -> Crowd:
 def short(pytestconfig: pytest.Config) -> bool:
     """The form that is part of `make test`."""
     return bool(pytestconfig.getoption("short"))
-
-
-@pytest.fixture
-def record(pytestconfig: pytest.Config) -> Record:
-    """Writes a row of the table."""
-
-    def record(fault: str, sent: int, failed: int, resent: int, recovered_seconds: float | None, note: str) -> None:
-        seconds = "" if recovered_seconds is None else f"{recovered_seconds:.1f}"
-        pytestconfig.stash[rows].append((fault, f"{sent:,}", str(failed), str(resent), seconds, note))
-
-    return record
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if not config.stash[rows]:
-        return
-    table = [COLUMNS, *config.stash[rows]]
-    widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]
-    terminalreporter.section("faults")
-    for row in table:
-        # Numbers to the right, words to the left.
-        cells = [
-            cell.rjust(width) if 0 < column < 5 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        terminalreporter.write_line("  ".join(cells).rstrip())

@@ -23,14 +23,13 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 import httpx
-import sqlalchemy as sa
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from tests.chaos.client import PATIENCE, Answer, Connection, Lost, blocks
 from tests.stack.conftest import CSRF, MAKE_PEOPLE
 from tests.stack.pictures import PNG
-from tests.stacks import Stack, addresses
+from tests.stacks import AnyStack, addresses
 
 # 5 MB that cost nothing to decode: what follows a picture's end is no part of it.
 PICTURE = PNG.ljust(5_000_000, b"\0")
@@ -57,6 +56,13 @@ asked = Question.objects.bulk_create(Question(text="Tea or coffee?") for _ in ra
 choices = Choice.objects.bulk_create(Choice(question=each, text=text) for each in asked for text in ("Tea", "Coffee"))
 print(json.dumps([[each.pk, choices[2 * n].pk, choices[2 * n + 1].pk] for n, each in enumerate(asked)]))
 """
+READ_VOTES = """
+import json
+from polls.models import Question, Vote
+votes = Vote.objects.filter(question__in=IDS).values_list("question", "voter__username", "choice")
+versions = Question.objects.filter(pk__in=IDS).values_list("pk", "version")
+print(json.dumps([list(votes), list(versions)]))
+"""
 Tally = dict[str, Any]
 
 
@@ -74,7 +80,7 @@ class Crowd:
     questions: Iterator[Question]
 
     @classmethod
-    def gather(cls, stack: Stack, people: int, questions: int) -> Self:
+    def gather(cls, stack: AnyStack, people: int, questions: int) -> Self:
         script = MAKE_PEOPLE.replace("COUNT", str(people)) + MAKE_QUESTIONS.replace("COUNT", str(questions))
         made = [json.loads(line) for line in stack.manage("shell", "--verbosity=0", "--command", script).splitlines()]
         return cls(made[0], (Question(id, choices) for id, *choices in made[1]))
@@ -97,20 +103,11 @@ def ballot(
     return f"/api/v1/questions/{question.id}/votes", headers, json.dumps({"choice": choice}).encode()
 
 
-def read_votes(stack: Stack, questions: list[int]) -> tuple[list[tuple[int, str, int]], dict[int, int]]:
+def read_votes(stack: AnyStack, questions: list[int]) -> tuple[list[tuple[int, str, int]], dict[int, int]]:
     """What the database itself has: each vote's question, voter and choice; and each question's version."""
-    url = sa.make_url(stack.environment.get("DATABASE_URL") or f"sqlite:///{stack.var}/db.sqlite3")
-    if url.drivername == "postgresql":
-        url = url.set(drivername="postgresql+psycopg")
-    ids = ", ".join(map(str, questions))
-    votes = f"""
-        SELECT question_id, username, choice_id FROM polls_vote JOIN auth_user ON auth_user.id = voter_id
-        WHERE question_id IN ({ids})
-    """  # noqa: S608
-    versions = f"SELECT id, version FROM polls_question WHERE id IN ({ids})"  # noqa: S608
-    with sa.create_engine(url, poolclass=sa.NullPool).connect() as connection:
-        rows = [(row[0], row[1], row[2]) for row in connection.execute(sa.text(votes))]
-        return rows, {row[0]: row[1] for row in connection.execute(sa.text(versions))}
+    script = READ_VOTES.replace("IDS", str(questions))
+    votes, versions = json.loads(stack.manage("shell", "--verbosity=0", "--command", script))
+    return [(question, voter, choice) for question, voter, choice in votes], dict(versions)
 
 
 @dataclass
@@ -142,7 +139,7 @@ class Load:
     """The clients, at some 250 requests a second; `refusable` kinds may be answered 503 with Retry-After."""
 
     def __init__(
-        self, stack: Stack, crowd: Crowd, refusable: Iterable[str] = (), questions: int = 10, watchers: int = 8
+        self, stack: AnyStack, crowd: Crowd, refusable: Iterable[str] = (), questions: int = 10, watchers: int = 8
     ) -> None:
         self.stack = stack
         self.people = crowd.people

@@ -8,15 +8,15 @@ from contextlib import suppress
 import httpx
 import psutil
 
-from tests.stacks import Stack
+from tests.stacks import AnyStack
 
 INSTANCES = ("site-a", "site-b", "api-a", "api-b")
 
 
-def whole(stack: Stack, *instances: str) -> bool:
+def whole(stack: AnyStack, *instances: str) -> bool:
     """These instances, or all, get requests and are ready in each of their processes."""
     for instance in instances or INSTANCES:
-        if not (stack.var / "run/upstream" / instance).is_symlink():
+        if not (stack.seen / "run/upstream" / instance).is_symlink():
             return False
         members = [instance] if instance.startswith("site") else [f"{instance}-{slot}" for slot in range(stack.cores)]
         with stack.inside() as inside:
@@ -28,7 +28,7 @@ def whole(stack: Stack, *instances: str) -> bool:
     return True
 
 
-def recovered(stack: Stack, killed: set[int]) -> bool:
+def recovered(stack: AnyStack, killed: set[int]) -> bool:
     """These processes have gone, and the stack is whole without them."""
     return gone(killed) and whole(stack)
 
@@ -42,7 +42,7 @@ async def seconds_until(happened: Callable[..., object], *arguments: object, lim
     return time.monotonic() - began
 
 
-def workers(stack: Stack, *programs: str) -> set[int]:
+def workers(stack: AnyStack, *programs: str) -> set[int]:
     """The pids of these programs' workers: site:a, …"""
     pids = stack.pids()
     return {worker.pid for program in programs for worker in psutil.Process(pids[program]).children()}

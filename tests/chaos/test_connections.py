@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tests.chaos.conftest import Record
 from tests.chaos.load import Crowd
+from tests.chaos.table import Record
 from tests.stack.conftest import CSRF
 from tests.stacks import PROJECT, Stack
 

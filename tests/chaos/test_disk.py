@@ -12,9 +12,10 @@ import httpx
 import pytest
 
 from tests import servers
-from tests.chaos.conftest import Record, faulty
+from tests.chaos.conftest import faulty
 from tests.chaos.load import Crowd, Load
 from tests.chaos.recovery import seconds_until, workers
+from tests.chaos.table import Record
 from tests.stack.conftest import CSRF
 from tests.stack.pictures import PNG
 from tests.stacks import Stack, database

@@ -9,9 +9,9 @@ import statistics
 import httpx
 import pytest
 
-from tests.chaos.conftest import Record
 from tests.chaos.load import API, GETS, POSTS, SITE, Crowd, Load
 from tests.chaos.recovery import recovered, seconds_until, whole, workers
+from tests.chaos.table import Record
 from tests.stacks import Stack
 
 # Seconds to leave between kills in two instances. A request of 3 s that was sent on from the one, killed, to the other

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from tests.chaos.conftest import Record
 from tests.chaos.goodput import PATHS, OpenLoad, apart
+from tests.chaos.table import Record
 from tests.stacks import Stack
 
 # Seconds that a client waits here: it bounds a hang. What takes longer than a visitor waits is in the plot.

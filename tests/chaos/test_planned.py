@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from tests.chaos.conftest import Record
 from tests.chaos.load import Crowd, Load
 from tests.chaos.recovery import whole, workers
+from tests.chaos.table import Record
 from tests.stacks import Stack, edited
 
 
@@ -48,7 +48,7 @@ async def test_broken_release(
     other = workers(stack, f"{app}:b")
     async with Load(stack, crowd) as load:
         # A shorter wait than for real.
-        with edited(stack, path, old, new), edited(stack, "deploy/native/stack.py", "READY = 30", "READY = 3"):
+        with edited(stack, path, old, new), edited(stack, "deploy/instance.py", "READY = 30", "READY = 3"):
             done = await asyncio.to_thread(stack.make, "restart", APP=app)
         assert done.returncode
         assert reason in done.stdout

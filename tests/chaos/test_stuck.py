@@ -8,9 +8,9 @@ import psycopg
 import pytest
 
 from tests.chaos.client import Answer, Connection
-from tests.chaos.conftest import Record
 from tests.chaos.load import API, Crowd, Load, ballot
 from tests.chaos.recovery import gone, seconds_until, whole, workers
+from tests.chaos.table import Record
 from tests.stacks import Stack
 
 PROGRAMS = {"site": ("site:a", "site:b"), "api": ("api:a", "api:b")}

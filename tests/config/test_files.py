@@ -26,7 +26,7 @@ def nginx_prefix(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     variables = settings.read() | SERVERS | {"TLS": request.param, "VAR_DIR": str(tmp_path)}
     if request.param == "on":
         variables |= self_signed(tmp_path) | {"LISTEN_PLAIN": "127.0.0.1:8080"}
-    for directory in ("run", "log", "tmp"):
+    for directory in ("run", "log", "tmp", "supervisor"):
         (tmp_path / directory).mkdir()
     render(PROJECT / "nginx", tmp_path / "nginx", variables)
     return tmp_path
@@ -74,7 +74,7 @@ def test_what_a_deployment_must_fill_in_is_said_when_it_is_not(tmp_path: Path) -
 
 
 def test_supervisord_accepts_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for directory in ("run", "log", "tmp"):
+    for directory in ("run", "log", "tmp", "supervisor"):
         (tmp_path / directory).mkdir()
     monkeypatch.setenv("VAR_DIR", str(tmp_path))
     monkeypatch.setenv("SUPERVISOR_PROGRAMS", "nginx.conf site.conf api.conf")

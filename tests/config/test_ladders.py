@@ -6,6 +6,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+import yaml
 
 from deploy import instance
 from deploy.env import PROJECT
@@ -68,6 +69,17 @@ def test_a_watcher_may_miss_a_heartbeat() -> None:
 def test_nginx_ends_before_supervisord_ends_it() -> None:
     [seconds] = re.findall(r"timeout (\d+) ", (PROJECT / "deploy/supervisor/nginx.sh").read_text())
     assert int(seconds) < supervisor("nginx", "stopwaitsecs")
+
+
+def stop_grace_period(service: str) -> int:
+    """In a container."""
+    services = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
+    return int(services[service]["stop_grace_period"].removesuffix("s"))
+
+
+def test_what_stops_in_a_container_ends_before_the_engine_ends_it() -> None:
+    assert uwsgi("worker-reload-mercy") < stop_grace_period("site-a")
+    assert supervisor("api", "stopwaitsecs") < stop_grace_period("api")
 
 
 def test_nginx_takes_no_larger_body_than_the_apps(settings: object) -> None:

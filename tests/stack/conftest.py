@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.stacks import Stack
+from tests.stacks import AnyStack
 
 # Signing up costs a password's hash, made to be slow; here only their votes are of interest.
 MAKE_PEOPLE = """
@@ -33,7 +33,7 @@ CSRF = "c" * 32
 class Person:
     """Somebody with a session on the site and a token for the api."""
 
-    stack: Stack
+    stack: AnyStack
     session: str
     token: str
 
@@ -60,14 +60,14 @@ class Question:
 
 
 @pytest.fixture(scope="session")
-def people(stack: Stack) -> Iterator[Person]:
+def people(stack: AnyStack) -> Iterator[Person]:
     """`next(people)` is somebody who has not voted yet."""
     made = stack.manage("shell", "--verbosity=0", "--command", MAKE_PEOPLE.replace("COUNT", "200"))
     return (Person(stack, **one) for one in json.loads(made))
 
 
 @pytest.fixture(scope="session")
-def ask(stack: Stack, people: Iterator[Person]) -> Callable[..., Question]:
+def ask(stack: AnyStack, people: Iterator[Person]) -> Callable[..., Question]:
     """`ask()` is a new question with two choices; `closes_at`, `files` and the like go into the form."""
     author = next(people)
 

@@ -7,15 +7,14 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from dotenv import dotenv_values
 
 from tests.stack.conftest import CSRF, Person, Question
 from tests.stack.pictures import PNG
 from tests.stack.test_limits import error
-from tests.stacks import Stack
+from tests.stacks import AnyStack
 
 
-def votes(stack: Stack, question: Question) -> int:
+def votes(stack: AnyStack, question: Question) -> int:
     with stack.client() as client:
         total = client.get(f"/api/v1/questions/{question.id}/results").json()["total"]
     assert isinstance(total, int)
@@ -43,7 +42,7 @@ def votes(stack: Stack, question: Question) -> int:
     ],
 )
 def test_votes_that_make_no_sense(
-    stack: Stack,
+    stack: AnyStack,
     people: Iterator[Person],
     question: Question,
     voter: Person,
@@ -80,7 +79,7 @@ def voter(people: Iterator[Person]) -> Person:
         "/api/v1/live/questions/ID/poll?wait=nan",
     ],
 )
-def test_queries_that_make_no_sense(stack: Stack, question: Question, path: str) -> None:
+def test_queries_that_make_no_sense(stack: AnyStack, question: Question, path: str) -> None:
     with stack.client() as client:
         response = client.get(path.replace("ID", str(question.id)))
     assert response.status_code in (400, 422), response.text
@@ -99,7 +98,7 @@ def test_queries_that_make_no_sense(stack: Stack, question: Question, path: str)
         ("/api/v1/live/questions/{}/poll", "json"),
     ],
 )
-def test_unknown_question(stack: Stack, path: str, kind: str, number: str) -> None:
+def test_unknown_question(stack: AnyStack, path: str, kind: str, number: str) -> None:
     with stack.client(headers={"Upgrade": "websocket", "Connection": "Upgrade"} if "socket" in path else {}) as client:
         response = client.get(path.format(number))
     # nginx itself refuses a NUL.
@@ -107,7 +106,7 @@ def test_unknown_question(stack: Stack, path: str, kind: str, number: str) -> No
 
 
 def test_unknown_question_and_choice(
-    stack: Stack, question: Question, ask: Callable[..., Question], voter: Person
+    stack: AnyStack, question: Question, ask: Callable[..., Question], voter: Person
 ) -> None:
     foreign = ask().choices[0]
     before = votes(stack, question)
@@ -117,9 +116,8 @@ def test_unknown_question_and_choice(
     assert votes(stack, question) == before
 
 
-def token(stack: Stack, secret: str = "", kid: str = "", algorithm: str = "HS256", **claims: Any) -> str:
-    keys = dotenv_values(stack.var / "environment")["TOKEN_KEYS"] or ""
-    good_kid, _, good_secret = keys.split(",")[0].partition(":")
+def token(stack: AnyStack, secret: str = "", kid: str = "", algorithm: str = "HS256", **claims: Any) -> str:
+    good_kid, _, good_secret = stack.setting("TOKEN_KEYS").split(",")[0].partition(":")
     now = int(time.time())
     good = {"iss": "site", "aud": "api", "sub": "1", "iat": now, "exp": now + 600, "jti": "0" * 32}
     content = {name: value for name, value in (good | claims).items() if value is not None}
@@ -140,25 +138,25 @@ BAD_TOKENS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("fault", BAD_TOKENS)
-def test_bad_token(stack: Stack, question: Question, fault: str) -> None:
+def test_bad_token(stack: AnyStack, question: Question, fault: str) -> None:
     authorized(stack, question, f"Bearer {token(stack, **BAD_TOKENS[fault])}", 401)
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer x", "Bearer a.b.c", "Basic YTpi", "x" * 5000])
-def test_no_token(stack: Stack, question: Question, header: str) -> None:
+def test_no_token(stack: AnyStack, question: Question, header: str) -> None:
     authorized(stack, question, header, 401)
 
 
-def test_unsigned_token(stack: Stack, question: Question) -> None:
+def test_unsigned_token(stack: AnyStack, question: Question) -> None:
     claims = jwt.decode(token(stack), options={"verify_signature": False})
     authorized(stack, question, f"Bearer {jwt.encode(claims, None, algorithm='none')}", 401)
 
 
-def test_token_of_a_deleted_user(stack: Stack, question: Question) -> None:
+def test_token_of_a_deleted_user(stack: AnyStack, question: Question) -> None:
     authorized(stack, question, f"Bearer {token(stack, sub='999999999')}", 401)
 
 
-def authorized(stack: Stack, question: Question, header: str, status: int) -> None:
+def authorized(stack: AnyStack, question: Question, header: str, status: int) -> None:
     before = votes(stack, question)
     with stack.client(headers={"Authorization": header} if header else {}) as client:
         response = client.post(f"/api/v1/questions/{question.id}/votes", json={"choice": question.choices[0]})
@@ -167,14 +165,14 @@ def authorized(stack: Stack, question: Question, header: str, status: int) -> No
     assert votes(stack, question) == before
 
 
-def test_the_token_that_these_are_made_from_is_good(stack: Stack, ask: Callable[..., Question]) -> None:
+def test_the_token_that_these_are_made_from_is_good(stack: AnyStack, ask: Callable[..., Question]) -> None:
     asked = ask()
     with stack.client(headers={"Authorization": f"Bearer {token(stack)}"}) as client:
         response = client.post(f"/api/v1/questions/{asked.id}/votes", json={"choice": asked.choices[0]})
     assert response.status_code in (200, 201), response.text
 
 
-def test_voting_twice(stack: Stack, ask: Callable[..., Question], people: Iterator[Person]) -> None:
+def test_voting_twice(stack: AnyStack, ask: Callable[..., Question], people: Iterator[Person]) -> None:
     asked, one, other = ask(), next(people), next(people)
     assert one.vote_by_api(asked.id, asked.choices[0]).status_code in (200, 201)
     assert other.vote_on_site(asked.id, asked.choices[0]).status_code == 302
@@ -186,7 +184,7 @@ def test_voting_twice(stack: Stack, ask: Callable[..., Question], people: Iterat
     assert [choice["votes"] for choice in tally["choices"]] == [2, 0]
 
 
-def test_closed_question(stack: Stack, ask: Callable[..., Question], people: Iterator[Person]) -> None:
+def test_closed_question(stack: AnyStack, ask: Callable[..., Question], people: Iterator[Person]) -> None:
     closes_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() + 2))
     asked, voter = ask(closes_at=closes_at), next(people)
     with stack.client() as client:
@@ -213,7 +211,7 @@ def test_closed_question(stack: Stack, ask: Callable[..., Question], people: Ite
     ],
     ids=["svg", "half", "empty", "large"],
 )
-def test_a_picture_that_is_none(stack: Stack, people: Iterator[Person], content: bytes, message: str) -> None:
+def test_a_picture_that_is_none(stack: AnyStack, people: Iterator[Person], content: bytes, message: str) -> None:
     form = {"text": "With a picture?", "choices": "Yes\nNo", "csrfmiddlewaretoken": CSRF}
     with next(people).client() as client:
         response = client.post("/questions/new/", data=form, files={"picture": ("cat.png", content, "image/png")})
@@ -241,7 +239,7 @@ def test_a_vote_on_the_site_that_makes_no_sense(
     assert response.status_code == status
 
 
-def test_a_form_without_its_secret(stack: Stack, people: Iterator[Person], question: Question) -> None:
+def test_a_form_without_its_secret(stack: AnyStack, people: Iterator[Person], question: Question) -> None:
     with next(people).client() as client:
         response = client.post(f"/questions/{question.id}/vote/", data={"choice": question.choices[0]})
     error(response, 403, "html")

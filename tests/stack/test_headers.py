@@ -9,7 +9,7 @@ import pytest
 
 from tests.stack.conftest import Question
 from tests.stack.test_serving import stylesheet
-from tests.stacks import Stack
+from tests.stacks import AnyStack
 
 ONCE = {
     "content-security-policy": "default-src 'none'",
@@ -40,7 +40,7 @@ def check(headers: list[tuple[str, str]]) -> None:
         assert len(named.get(name, [])) <= 1, f"{name}: {named[name]}"
 
 
-def raw(stack: Stack, request: bytes) -> HTTPResponse:
+def raw(stack: AnyStack, request: bytes) -> HTTPResponse:
     """The answer to these bytes, which no well-behaved client would send."""
     with socket.create_connection(("127.0.0.1", stack.port), timeout=30) as connection:
         connection.sendall(request)
@@ -75,14 +75,14 @@ def raw(stack: Stack, request: bytes) -> HTTPResponse:
         ("TRACE", "/", 405),
     ],
 )
-def test_each_kind_of_response(stack: Stack, method: str, path: str, status: int) -> None:
+def test_each_kind_of_response(stack: AnyStack, method: str, path: str, status: int) -> None:
     with stack.client() as client:
         response = client.request(method, path)
     assert response.status_code == status
     check(response.headers.multi_items())
 
 
-def test_files(stack: Stack, ask: Callable[..., Question]) -> None:
+def test_files(stack: AnyStack, ask: Callable[..., Question]) -> None:
     with stack.client() as client:
         whole = client.get(stylesheet(client))
         check(whole.headers.multi_items())
@@ -94,14 +94,14 @@ def test_files(stack: Stack, ask: Callable[..., Question]) -> None:
         check(part.headers.multi_items())
 
 
-def test_streams(stack: Stack, question: Question) -> None:
+def test_streams(stack: AnyStack, question: Question) -> None:
     with stack.client() as client, client.stream("GET", f"/api/v1/live/questions/{question.id}/events") as response:
         assert response.headers["Content-Type"].partition(";")[0] == "text/event-stream"
         check(response.headers.multi_items())
 
 
 @pytest.mark.parametrize("path", ["/", "/api/v1/questions/1/votes"])
-def test_too_large(stack: Stack, path: str) -> None:
+def test_too_large(stack: AnyStack, path: str) -> None:
     with stack.client() as client:
         response = client.post(path, content=bytes(7 * 1024 * 1024))
     assert response.status_code == 413
@@ -118,13 +118,13 @@ def test_too_large(stack: Stack, path: str) -> None:
         (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: a=" + b"x" * 9000 + b"\r\n\r\n", 400),
     ],
 )
-def test_what_nginx_refuses(stack: Stack, request_bytes: bytes, status: int) -> None:
+def test_what_nginx_refuses(stack: AnyStack, request_bytes: bytes, status: int) -> None:
     response = raw(stack, request_bytes)
     assert response.status == status
     check(response.getheaders())
 
 
-def test_compressed_stays_private(stack: Stack) -> None:
+def test_compressed_stays_private(stack: AnyStack) -> None:
     """A page with a form holds a secret: it is not for caches shared by several people."""
     with stack.client() as client:
         response: httpx.Response = client.get("/accounts/login/")

@@ -1,23 +1,20 @@
 """Health, for whoever runs the stack and nobody else; and what the world sees when there is none."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
 import pytest
-from dotenv import dotenv_values
 
 from tests.stack.test_headers import check
 from tests.stack.test_limits import error
 from tests.stack.test_live import wait_ready
-from tests.stacks import Stack
+from tests.stacks import AnyStack
 
 
 @pytest.mark.parametrize("check_name", ["live", "ready"])
-def test_each_instance_says_how_it_is(stack: Stack, check_name: str) -> None:
-    bus = "ok" if stack.environment.get("REDIS_URL") else "polling"
+def test_each_instance_says_how_it_is(stack: AnyStack, check_name: str) -> None:
+    bus = "ok" if stack.setting("REDIS_URL") else "polling"
     expected = {"live": {"status": "live"}, "ready": {"status": "ready", "database": "ok", "bus": bus}}[check_name]
     with stack.inside() as inside:
         for name in ["site-a", "site-b"] + [f"api-{i}-{slot}" for i in "ab" for slot in range(stack.cores)]:
@@ -27,7 +24,7 @@ def test_each_instance_says_how_it_is(stack: Stack, check_name: str) -> None:
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/health/stats", "/site-a/health/ready", "/health"])
 @pytest.mark.parametrize("host", [None, "inside", "localhost"])
-def test_not_for_the_world(stack: Stack, path: str, host: str | None) -> None:
+def test_not_for_the_world(stack: AnyStack, path: str, host: str | None) -> None:
     with stack.client(headers={"Host": host} if host else {}) as client:
         response = client.get(path)
     assert response.status_code == (400 if host == "inside" else 404)
@@ -35,14 +32,14 @@ def test_not_for_the_world(stack: Stack, path: str, host: str | None) -> None:
 
 
 @contextmanager
-def stopped(stack: Stack, *programs: str) -> Iterator[None]:
-    for program in programs:
-        stack.supervisor.stopProcess(program)
+def stopped(stack: AnyStack, *instances: str) -> Iterator[None]:
+    for instance in instances:
+        stack.stop(instance)
     try:
         yield
     finally:
-        for program in programs:
-            stack.supervisor.startProcess(program, False)
+        for instance in instances:
+            stack.start(instance)
         wait_ready(stack)
 
 
@@ -54,8 +51,8 @@ def stopped(stack: Stack, *programs: str) -> Iterator[None]:
         ("api", "/api/v1/live/questions/1/events", "json"),
     ],
 )
-def test_with_no_app_running(stack: Stack, app: str, path: str, kind: str) -> None:
-    with stopped(stack, f"{app}:a", f"{app}:b"), stack.client() as client:
+def test_with_no_app_running(stack: AnyStack, app: str, path: str, kind: str) -> None:
+    with stopped(stack, f"{app}-a", f"{app}-b"), stack.client() as client:
         for method in ("GET", "POST"):
             response = client.request(method, path)
             error(response, 503, kind)
@@ -68,27 +65,27 @@ def test_with_no_app_running(stack: Stack, app: str, path: str, kind: str) -> No
 
 @pytest.mark.parametrize(("app", "path"), [("site", "/accounts/login/"), ("api", "/api/v1/questions")])
 @pytest.mark.parametrize("instance", ["a", "b"])
-def test_with_one_instance_running_nobody_notices(stack: Stack, app: str, path: str, instance: str) -> None:
-    with stopped(stack, f"{app}:{instance}"), stack.client() as client:
+def test_with_one_instance_running_nobody_notices(stack: AnyStack, app: str, path: str, instance: str) -> None:
+    with stopped(stack, f"{app}-{instance}"), stack.client() as client:
         assert {client.get(path).status_code for _ in range(40)} == {200}
 
 
-def test_a_killed_instance_comes_back(stack: Stack) -> None:
+def test_a_killed_instance_comes_back(stack: AnyStack) -> None:
     """Without anybody's doing."""
     for program in ("site:a", "api:b"):
         before = stack.pids()[program]
-        stack.supervisor.signalProcess(program, "KILL")
+        stack.kill(program.replace(":", "-"))
         deadline = time.monotonic() + 60
-        while stack.pids()[program] in (0, before):
+        while stack.pids().get(program) in (None, 0, before):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         wait_ready(stack)
 
 
 @contextmanager
-def without_database(stack: Stack) -> Iterator[tuple[str, list[str]]]:
+def without_database(stack: AnyStack) -> Iterator[tuple[str, list[str]]]:
     """The database takes no new connection; yields a word of what it says then, and who has no old one."""
-    url = dotenv_values(stack.var / "environment")["DATABASE_URL"] or ""
+    url = stack.setting("DATABASE_URL")
     if url.startswith("sqlite"):
         file = stack.var / "db.sqlite3"
         mode = file.stat().st_mode
@@ -99,16 +96,15 @@ def without_database(stack: Stack) -> Iterator[tuple[str, list[str]]]:
             file.chmod(mode)
     else:
         name = url.rpartition("/")[2]
-        with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
-            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
-            try:
-                yield "not currently accepting connections", ["site-a", "api-a-0"]
-            finally:
-                connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        stack.administer(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        stack.administer(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")  # noqa: S608
+        try:
+            yield "not currently accepting connections", ["site-a", "api-a-0"]
+        finally:
+            stack.administer(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
-def test_ready_says_why_not(stack: Stack) -> None:
+def test_ready_says_why_not(stack: AnyStack) -> None:
     with without_database(stack) as (reason, names), stack.inside() as inside:
         for name in names:
             response = inside.get(f"/{name}/health/ready")

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.stack.conftest import Person, Question
-from tests.stacks import Stack, addresses
+from tests.stacks import AnyStack, addresses
 
 MB = 1024 * 1024
 SLOW = 100
@@ -38,7 +38,7 @@ def error(response: httpx.Response, status: int, kind: str) -> None:
     ("path", "size", "kind"),
     [("/questions/new/", 6 * MB + 1, "html"), ("/api/v1/questions/1/votes", 64 * 1024 + 1, "json")],
 )
-def test_body_too_large(stack: Stack, path: str, size: int, kind: str) -> None:
+def test_body_too_large(stack: AnyStack, path: str, size: int, kind: str) -> None:
     with stack.client() as client:
         error(client.post(path, content=bytes(size)), 413, kind)
         # As many bytes as are allowed reach the application, which has its own answer.
@@ -46,7 +46,7 @@ def test_body_too_large(stack: Stack, path: str, size: int, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "kind"), [("/", "html"), ("/api/v1/questions", "json")])
-def test_headers_and_address(stack: Stack, path: str, kind: str) -> None:
+def test_headers_and_address(stack: AnyStack, path: str, kind: str) -> None:
     with stack.client() as client:
         # Three of four buffers of 8 kB: a large cookie is no error.
         assert client.get(path, headers={f"X-Large-{n}": "x" * 8000 for n in range(3)}).status_code == 200
@@ -58,7 +58,7 @@ def test_headers_and_address(stack: Stack, path: str, kind: str) -> None:
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "127.0.0.1 x"])
 @pytest.mark.parametrize(("path", "kind"), [("/", "html"), ("/api/v1/questions", "json")])
-def test_wrong_host(stack: Stack, host: str, path: str, kind: str) -> None:
+def test_wrong_host(stack: AnyStack, host: str, path: str, kind: str) -> None:
     with stack.client() as client:
         response = client.get(path, headers={"Host": host})
     error(response, 400, kind)
@@ -79,7 +79,7 @@ def test_wrong_host(stack: Stack, host: str, path: str, kind: str) -> None:
         ("POST", "/api/openapi.json", {"GET"}),
     ],
 )
-def test_wrong_method(stack: Stack, method: str, path: str, allowed: set[str]) -> None:
+def test_wrong_method(stack: AnyStack, method: str, path: str, allowed: set[str]) -> None:
     with stack.client(cookies={"csrf": "c" * 32}, headers={"X-CSRFToken": "c" * 32}) as client:
         response = client.request(method, path)
     assert response.status_code == 405
@@ -97,7 +97,7 @@ def test_wrong_method(stack: Stack, method: str, path: str, allowed: set[str]) -
         ("/api/v1/questions/1/votes", "json", 31),
     ],
 )
-def test_too_fast(stack: Stack, path: str, kind: str, burst: int) -> None:
+def test_too_fast(stack: AnyStack, path: str, kind: str, burst: int) -> None:
     with stack.client() as client, stack.client() as neighbour:
         responses = [client.post(path) for _ in range(burst + 15)]
         counts = Counter(response.status_code for response in responses)
@@ -112,7 +112,7 @@ def test_too_fast(stack: Stack, path: str, kind: str, burst: int) -> None:
         assert neighbour.post(path).status_code != 429
 
 
-def test_who_heeds_retry_after_is_let_in(stack: Stack) -> None:
+def test_who_heeds_retry_after_is_let_in(stack: AnyStack) -> None:
     with stack.client() as client:
         while (response := client.post("/accounts/login/")).status_code != 429:
             pass
@@ -130,7 +130,7 @@ def median(client: httpx.Client, path: str) -> float:
     return statistics.median(seconds)
 
 
-def test_slow_clients_hold_up_nobody_and_are_cut(stack: Stack, question: Question, people: Iterator[Person]) -> None:
+def test_slow_clients_hold_up_nobody_and_are_cut(stack: AnyStack, question: Question, people: Iterator[Person]) -> None:
     """As many slow headers and as many slow bodies, many times the workers there are."""
     host = f"Host: 127.0.0.1:{stack.port}\r\n"
     header = f"GET / HTTP/1.1\r\n{host}X-Slow: "

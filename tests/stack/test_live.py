@@ -14,13 +14,13 @@ from websockets.exceptions import InvalidStatus
 from tests.stack import watchers
 from tests.stack.conftest import Person, Question
 from tests.stack.test_serving import upstream
-from tests.stacks import Stack, addresses
+from tests.stacks import AnyStack, addresses
 
 WATCHERS = 400
 
 
 @asynccontextmanager
-async def sockets(stack: Stack, question: Question, together: int) -> AsyncIterator[list[ClientConnection]]:
+async def sockets(stack: AnyStack, question: Question, together: int) -> AsyncIterator[list[ClientConnection]]:
     """WATCHERS WebSockets, opened so many at a time."""
     url = f"ws://127.0.0.1:{stack.port}/api/v1/live/questions/{question.id}/socket"
     opened: list[ClientConnection] = []
@@ -33,12 +33,12 @@ async def sockets(stack: Stack, question: Question, together: int) -> AsyncItera
         yield opened
 
 
-def held(stack: Stack) -> dict[str, int]:
+def held(stack: AnyStack) -> dict[str, int]:
     """Watchers by api process."""
     return {name: figures["watchers"] for name, figures in stack.api_stats().items()}
 
 
-def settled(stack: Stack, total: int) -> dict[str, int]:
+def settled(stack: AnyStack, total: int) -> dict[str, int]:
     """held(), when the processes have noticed all that came or went."""
     deadline = time.monotonic() + 30
     while sum((now := held(stack)).values()) != total:
@@ -48,7 +48,7 @@ def settled(stack: Stack, total: int) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("together", [1, WATCHERS], ids=["one by one", "at once"])
-async def test_watchers_are_spread(stack: Stack, question: Question, together: int) -> None:
+async def test_watchers_are_spread(stack: AnyStack, question: Question, together: int) -> None:
     settled(stack, 0)
     async with sockets(stack, question, together) as opened:
         for connection in opened:
@@ -58,11 +58,11 @@ async def test_watchers_are_spread(stack: Stack, question: Question, together: i
     settled(stack, 0)
 
 
-async def test_a_restarted_instance_does_not_draw_every_short_request(stack: Stack, question: Question) -> None:
+async def test_a_restarted_instance_does_not_draw_every_short_request(stack: AnyStack, question: Question) -> None:
     async with sockets(stack, question, 50):
         settled(stack, WATCHERS)
         # Its watchers go, and it comes back with none, while the other instance holds its own.
-        await asyncio.to_thread(restart, stack, "api:a")
+        await asyncio.to_thread(restart, stack, "api-a")
         spread = held(stack)
         assert sum(spread[name] for name in spread if name.startswith("api-a")) == 0, spread
         assert sum(spread[name] for name in spread if name.startswith("api-b")) >= WATCHERS / 2.5, spread
@@ -71,14 +71,14 @@ async def test_a_restarted_instance_does_not_draw_every_short_request(stack: Sta
         assert min(served["api-a"], served["api-b"]) >= 0.4 * 200, served
 
 
-def restart(stack: Stack, program: str) -> None:
-    """Returns when the program is ready again."""
-    stack.supervisor.stopProcess(program)
-    stack.supervisor.startProcess(program, False)
+def restart(stack: AnyStack, instance: str) -> None:
+    """Returns when the instance is ready again."""
+    stack.stop(instance)
+    stack.start(instance)
     wait_ready(stack)
 
 
-def wait_ready(stack: Stack) -> None:
+def wait_ready(stack: AnyStack) -> None:
     names = [f"site-{i}" for i in "ab"] + [f"api-{i}-{slot}" for i in "ab" for slot in range(stack.cores)]
     deadline = time.monotonic() + 60
     with stack.inside() as inside:
@@ -87,7 +87,7 @@ def wait_ready(stack: Stack) -> None:
             time.sleep(0.1)
 
 
-def test_event_stream(stack: Stack, ask: Callable[..., Question], people: Iterator[Person]) -> None:
+def test_event_stream(stack: AnyStack, ask: Callable[..., Question], people: Iterator[Person]) -> None:
     asked = ask()
     path = f"/api/v1/live/questions/{asked.id}/events"
     with stack.client(timeout=60) as client:
@@ -122,7 +122,7 @@ def test_event_stream(stack: Stack, ask: Callable[..., Question], people: Iterat
             assert json.loads(news["data"])["total"] == 2
 
 
-def test_long_poll(stack: Stack, ask: Callable[..., Question], people: Iterator[Person]) -> None:
+def test_long_poll(stack: AnyStack, ask: Callable[..., Question], people: Iterator[Person]) -> None:
     asked = ask()
     path = f"/api/v1/live/questions/{asked.id}/poll"
     with stack.client() as client:
@@ -140,7 +140,7 @@ def test_long_poll(stack: Stack, ask: Callable[..., Question], people: Iterator[
     assert news["version"] > version
 
 
-async def test_a_page_of_another_site_cannot_open_a_socket(stack: Stack, question: Question) -> None:
+async def test_a_page_of_another_site_cannot_open_a_socket(stack: AnyStack, question: Question) -> None:
     url = f"ws://127.0.0.1:{stack.port}/api/v1/live/questions/{question.id}/socket"
     async with connect(url, origin=f"http://127.0.0.1:{stack.port}") as own:  # type: ignore[arg-type]
         assert await own.recv()

@@ -11,7 +11,7 @@ from requests.adapters import HTTPAdapter
 from schemathesis import GenerationMode
 
 from tests.stack.conftest import Person
-from tests.stacks import Stack, addresses
+from tests.stacks import AnyStack, addresses
 
 
 class OwnAddress(HTTPAdapter):
@@ -22,7 +22,7 @@ class OwnAddress(HTTPAdapter):
 
 
 @pytest.fixture(scope="session")
-def described(stack: Stack, people: Iterator[Person]) -> Any:
+def described(stack: AnyStack, people: Iterator[Person]) -> Any:
     schema = schemathesis.openapi.from_url(f"{stack.url}/api/openapi.json")
     # These two never end: test_live.py.
     return schema.exclude(path_regex="/(events|socket)$")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.stack.conftest import Question
 from tests.stack.pictures import PNG
-from tests.stacks import Stack
+from tests.stacks import AnyStack
 
 
 def upstream(response: httpx.Response) -> str:
@@ -39,7 +39,7 @@ def upstream(response: httpx.Response) -> str:
         ("/_errors/error.html", ""),
     ],
 )
-def test_who_serves(stack: Stack, path: str, server: str) -> None:
+def test_who_serves(stack: AnyStack, path: str, server: str) -> None:
     with stack.client() as client:
         response = client.get(path)
     assert upstream(response).partition("-")[0] == server, response.headers
@@ -47,14 +47,14 @@ def test_who_serves(stack: Stack, path: str, server: str) -> None:
         assert response.status_code == 404
 
 
-def test_workers_are_one_per_core_and_instance(stack: Stack) -> None:
+def test_workers_are_one_per_core_and_instance(stack: AnyStack) -> None:
     for program, pid in stack.pids().items():
         workers = psutil.Process(pid).children()
         assert len(workers) == stack.cores, (program, workers)
 
 
 @pytest.mark.parametrize("path", ["/accounts/login/", "/api/v1/questions"])
-def test_both_instances_take_short_requests(stack: Stack, path: str) -> None:
+def test_both_instances_take_short_requests(stack: AnyStack, path: str) -> None:
     def hundred(_: int) -> Counter[str]:
         with stack.client() as client:
             return Counter(upstream(client.get(path)) for _ in range(100))
@@ -77,7 +77,7 @@ def stylesheet(client: httpx.Client) -> str:
 
 
 @pytest.mark.parametrize(("accepted", "encoding"), [("gzip, br", "br"), ("gzip", "gzip"), ("identity", None)])
-def test_hashed_static_file(stack: Stack, accepted: str, encoding: str | None) -> None:
+def test_hashed_static_file(stack: AnyStack, accepted: str, encoding: str | None) -> None:
     with stack.client() as client:
         path = stylesheet(client)
         whole = client.get(path, headers={"Accept-Encoding": "identity"})
@@ -90,13 +90,13 @@ def test_hashed_static_file(stack: Stack, accepted: str, encoding: str | None) -
     assert response.headers.get("Content-Encoding") == encoding
     assert "Set-Cookie" not in response.headers
     suffix = {"br": ".br", "gzip": ".gz", None: ""}[encoding]
-    assert sent == (stack.var / f"{path[1:]}{suffix}").read_bytes()
+    assert sent == (stack.seen / f"{path[1:]}{suffix}").read_bytes()
     assert "Accept-Encoding" in response.headers.get("Vary", "")
     if encoding:
         assert len(sent) < len(whole.content)
 
 
-def test_conditional_requests(stack: Stack) -> None:
+def test_conditional_requests(stack: AnyStack) -> None:
     with stack.client() as client:
         path = stylesheet(client)
         first = client.get(path)
@@ -106,7 +106,7 @@ def test_conditional_requests(stack: Stack) -> None:
         assert client.get(path, headers={"If-None-Match": '"another"'}).status_code == 200
 
 
-def test_pages_are_compressed_and_private(stack: Stack) -> None:
+def test_pages_are_compressed_and_private(stack: AnyStack) -> None:
     with stack.client() as client:
         page = client.get("/accounts/login/")
         assert page.headers["Content-Encoding"] == "gzip"
@@ -114,7 +114,7 @@ def test_pages_are_compressed_and_private(stack: Stack) -> None:
         assert "public" not in page.headers.get("Cache-Control", "")
 
 
-def test_results_have_an_etag(stack: Stack, question: Question) -> None:
+def test_results_have_an_etag(stack: AnyStack, question: Question) -> None:
     with stack.client() as client:
         path = f"/api/v1/questions/{question.id}/results"
         etag = client.get(path).headers["ETag"]
@@ -122,7 +122,7 @@ def test_results_have_an_etag(stack: Stack, question: Question) -> None:
         assert (again.status_code, again.content) == (304, b"")
 
 
-def test_an_uploaded_picture_is_served_by_nginx(stack: Stack, ask: Callable[..., Question]) -> None:
+def test_an_uploaded_picture_is_served_by_nginx(stack: AnyStack, ask: Callable[..., Question]) -> None:
     asked = ask(files={"picture": ("cat.png", PNG, "image/png")})
     with stack.client() as client:
         found = re.search(r'src="(/media/[^"]+)"', client.get(f"/questions/{asked.id}/").text)

@@ -9,26 +9,22 @@ import pytest
 
 from tests import servers
 from tests.stack.test_headers import ONCE
-from tests.stacks import Stack, database, directory
+from tests.stacks import AnyStack, directory, running
 
 
 @pytest.fixture(scope="module")
-def secure() -> Iterator[Stack]:
+def secure(kind: type[AnyStack]) -> Iterator[AnyStack]:
     servers.program("curl", "curl")
     with directory() as files:
         certificate = servers.self_signed(files)
         # For the test only: as root, the stack runs as www-data.
         Path(certificate["TLS_KEY"]).chmod(0o644)
         variables = certificate | {"TLS": "on", "PLAIN_PORT": str(servers.free_port()), "CORES": "1"}
-        stack = Stack(files, database() | variables)
-        try:
-            stack.up()
+        with running(kind, variables) as stack:
             yield stack
-        finally:
-            stack.down()
 
 
-def curl(stack: Stack, path: str, *options: str) -> str:
+def curl(stack: AnyStack, path: str, *options: str) -> str:
     """What curl says of a request over HTTP/2, the certificate checked: version, and headers of the response."""
     certificate = stack.environment["TLS_CERTIFICATE"]
     command = ["curl", "--silent", "--show-error", "--http2", "--cacert", certificate, *options]
@@ -37,7 +33,7 @@ def curl(stack: Stack, path: str, *options: str) -> str:
 
 
 @pytest.mark.parametrize("path", ["/", "/accounts/login/", "/api/v1/questions", "/static/nothing-here", "/health/live"])
-def test_http2_and_hsts(secure: Stack, path: str) -> None:
+def test_http2_and_hsts(secure: AnyStack, path: str) -> None:
     said = curl(secure, path)
     assert said.endswith("\n\n2")
     assert said.count("strict-transport-security: max-age=31536000") == 1
@@ -45,14 +41,14 @@ def test_http2_and_hsts(secure: Stack, path: str) -> None:
         assert said.count(f"\n{name}: ") == 1, name
 
 
-def test_cookies_are_for_tls_alone(secure: Stack) -> None:
+def test_cookies_are_for_tls_alone(secure: AnyStack) -> None:
     cookie = next(line for line in curl(secure, "/accounts/login/").splitlines() if line.startswith("set-cookie: "))
     assert cookie.startswith("set-cookie: __Host-csrf=")
     assert "secure" in cookie.lower()
 
 
 @pytest.mark.parametrize(("version", "accepted"), [("1.1", False), ("1.2", True), ("1.3", True)])
-def test_versions(secure: Stack, version: str, accepted: bool) -> None:
+def test_versions(secure: AnyStack, version: str, accepted: bool) -> None:
     options = [f"--tlsv{version}", "--tls-max", version, "--ciphers", "DEFAULT@SECLEVEL=0"]
     if accepted:
         curl(secure, "/", *options)
@@ -62,26 +58,26 @@ def test_versions(secure: Stack, version: str, accepted: bool) -> None:
         assert "alert protocol version" in refused.value.stderr
 
 
-def test_plain_http_is_sent_to_tls(secure: Stack) -> None:
-    with httpx.Client(base_url=f"http://127.0.0.1:{secure.environment['PLAIN_PORT']}") as client:
+def test_plain_http_is_sent_to_tls(secure: AnyStack) -> None:
+    with httpx.Client(base_url=f"http://127.0.0.1:{secure.plain_port}") as client:
         for method in ("GET", "POST"):
             response = client.request(method, "/questions/1/?page=2")
             assert response.status_code == 308
-            assert response.headers["Location"] == f"{secure.url}/questions/1/?page=2"
+            assert response.headers["Location"] == f"https://127.0.0.1:{secure.environment['PORT']}/questions/1/?page=2"
             assert "Strict-Transport-Security" not in response.headers
         assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
 
 
-def test_plain_http_on_the_port_for_tls(secure: Stack) -> None:
+def test_plain_http_on_the_port_for_tls(secure: AnyStack) -> None:
     with httpx.Client() as client:
         assert client.get(f"http://127.0.0.1:{secure.port}/").status_code == 400
 
 
-def test_wrong_host(secure: Stack) -> None:
+def test_wrong_host(secure: AnyStack) -> None:
     assert curl(secure, "/", "--header", "Host: evil.example").startswith("HTTP/2 400")
 
 
-def test_nothing_secure_without_tls(stack: Stack) -> None:
+def test_nothing_secure_without_tls(stack: AnyStack) -> None:
     with stack.client() as client:
         response = client.get("/accounts/login/")
     assert "Strict-Transport-Security" not in response.headers

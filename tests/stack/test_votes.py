@@ -10,7 +10,7 @@ import pytest
 
 from tests.stack import watchers
 from tests.stack.conftest import Person, Question
-from tests.stacks import Stack
+from tests.stacks import AnyStack
 
 VOTERS = 40
 # Within this many seconds, on a busy machine too, everybody has seen everything.
@@ -31,13 +31,13 @@ def at_once(voters: list[Person], question: Question) -> list[httpx.Response]:
         return list(threads.map(vote, range(len(voters))))
 
 
-def results(stack: Stack, question: Question) -> dict[str, object]:
+def results(stack: AnyStack, question: Question) -> dict[str, object]:
     with stack.client() as client:
         tally: dict[str, object] = client.get(f"/api/v1/questions/{question.id}/results").json()
     return tally
 
 
-def test_one_person_fifty_times(stack: Stack, ask: Callable[..., Question], people: Iterator[Person]) -> None:
+def test_one_person_fifty_times(stack: AnyStack, ask: Callable[..., Question], people: Iterator[Person]) -> None:
     asked, person = ask(), next(people)
     statuses = Counter(response.status_code for response in at_once([person] * 50, asked))
     assert statuses[200] + statuses[201] + statuses[302] == 1, statuses
@@ -52,7 +52,7 @@ def test_one_person_fifty_times(stack: Stack, ask: Callable[..., Question], peop
 
 
 def test_everybody_at_once_while_others_watch(
-    stack: Stack, ask: Callable[..., Question], people: Iterator[Person]
+    stack: AnyStack, ask: Callable[..., Question], people: Iterator[Person]
 ) -> None:
     asked = ask()
 
@@ -88,10 +88,10 @@ def test_everybody_at_once_while_others_watch(
 
 @pytest.mark.parametrize("way", [watchers.events, watchers.messages, watchers.polls])
 def test_a_vote_on_the_site_reaches_every_api_process(
-    stack: Stack,
+    stack: AnyStack,
     ask: Callable[..., Question],
     people: Iterator[Person],
-    way: Callable[[Stack, int], Iterator[watchers.Tally]],
+    way: Callable[[AnyStack, int], Iterator[watchers.Tally]],
 ) -> None:
     asked = ask()
     watching = [way(stack, asked.id) for _ in range(2 * stack.cores)]

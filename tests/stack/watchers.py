@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from websockets.sync.client import connect
 
-from tests.stacks import Stack, addresses
+from tests.stacks import AnyStack, addresses
 
 Tally = dict[str, Any]
 # Seconds after which a watcher that hears of no news gives up, with TimeoutError; at the next heartbeat.
@@ -27,7 +27,7 @@ def lines(response: httpx.Response) -> Iterator[dict[str, str]]:
             block = {}
 
 
-def events(stack: Stack, question: int) -> Iterator[Tally]:
+def events(stack: AnyStack, question: int) -> Iterator[Tally]:
     news = time.monotonic()
     with (
         stack.client(timeout=60) as client,
@@ -41,7 +41,7 @@ def events(stack: Stack, question: int) -> Iterator[Tally]:
                 raise TimeoutError
 
 
-def messages(stack: Stack, question: int) -> Iterator[Tally]:
+def messages(stack: AnyStack, question: int) -> Iterator[Tally]:
     with connect(
         f"ws://127.0.0.1:{stack.port}/api/v1/live/questions/{question}/socket", source_address=(next(addresses), 0)
     ) as socket:
@@ -49,7 +49,7 @@ def messages(stack: Stack, question: int) -> Iterator[Tally]:
             yield json.loads(socket.recv(timeout=PATIENCE))
 
 
-def polls(stack: Stack, question: int) -> Iterator[Tally]:
+def polls(stack: AnyStack, question: int) -> Iterator[Tally]:
     version = -1
     with stack.client(timeout=60) as client:
         while True:

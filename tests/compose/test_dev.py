@@ -1,0 +1,158 @@
+"""`make dev`: what is saved is served, an error is shown where it is, and `make up` is the end of it."""
+
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from tests.stacks import ComposeStack, copied, directory, edited
+
+# Seconds in which it is back after a save: 2 to 5 when nothing else runs.
+BACK = 30
+# More than enough to ask both instances.
+ASKED = 6
+
+VIEW = ("django_site/polls/views.py", "    return render(")
+HANDLER = ("tornado_api/handlers.py", "        query = self.query(ListQuery)")
+
+
+class Dev:
+    """`make dev`, which follows the logs until it is interrupted."""
+
+    def __init__(self, stack: ComposeStack) -> None:
+        self.stack = stack
+        self.said: list[str] = []
+        self.make = subprocess.Popen(
+            ["make", "--no-print-directory", "dev"],
+            cwd=stack.project,
+            env=stack.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.reader = threading.Thread(target=self.read)
+        self.reader.start()
+
+    def read(self) -> None:
+        assert self.make.stdout
+        self.said.extend(iter(self.make.stdout.readline, ""))
+
+    def says(self, words: str, after: int = 0, seconds: float = BACK) -> None:
+        wait(lambda: any(words in line for line in self.said[after:]), lambda: "".join(self.said[after:]), seconds)
+
+    def serves(self, path: str, words: str, status: int = 200) -> httpx.Response:
+        """The answer that has these words, and this status, once both instances give it."""
+        answers: list[httpx.Response] = []
+
+        def agreed() -> bool:
+            with self.stack.client() as client:
+                answers[:] = [client.get(path) for _ in range(ASKED)]
+            return all(answer.status_code == status and words in answer.text for answer in answers)
+
+        wait(agreed, lambda: "\n".join(f"{answer.status_code}: {answer.text[:2000]}" for answer in answers[:1]), BACK)
+        return answers[0]
+
+    def interrupt(self) -> None:
+        if self.make.poll() is None:
+            os.killpg(self.make.pid, signal.SIGINT)
+        self.make.wait(timeout=60)
+        self.reader.join()
+
+
+def wait(until: Callable[[], bool], what_there_is: Callable[[], str], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < deadline, what_there_is()
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def dev() -> Iterator[Dev]:
+    with copied() as project, directory() as files:
+        stack = ComposeStack(files, project=project)
+        running = Dev(stack)
+        try:
+            running.says("Up in", seconds=300)
+            yield running
+        finally:
+            running.interrupt()
+            stack.down()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "path", "unsaved"),
+    [
+        (*VIEW, '    return HttpResponse("saved")\n    return render(', "/", "Open questions"),
+        ("django_site/templates/base.html", "<header>\n", "<header>saved\n", "/", "<header>\n"),
+        ("django_site/static/site.css", ":root {\n", ":root {\n--saved: 1;", "/static/site.css", ":root {\n  "),
+        (*HANDLER, '        return self.finish("saved")', "/api/v1/questions", '"questions"'),
+    ],
+)
+def test_what_is_saved_is_served(dev: Dev, file: str, old: str, new: str, path: str, unsaved: str) -> None:
+    dev.serves(path, unsaved)
+    with edited(dev.stack, file, old, new):
+        dev.serves(path, "saved")
+    dev.serves(path, unsaved)
+
+
+def test_browsers_ask_again_for_a_static_file(dev: Dev) -> None:
+    dev.serves("/", '"/static/site.css"')
+    assert dev.serves("/static/site.css", "").headers["Cache-Control"] == "no-cache"
+
+
+def test_django_shows_its_page_for_an_exception(dev: Dev) -> None:
+    with edited(dev.stack, *VIEW, '    raise RuntimeError("wrong")\n    return render('):
+        answer = dev.serves("/", "RuntimeError at /", status=500)
+    assert "raise RuntimeError(" in answer.text
+    [policy] = answer.headers.get_list("Content-Security-Policy")
+    for kind in ("style", "script"):
+        assert f"{kind}-src 'self' 'unsafe-inline';" in policy
+
+
+def test_the_api_answers_the_traceback_of_an_exception(dev: Dev) -> None:
+    with edited(dev.stack, *HANDLER, '        raise RuntimeError("wrong")'):
+        answer = dev.serves("/api/v1/questions", "RuntimeError: wrong", status=500)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["detail"].startswith("Traceback (most recent call last):\n")
+    assert 'raise RuntimeError("wrong")' in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "path", "words"),
+    [
+        ("django_site/polls/models.py", "\nclass ", "/", "Open questions"),
+        ("django_site/config/settings.py", "\nDATABASES", "/", "Open questions"),
+        ("tornado_api/handlers.py", "\nclass ", "/api/v1/questions", '"questions"'),
+        # Which gunicorn's master has imported.
+        ("tornado_api/settings.py", "\ntry:", "/api/v1/questions", '"questions"'),
+    ],
+)
+def test_a_syntax_error_is_shown_and_the_next_save_mends_it(
+    dev: Dev, file: str, old: str, path: str, words: str
+) -> None:
+    dev.serves(path, words)
+    said = len(dev.said)
+    with edited(dev.stack, file, old, f"\n({old}"):
+        dev.says("SyntaxError", after=said)
+        dev.serves(path, "Back in a moment", status=503)
+    dev.serves(path, words)
+
+
+def test_make_up_is_the_end_of_it(dev: Dev) -> None:
+    dev.interrupt()
+    assert "It runs on: `make down` stops it.\n" in dev.said
+    dev.serves("/", "Open questions")
+    with edited(dev.stack, *VIEW, '    raise RuntimeError("wrong")\n    return render('):
+        dev.stack.up()
+        answer = dev.serves("/", "Something broke", status=500)
+    assert "RuntimeError" not in answer.text
+    assert "unsafe" not in answer.headers["Content-Security-Policy"]
+    assert re.search(r"/static/site\.[0-9a-f]{12}\.css", dev.serves("/accounts/login/", "Log in").text)
+    assert "static" not in dev.stack.containers()

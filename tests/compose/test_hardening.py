@@ -1,0 +1,139 @@
+"""What a container may do, use and reach, by what the engine and the kernel say of those that run."""
+
+import re
+import socket
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from dotenv import dotenv_values
+
+from tests.compose.conftest import SERVICES, processes
+from tests.stacks import ComposeStack, docker, enter, outside
+
+SITE = {"/tmp", *(f"/srv/app/var/{name}" for name in ("run", "static", "media"))}  # noqa: S108
+# Beside what every container has in /dev.
+WRITABLE = {
+    "nginx": {"/tmp", "/srv/app/var"},  # noqa: S108
+    "site-a": SITE,
+    "site-b": SITE,
+    "api": {"/tmp", "/srv/app/var/supervisor", "/srv/app/var/run"},  # noqa: S108
+    "postgres": {"/tmp", "/run/postgresql", "/var/lib/postgresql/data"},  # noqa: S108
+    "redis": {"/data"},
+}
+every_service = pytest.mark.parametrize("service", SERVICES)
+
+
+@every_service
+def test_no_process_is_root_or_may_become_it(stack: ComposeStack, service: str) -> None:
+    for pid in processes(stack, service):
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        assert "0" not in (status["Uid"] + status["Gid"]).split(), status["Name"]
+        for capabilities in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert int(status[capabilities], 16) == 0, (status["Name"], capabilities)
+        assert status["NoNewPrivs"] == "1"
+        # System calls are filtered, by the engine's own list.
+        assert status["Seccomp"] == "2"
+
+
+@every_service
+def test_nothing_is_writable_but_what_has_to_be(stack: ComposeStack, service: str) -> None:
+    """For the service's user, by trying; and the root file system for nobody."""
+    find = "find / -path /proc -prune -o -path /dev -prune -o -type d -writable -print -prune 2>/dev/null || true"
+    assert {*stack.run(service, "sh", "-c", find).split()} == WRITABLE[service]
+    assert stack.container(service)["HostConfig"]["ReadonlyRootfs"]
+
+
+@every_service
+def test_what_it_may_use_is_bounded(stack: ComposeStack, service: str) -> None:
+    container = stack.container(service)
+    host = container["HostConfig"]
+    assert 0 < host["Memory"] <= 2 * 1024**3
+    assert 0 < host["PidsLimit"] <= 512
+    for pid in processes(stack, service):
+        [files] = re.findall(r"^Max open files +(\d+)", Path(f"/proc/{pid}/limits").read_text(), re.M)
+        assert int(files) <= 16384
+    assert {"max-size", "max-file"} <= host["LogConfig"]["Config"].keys(), "its log grows"
+
+
+@every_service
+def test_it_is_restarted_and_looked_after(stack: ComposeStack, service: str) -> None:
+    container = stack.container(service)
+    assert container["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert container["State"]["Health"]["Status"] == "healthy"
+    assert container["RestartCount"] == 0
+
+
+def test_nginx_alone_is_published_and_to_this_machine_alone(stack: ComposeStack) -> None:
+    port = int(stack.environment["PORT"])
+    bound = {
+        service: [
+            (at["HostIp"], at["HostPort"])
+            for ports in container["NetworkSettings"]["Ports"].values()
+            for at in ports or []
+        ]
+        for service, container in stack.containers().items()
+    }
+    assert bound == {service: [("127.0.0.1", str(port))] if service == "nginx" else [] for service in bound}
+    with outside():
+        assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 200
+        of_this_machine = [
+            at.address
+            for all_of_it in psutil.net_if_addrs().values()
+            for at in all_of_it
+            if at.family == socket.AF_INET
+        ]
+        for address in {*of_this_machine} - {"127.0.0.1"}:
+            assert not answers(address, port), address
+
+
+def answers(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("service", "port"), [("postgres", 5432), ("redis", 6379)])
+def test_nginx_cannot_reach_the_data(stack: ComposeStack, service: str, port: int) -> None:
+    address = stack.container(service)["NetworkSettings"]["Networks"][f"{stack.name}_data"]["IPAddress"]
+    with outside():
+        enter(f"/proc/{stack.container('site-a')['State']['Pid']}/ns/net")
+        assert answers(address, port), "nobody listens there, and this test tells nothing"
+        enter(f"/proc/{stack.nginx_pid}/ns/net")
+        assert not answers(address, port)
+
+
+@pytest.mark.parametrize("service", [name for name in SERVICES if name != "nginx"])
+def test_there_is_no_way_out_but_nginxs(stack: ComposeStack, service: str) -> None:
+    """An internal network's packets are forwarded nowhere: not to the next network either, which is nginx's."""
+    container, nginx = stack.container(service), stack.container("nginx")["NetworkSettings"]["Networks"]
+    assert container["NetworkSettings"]["Networks"].keys() == {f"{stack.name}_data"}
+    assert docker("network", "inspect", "--format={{.Internal}}", f"{stack.name}_data") == "true\n"
+    with outside():
+        address = nginx[f"{stack.name}_edge"]["IPAddress"]
+        assert answers(address, 8000), "nobody listens there, and this test tells nothing"
+        enter(f"/proc/{container['State']['Pid']}/ns/net")
+        assert not answers(address, 8000)
+
+
+def test_no_secret_is_to_be_seen(stack: ComposeStack) -> None:
+    """By who may look at containers, images, processes and logs."""
+    file = dotenv_values(stack.environment["ENV_FILE"])
+    secrets = {
+        name: str(file[name]).rpartition(":")[2]
+        for name in ("SECRET_KEY", "TOKEN_KEYS", "POSTGRES_PASSWORD", "REDIS_PASSWORD")
+    }
+    assert all(len(secret) > 20 for secret in secrets.values())
+    seen = {}
+    for service, container in stack.containers().items():
+        seen[f"inspect {service}"] = docker("inspect", container["Id"])
+        seen[f"logs of {service}"] = docker("logs", container["Id"])
+        seen[f"image of {service}"] = docker("image", "inspect", container["Image"])
+        seen[f"history of {service}"] = docker("history", "--no-trunc", container["Image"])
+        for pid in processes(stack, service) if container["State"]["Running"] else []:
+            for what in ("environ", "cmdline"):
+                seen[f"{what} of {service}'s {pid}"] = Path(f"/proc/{pid}/{what}").read_bytes().decode(errors="replace")
+    assert [(name, where) for name, secret in secrets.items() for where, text in seen.items() if secret in text] == []

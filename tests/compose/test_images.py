@@ -1,0 +1,98 @@
+"""What the images are made of, and what becomes of it under another user."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.compose.conftest import OURS, SERVICES, processes, wait_healthy
+from tests.stacks import ComposeStack
+
+CONTENTS = {
+    "nginx": {"deploy", "nginx", "var"},
+    "site-a": {".venv", "deploy", "django_site", "var"},
+    "api": {".venv", "deploy", "tornado_api", "var"},
+}
+ours = pytest.mark.parametrize("service", CONTENTS)
+
+
+@ours
+def test_nothing_is_in_it_that_makes_programs(stack: ComposeStack, service: str) -> None:
+    found = stack.run(service, "find", "/usr", "/opt", "/srv", "-not", "-path", "/proc/*", "-type", "f,l").splitlines()
+    tools = {"gcc", "cc", "g++", "ld", "as", "make", "pip", "pip3", "uv", "uvx", "git"}
+    assert not [path for path in found if "/bin/" in path and path.rpartition("/")[2].partition("-")[0] in tools]
+    assert not [path for path in found if path.endswith(("/pip/__init__.py", "/ensurepip/__init__.py"))]
+
+
+@ours
+def test_nothing_else_of_the_project_is_in_it(stack: ComposeStack, service: str) -> None:
+    assert {*stack.run(service, "ls", "-A", "/srv/app").split()} == CONTENTS[service]
+    deploy = {*stack.run(service, "ls", "-A", "/srv/app/deploy").split()}
+    assert not deploy & {"native", ".env", ".git", "tests"}
+
+
+@pytest.mark.parametrize(("service", "app"), [("site-a", "django_site"), ("api", "tornado_api"), ("nginx", "deploy")])
+def test_its_modules_are_compiled(stack: ComposeStack, service: str, app: str) -> None:
+    """It could not write them at run time, and would compile them at each start."""
+    find = """
+import importlib.util, pathlib, sys
+modules = [path for top in sys.argv[1:] for path in pathlib.Path(top).rglob("*.py")]
+compiled = [pathlib.Path(importlib.util.cache_from_source(path)) for path in modules]
+print(len(modules), [str(path) for path in compiled if not path.exists()])
+"""
+    directories = [app, "deploy"] if service == "nginx" else [app, "deploy", ".venv/lib"]
+    count, _, missing = stack.run(service, "python3", "-c", find, *directories).strip().partition(" ")
+    assert int(count) > 3
+    assert missing == "[]"
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_after_its_start_every_line_that_it_prints_is_json(stack: ComposeStack, service: str) -> None:
+    app = service.partition("-")[0]
+    index = 1 if service == "site-b" else 0
+    before = len(stack.read_logs(app)[index])
+    with stack.client() as client:
+        for path in ("/", "/nothing-here/", "/questions/x/", "/api/v1/questions", "/api/nothing-here", "/static/x"):
+            for method in ("GET", "POST", "DELETE"):
+                for _ in range(3):
+                    client.request(method, path)
+    # nginx writes its log once a second.
+    time.sleep(2)
+    said = stack.read_logs(app)[index][before:]
+    assert len(said) >= 5
+    for line in said:
+        assert {"time", "level", "app"} <= json.loads(line).keys(), line
+
+
+def test_any_user_will_do(other: ComposeStack) -> None:
+    for service in OURS:
+        for pid in processes(other, service):
+            assert Path(f"/proc/{pid}").stat().st_uid == 12345
+    wait_healthy(other, *SERVICES)
+    other.manage(
+        "shell", "--command", "from django.core.files.storage import default_storage as disk; disk.open('x', 'w')"
+    )
+    with other.client() as client:
+        for path in ("/", "/api/v1/questions", "/media/x"):
+            assert client.get(path).status_code == 200
+
+
+def test_the_data_ask_for_a_password(stack: ComposeStack) -> None:
+    """Of whoever comes over the network."""
+    ask = """
+import sys, psycopg
+try:
+    psycopg.connect(host="postgres", user="site", dbname="site", password=sys.argv[1])
+    print("let in")
+except psycopg.OperationalError as error:
+    print(error)
+"""
+    good = stack.setting("DATABASE_URL").partition("://site:")[2].partition("@")[0]
+    assert stack.run("site-a", "python", "-c", ask, good) == "let in\n"
+    for password in ("", "site", "postgres", good[:-1]):
+        said = stack.run("site-a", "python", "-c", ask, password)
+        assert "no password supplied" in said or "password authentication failed" in said
+    ask = "import redis; print(redis.Redis('redis').ping(), redis.Redis('redis').get('x'))"
+    with pytest.raises(AssertionError, match="NoPermission"):
+        stack.run("site-a", "python", "-c", ask)
