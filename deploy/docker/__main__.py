@@ -57,13 +57,13 @@ def up(stack: Stack) -> None:
                 stack.compose("run", "--rm", "--no-deps", "-T", "nginx", "python3", "-m", "deploy.nginx", "check")
                 stack.compose("up", "--detach", "--no-deps", "nginx")
                 stack.wait_ready("nginx")
-        for instance in INSTANCES:
-            if not stack.runs(instance):
+        for name in dict.fromkeys(map(service, INSTANCES)):
+            if not stack.running(name):
                 changed = True
-                with step(f"{instance} does not run: starting it"):
-                    stack.start(instance)
+                with step(f"{name} does not run: starting it"):
+                    stack.start(name)
         for app in APPS:
-            out = [instance for instance in of(app) if not stack.is_in(instance)]
+            out = [instance for instance in of(app) if not (stack.is_in(instance) and stack.runs(instance))]
             if other_secrets or out or any(stack.changed(service(instance)) for instance in of(app)):
                 changed = True
                 print(f"Roll {app}: " + (f"{out[0]} is out" if out else "its image or settings changed"), flush=True)

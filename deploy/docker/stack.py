@@ -160,13 +160,12 @@ class Stack:
             for container in self.containers("api")
         )
 
-    def start(self, instance: str) -> None:
-        """What somebody stopped, or killed by `docker kill`, after which the engine leaves it alone."""
-        self.compose("up", "--detach", "--no-deps", "--no-recreate", service(instance))
-        if instance.startswith("api"):
-            container = self.container("api")
-            assert container
-            start_in(container, instance)
+    def start(self, name: str) -> None:
+        """A service whose container somebody stopped, or killed by `docker kill`: the engine leaves it alone then."""
+        for container in self.containers(name):
+            output("docker", "start", container["Id"])
+        if not self.containers(name):
+            self.compose("up", "--detach", "--no-deps", name)
 
     def ask(self, *words: str) -> tuple[bool, str]:
         """Runs deploy.instance in nginx's container, which has the instances' sockets and outlives them."""
@@ -247,7 +246,8 @@ class Stack:
         for container in reversed(old or containers):
             output("docker", "exec", container["Id"], *SUPERVISORCTL, "stop", program)
         [new] = [container for container in containers if container not in old]
-        start_in(new, instance)
+        # supervisorctl would wait until it has run for startsecs.
+        output("docker", "exec", "--detach", new["Id"], *SUPERVISORCTL, "start", program)
         for container in old:
             if not any(state in ("RUNNING", "STARTING") for state in program_states(container).values()):
                 remove(container)
@@ -286,13 +286,6 @@ def program_states(container: dict[str, Any]) -> dict[str, str]:
     command = ["docker", "exec", container["Id"], *SUPERVISORCTL, "status", "api:*"]
     lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
     return {words[0]: words[1] for line in lines if len(words := line.split()) > 1}
-
-
-def start_in(container: dict[str, Any], instance: str) -> None:
-    """One of the api's; nothing, if it runs."""
-    # supervisorctl would wait until it has run for startsecs.
-    program = instance.replace("-", ":")
-    output("docker", "exec", "--detach", container["Id"], *SUPERVISORCTL, "start", program)
 
 
 def cannot_stay_up(container: dict[str, Any], part: str, restarts: int) -> bool:

@@ -60,21 +60,33 @@ async def test_nginx_files(faults: ComposeStack, crowd: Crowd, record: Record) -
     assert (load.failed(), load.cut) == (0, {}), load.report()
 
 
+# What a file says; in a release that is broken; in the next good one.
+IMPORTS = ("import ", "import no_such, ", "import ")
+HEALTH = ("200 if ready else 503", "503", "(200 if ready else 503)")
+
+
 @pytest.mark.parametrize(
-    ("app", "fault", "path", "old", "new", "reason"),
+    ("app", "fault", "path", "words", "reason"),
     [
-        ("site", "that does not start", "django_site/config/wsgi.py", "import ", "import no_such, ", "no_such"),
-        ("api", "that does not start", "tornado_api/app.py", "import ", "import no_such, ", "no_such"),
-        ("api", "that is not ready", "tornado_api/handlers.py", "200 if ready else 503", "503", "was not ready"),
+        ("site", "that does not start", "django_site/config/wsgi.py", IMPORTS, "no_such"),
+        ("api", "that does not start", "tornado_api/app.py", IMPORTS, "no_such"),
+        ("api", "that is not ready", "tornado_api/handlers.py", HEALTH, "was not ready"),
     ],
 )
 async def test_broken_image(
-    faults: ComposeStack, crowd: Crowd, record: Record, app: str, fault: str, path: str, old: str, new: str, reason: str
+    faults: ComposeStack,
+    crowd: Crowd,
+    record: Record,
+    app: str,
+    fault: str,
+    path: str,
+    words: tuple[str, str, str],
+    reason: str,
 ) -> None:
-    """It stops at `a`, and says why; `b` serves on; the next good one heals it."""
-    other = faults.pids()[f"{app}:b"]
+    """It stops at `a`, and says why; `b` serves on; the next good one heals it, the one before or another."""
+    other, (good, broken, mended) = faults.pids()[f"{app}:b"], words
     async with Load(faults, crowd) as load:
-        with edited(faults, path, old, new):
+        with edited(faults, path, good, broken):
             done = await asyncio.to_thread(faults.make, "up")
         assert done.returncode
         assert reason in done.stdout
@@ -83,7 +95,8 @@ async def test_broken_image(
         assert whole(faults, f"{app}-b")
         assert psutil.pid_exists(other)
         began = time.monotonic()
-        healed = await asyncio.to_thread(faults.make, "up")
+        with edited(faults, path, good, mended):
+            healed = await asyncio.to_thread(faults.make, "up")
         seconds = time.monotonic() - began
         assert healed.returncode == 0, healed.stdout
         assert whole(faults)
