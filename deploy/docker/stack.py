@@ -170,7 +170,7 @@ class Stack:
     def ask(self, *words: str) -> tuple[bool, str]:
         """Runs deploy.instance in nginx's container, which has the instances' sockets and outlives them."""
         nginx = self.container("nginx")
-        if not nginx:
+        if not nginx or nginx["State"]["Status"] != "running":
             return False, "nginx does not run"
         command = ["docker", "exec", nginx["Id"], "python3", "-m", "deploy.instance", *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -26,6 +26,21 @@ async def test_restart(faults: ComposeStack, crowd: Crowd, record: Record) -> No
     assert (load.failed(), load.sum("resent"), load.cut) == (0, 0, {}), load.report()
 
 
+async def test_nginx_files(faults: ComposeStack, crowd: Crowd, record: Record) -> None:
+    before = faults.pids()
+    async with Load(faults, crowd) as load:
+        with edited(faults, "nginx/nginx.conf", "keepalive_timeout 65s", "keepalive_timeout 64s"):
+            done = await asyncio.to_thread(faults.make, "up")
+        assert "reloaded" in done.stdout
+        done = await asyncio.to_thread(faults.make, "up")
+        assert "reloaded" in done.stdout
+        await asyncio.sleep(1)
+    record("make up with other files of nginx, 2 ×", *load.figures(), None, load.saw())
+    assert faults.pids() == before
+    # A reload closes idle connections, on which a request may be arriving: tests/chaos/test_nginx.py.
+    assert (load.failed(), load.cut) == (0, {}), load.report()
+
+
 async def test_new_images(faults: ComposeStack, crowd: Crowd, record: Record) -> None:
     """`make up` after an edit of both apps."""
     before = faults.containers()
@@ -43,21 +58,6 @@ async def test_new_images(faults: ComposeStack, crowd: Crowd, record: Record) ->
     replaced = {name for name in before if before[name]["Id"] != after[name]["Id"]}
     assert replaced == {"site-a", "site-b", "api", "migrate"}
     assert (load.failed(), load.sum("resent"), load.cut) == (0, 0, {}), load.report()
-
-
-async def test_nginx_files(faults: ComposeStack, crowd: Crowd, record: Record) -> None:
-    before = faults.pids()
-    async with Load(faults, crowd) as load:
-        with edited(faults, "nginx/nginx.conf", "keepalive_timeout 65s", "keepalive_timeout 64s"):
-            done = await asyncio.to_thread(faults.make, "up")
-        assert "reloaded" in done.stdout
-        done = await asyncio.to_thread(faults.make, "up")
-        assert "reloaded" in done.stdout
-        await asyncio.sleep(1)
-    record("make up with other files of nginx, 2 ×", *load.figures(), None, load.saw())
-    assert faults.pids() == before
-    # A reload closes idle connections, on which a request may be arriving: tests/chaos/test_nginx.py.
-    assert (load.failed(), load.cut) == (0, {}), load.report()
 
 
 # What a file says; in a release that is broken; in the next good one.
