@@ -11,7 +11,7 @@ import sys
 import time
 from datetime import UTC, datetime
 
-from deploy.docker.stack import PARTS, SECRETS, Stack, output, secret_files, service, tail, write_secrets
+from deploy.docker.stack import PARTS, SECRETS, Stack, engine, output, secret_files, service, tail, write_secrets
 from deploy.env import VAR, one_at_a_time, setting
 from deploy.instance import APPS, INSTANCES, of
 from deploy.terminal import Failed, confirm, readable, rolled, step, table
@@ -197,10 +197,13 @@ def main() -> None:
     parser.add_argument("--arguments", default="help", help="of manage.py")
     arguments = parser.parse_args()
     os.umask(0o077)
-    stack = Stack()
-    if arguments.command == "dev" or (arguments.command != "up" and stack.running(DEV)):
-        stack = Stack(dev=True)
     try:
+        versions, why_not = engine()
+        if not versions:
+            raise Failed(why_not)
+        stack = Stack()
+        if arguments.command == "dev" or (arguments.command != "up" and stack.running(DEV)):
+            stack = Stack(dev=True)
         if arguments.command in ("up", "dev"):
             with one_at_a_time():
                 up(stack)
