@@ -9,7 +9,7 @@ import psutil
 import pytest
 from dotenv import dotenv_values
 
-from tests.compose.conftest import SERVICES, processes
+from tests.compose.conftest import SERVICES, processes, wait_healthy
 from tests.stacks import ComposeStack, docker, enter, outside
 
 SITE = {"/tmp", *(f"/srv/app/var/{name}" for name in ("run", "static", "media"))}  # noqa: S108
@@ -59,9 +59,8 @@ def test_what_it_may_use_is_bounded(stack: ComposeStack, service: str) -> None:
 
 @every_service
 def test_it_is_restarted_and_looked_after(stack: ComposeStack, service: str) -> None:
-    container = stack.container(service)
-    assert container["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
-    assert container["State"]["Health"]["Status"] == "healthy"
+    wait_healthy(stack, service)
+    assert stack.container(service)["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
 
 
 def test_nginx_alone_is_published_and_to_this_machine_alone(stack: ComposeStack) -> None:
