@@ -58,8 +58,6 @@ def up() -> str:
             stack = "native"
     if stack == "native" and subprocess.run([sys.executable, "-m", "deploy.native.preflight"], check=False).returncode:
         raise SystemExit(1)
-    VAR.mkdir(parents=True, exist_ok=True)
-    CHOSEN.write_text(stack)
     return stack
 
 
@@ -74,16 +72,17 @@ def dev() -> str:
         raise Failed("the stack runs on this machine itself: `make down` first")
     check_settings()
     preflight(in_containers())
-    VAR.mkdir(parents=True, exist_ok=True)
-    CHOSEN.write_text("compose")
     return "compose"
 
 
 def main() -> None:
     try:
-        chosen = CHOSEN.read_text() if CHOSEN.exists() else ""
-        begin = {"up": up, "dev": dev}.get(sys.argv[1])
-        stack = begin() if begin else os.environ.get("STACK") or chosen
+        if begin := {"up": up, "dev": dev}.get(sys.argv[1]):
+            stack = begin()
+            VAR.mkdir(parents=True, exist_ok=True)
+            CHOSEN.write_text(stack)
+        else:
+            stack = os.environ.get("STACK") or (CHOSEN.read_text() if CHOSEN.exists() else "")
     except Failed as failed:
         raise SystemExit(f"\n✗ {failed}") from None
     if not stack:

@@ -168,8 +168,7 @@ def logs(stack: Stack, app: str, lines: int = 20) -> None:
     """Follows what containers print; of supervisord's programs each line says which one it is of."""
     services = [name for name in stack.configuration["services"] if name.startswith(service(app))]
     command = stack.command("logs", "--follow", f"--tail={lines}", "--no-color", *services)
-    environment = {**os.environ, "VAR_DIR": str(VAR)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as follow:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=stack.environment) as follow:
         assert follow.stdout
         with contextlib.suppress(KeyboardInterrupt):
             for line in follow.stdout:
@@ -223,7 +222,7 @@ def main() -> None:
         elif arguments.command == "manage":
             manage = ["python", "django_site/manage.py", *shlex.split(arguments.arguments)]
             command = stack.command("exec", *([] if sys.stdin.isatty() else ["-T"]), "site-a", *manage)
-            os.execvpe(command[0], command, {**os.environ, "VAR_DIR": str(VAR)})
+            os.execvpe(command[0], command, stack.environment)
         else:
             with one_at_a_time():
                 destroy(stack) if arguments.command == "destroy" else down(stack)

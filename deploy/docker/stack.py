@@ -102,6 +102,9 @@ def write_secrets(files: dict[str, str]) -> None:
 class Stack:
     """The project's containers."""
 
+    # What docker-compose.yml reads beside the settings' file.
+    environment = {**os.environ, "VAR_DIR": str(VAR)}
+
     def __init__(self, *files: str, dev: bool = False) -> None:
         """`files` are compose's; the project's own when there are none, with `dev` those of `make dev`."""
         self.dev = dev
@@ -126,9 +129,8 @@ class Stack:
 
     def compose(self, *words: str, stdin: str = "") -> str:
         """Runs `docker compose` with these words; its output, or Failed with the end of that."""
-        environment = {**os.environ, "VAR_DIR": str(VAR)}
         done = subprocess.run(
-            self.command(*words), env=environment, input=stdin, capture_output=True, text=True, check=False
+            self.command(*words), env=self.environment, input=stdin, capture_output=True, text=True, check=False
         )
         if done.returncode:
             end = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])

@@ -14,10 +14,7 @@ CONTAINERS_ONLY = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "CPUS", "MEMORY", "APP
 
 
 def read() -> dict[str, str]:
-    """The variables of .env.example: from the environment, or .env, or that file itself; and what follows from them.
-
-    Stops the program with a line for each of nginx's own that is malformed; the applications check theirs.
-    """
+    """The variables of .env.example: from the environment, or .env, or that file itself; and what follows from them."""
     load_dotenv(ENV_FILE)
     load_dotenv(EXAMPLE)
     address, hosts, tls = setting("ADDRESS"), setting("ALLOWED_HOSTS"), setting("TLS") == "on"
