@@ -117,9 +117,8 @@ class Stack:
 
     def reload_nginx(self) -> None:
         """Returns when the workers that accept have the new configuration."""
-        master = psutil.Process(nginx_master())
-        old = master.children()
-        master.send_signal(signal.SIGHUP)
+        old = nginx_workers()
+        os.kill(nginx_master(), signal.SIGHUP)
         wait_until(lambda: not any(map(accepts, old)), "nginx did not reload")
 
     def upgrade_nginx(self) -> None:
@@ -128,11 +127,10 @@ class Stack:
         Both accept on the same sockets until the old one, which finishes what it holds, has gone.
         """
         old = psutil.Process(nginx_master())
-        workers = old.children()
+        workers = nginx_workers()
         old.send_signal(signal.SIGUSR2)
         wait_until(lambda: nginx_master() not in (0, old.pid), "the new nginx did not start")
-        new = psutil.Process(nginx_master())
-        wait_until(lambda: any(map(accepts, new.children())), "the new nginx has no workers")
+        wait_until(lambda: any(map(accepts, nginx_workers())), "the new nginx has no workers")
         old.send_signal(signal.SIGQUIT)
         wait_until(lambda: not any(map(accepts, workers)), "the old nginx does not end")
         # A master whose parent is another ignores the signal for the next upgrade, and the old one would stay for as
@@ -196,6 +194,13 @@ def nginx_master() -> int:
     with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
         return psutil.Process(int((RUN / "nginx.pid").read_text())).pid
     return 0
+
+
+def nginx_workers() -> list[psutil.Process]:
+    """Of the master that there is."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(nginx_master()).children()
+    return []
 
 
 def wait_until(condition: Callable[[], bool], otherwise: str) -> None:

@@ -15,11 +15,22 @@ group=$master
 stopping=
 trap 'stopping=yes' TERM QUIT
 
-while [ -z "$stopping" ] && kill -0 "$master" 2>/dev/null; do
+# In the middle of the next upgrade there is no such file for a moment. Two seconds for it: the workers of a master that
+# was killed serve on meanwhile.
+successor() {
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        if read -r master 2>/dev/null <run/nginx.pid && kill -0 "$master" 2>/dev/null; then
+            return
+        fi
+        sleep 0.2
+    done
+    return 1
+}
+
+while [ -z "$stopping" ]; do
     tail --pid="$master" --sleep-interval=0.5 --follow /dev/null &
     wait $! || true
-    # Of the master that took over, if one did.
-    read -r master 2>/dev/null <run/nginx.pid || true
+    [ -n "$stopping" ] || successor || break
 done
 
 # For all of the group: the workers of a master that was killed would serve on for ever, and hold the port.

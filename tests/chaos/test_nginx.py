@@ -14,8 +14,9 @@ from tests.chaos.table import Record
 from tests.stacks import Stack
 
 # A client's request may meet the end of an idle connection that nginx closes when it reloads (until 1.27.4, which waits
-# for it: keepalive_min_timeout). The client sends it again, as RFC 9112, 9.3.1, says; more than these would be a fault.
-MOST_RESENT = 0.002
+# for it: keepalive_min_timeout). The client sends it again, as RFC 9112, 9.3.1, says. It keeps 46
+# connections; more than these each time would be a fault.
+MOST_RESENT = 5
 
 
 def serving(stack: Stack) -> set[int]:
@@ -34,7 +35,7 @@ async def test_reload(stack: Stack, crowd: Crowd, record: Record, short: bool) -
             await asyncio.sleep(1)
     record(f"nginx reload, {reloads} ×", *load.figures(), statistics.mean(seconds), load.saw())
     assert load.failed() == 0, load.report()
-    assert load.sum("resent") <= MOST_RESENT * load.sum("sent"), load.report()
+    assert load.sum("resent") <= MOST_RESENT * reloads, load.report()
     # Watchers stay with the old workers.
     assert (load.told, load.cut) == ({}, {}), load.report()
 
@@ -54,9 +55,32 @@ async def test_upgrade_in_place(stack: Stack, crowd: Crowd, record: Record, shor
             await asyncio.sleep(1)
     record(f"nginx upgrade in place, {upgrades} ×", *load.figures(), statistics.mean(seconds), load.saw())
     assert load.failed() == 0, load.report()
-    assert load.sum("resent") <= MOST_RESENT * load.sum("sent"), load.report()
+    assert load.sum("resent") <= MOST_RESENT * upgrades, load.report()
     assert (load.told, load.cut) == ({}, {}), load.report()
     # When the last watcher that they held has gone, so have they; and supervisord has not noticed.
     await seconds_until(lambda: gone(old))
     assert stack.supervisor.getProcessInfo("nginx")["pid"] == supervised
     assert "ready" in stack.make("status").stdout
+
+
+async def test_a_master_dies_during_the_next_upgrade(stack: Stack) -> None:
+    """Whoever looks for the one that took over finds no pid file then, for a moment."""
+    script = stack.supervisor.getProcessInfo("nginx")["pid"]
+    pid_file, aside = stack.var / "run/nginx.pid", stack.var / "run/nginx.pid.aside"
+    old = stack.pids()["nginx"]
+    os.kill(old, signal.SIGUSR2)
+    await seconds_until(lambda: psutil.Process(old).children()[-1].children())
+    new = stack.pids()["nginx"]
+    assert new != old
+    pid_file.rename(aside)
+    os.kill(old, signal.SIGQUIT)
+    os.kill(old, signal.SIGKILL)
+    # Not even a zombie, which it stays until the machine's first process has seen to it.
+    await seconds_until(lambda: not psutil.pid_exists(old))
+    await asyncio.sleep(1)
+    aside.rename(pid_file)
+    await asyncio.sleep(2)
+    assert stack.supervisor.getProcessInfo("nginx")["pid"] == script
+    assert stack.pids()["nginx"] == new
+    with stack.client() as client:
+        assert client.get("/").status_code == 200
