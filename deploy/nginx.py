@@ -65,10 +65,10 @@ def same(one: Path, other: Path) -> bool:
 
 
 def main(command: str) -> None:
-    """`check` only says whether nginx accepts its files with these settings."""
+    """`check` only says whether nginx accepts its files with these settings; `prepare` leaves its start to who asks."""
     var = Path(os.environ["VAR_DIR"])
     run = var / "run"
-    variables = servers(run, cores()) | {
+    variables = servers(run, cores(), os.environ) | {
         **os.environ,
         "CORES": str(cores()),
         "SERVER_NAMES": os.environ["ALLOWED_HOSTS"].replace(",", " "),
@@ -76,15 +76,18 @@ def main(command: str) -> None:
     for directory in ("tmp", "log"):
         (var / directory).mkdir(exist_ok=True)
     access_log = var / "log/access.log"
-    if not access_log.is_symlink():
+    # A file where there is one, on a host; a container's own output.
+    if not os.path.lexists(access_log):
         access_log.symlink_to("/dev/stdout")
     changed = configure(var, variables)
-    if command == "start":
+    if command in ("start", "prepare"):
         if not (run / "upstream").exists():
             for instance in INSTANCES:
                 take_back(run, instance)
         # Left behind by an nginx that was killed, which the next would not bind over.
-        (run / "nginx.sock").unlink(missing_ok=True)
+        for left in run.glob("nginx.*"):
+            left.unlink()
+    if command == "start":
         os.execvp("nginx", ["nginx", "-p", str(var), "-c", "nginx/nginx.conf", "-e", "stderr", "-g", "daemon off;"])
     if command == "reload" and changed:
         os.kill(int((run / "nginx.pid").read_text()), signal.SIGHUP)

@@ -1,4 +1,4 @@
-"""503, and not 500, for what passes by itself: the database is gone or does not answer in time, the queue is long."""
+"""503, and not 500, for what passes by itself: the database or the media store does not answer, the queue is long."""
 
 import logging
 import sys
@@ -8,6 +8,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template import loader
 from django.utils.log import log_response
 from django.views import defaults
+
+from .media import Away
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +23,10 @@ def unavailable(reason: str) -> HttpResponse:
 
 
 def outage(error: BaseException | None) -> HttpResponse | None:
-    """The answer to an error that the database made, if only by way of others."""
+    """The answer to an error that the database or the media store made, if only by way of others."""
     while error:
+        if isinstance(error, Away):
+            return unavailable(str(error))
         if isinstance(error, (OperationalError, InterfaceError)):
             return unavailable(f"database: {' '.join(str(error).split()) or type(error).__name__}")
         error = error.__cause__ or error.__context__

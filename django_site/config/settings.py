@@ -18,6 +18,7 @@ SHAPES = {
     "LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR",
     "INSTANCE": "a or b",
     "DEBUG": "on or off",
+    "MEDIA_STORE": "http://host:port, or empty",
 }
 
 # SECRET_KEY, or SECRET_KEY_FILE with the path of a file that has it, which no process below inherits.
@@ -62,6 +63,7 @@ try:
     LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
     INSTANCE = env.str("INSTANCE", "", validate=validate.OneOf(["a", "b", ""]))
     DEBUG = env.bool("DEBUG", False)
+    MEDIA_STORE = env.str("MEDIA_STORE", "", validate=validate.Regexp(r"(http://[^/]+:[0-9]+)?$"))
     env.seal()
 except EnvValidationError as error:
     # Says what it should look like, never what it is: these are secrets.
@@ -176,7 +178,9 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_URL = "/media/"
 MEDIA_ROOT = VAR_DIR / "media"
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": {"BACKEND": "config.media.MediaStore", "OPTIONS": {"url": MEDIA_STORE}}
+    if MEDIA_STORE
+    else {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "config.storage.StaticFiles"},
 }
 

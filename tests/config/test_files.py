@@ -10,25 +10,32 @@ import pytest
 from supervisor.options import ServerOptions
 
 from deploy.env import PROJECT, SECRETS
+from deploy.instance import servers
 from deploy.native import settings
 from deploy.nginx import render
 from tests.servers import program, self_signed
 
-SERVERS = {
-    "SITE_SERVERS": "server unix:/nowhere/site-a.sock;",
-    "API_SERVERS": "server unix:/nowhere/api-a-0.sock;",
-    "API_LIVE_SERVERS": "server unix:/nowhere/api-a-0.sock;",
+# One machine, and nginx on a host of its own.
+ELSEWHERE = {
+    "SITE_HOSTS": "10.0.0.2:2 10.0.0.3:2",
+    "API_HOSTS": "local 10.0.0.3:4",
+    "MEDIA_STORE": "http://10.0.0.4:8003",
 }
 
 
 @pytest.fixture(params=["off", "on"])
-def nginx_prefix(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    variables = settings.read() | SERVERS | {"TLS": request.param, "VAR_DIR": str(tmp_path)}
-    if request.param == "on":
+def tls(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=[{}, ELSEWHERE], ids=["one", "many"])
+def nginx_prefix(request: pytest.FixtureRequest, tls: str, tmp_path: Path) -> Path:
+    variables = settings.read() | {"TLS": tls, "VAR_DIR": str(tmp_path)}
+    if tls == "on":
         variables |= self_signed(tmp_path) | {"LISTEN_PLAIN": "127.0.0.1:8080"}
     for directory in ("run", "log", "tmp", "supervisor"):
         (tmp_path / directory).mkdir()
-    render(PROJECT / "nginx", tmp_path / "nginx", variables)
+    render(PROJECT / "nginx", tmp_path / "nginx", variables | servers(tmp_path / "run", 2, request.param))
     return tmp_path
 
 
