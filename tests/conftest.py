@@ -1,8 +1,8 @@
 """`pytest --data=sqlite` (the default) and `--data=postgresql` run the same tests on DESIGN's two columns of data.
 
-`--stack=native` (the default) and `--stack=compose` run tests/stack on the machine itself and in containers, which
-have their own PostgreSQL and Redis. `--nothing-missing` (CI) turns the skip of a test whose program is not installed
-into a failure. `--short` is for tests/chaos: the same faults, fewer times.
+`--stack=native` (the default), `--stack=compose` and `--stack=vm` run tests/stack on the machine itself, in containers
+and on a VM; the latter two have their own PostgreSQL and Redis. `--nothing-missing` (CI) turns the skip of a test whose
+program is not installed into a failure. `--short` is for tests/chaos: the same faults, fewer times.
 """
 
 import os
@@ -16,14 +16,14 @@ import pytest
 from tests import servers
 from tests.environment import environment
 
-pytest_plugins = ["tests.stacks", "tests.chaos.table"]
+pytest_plugins = ["tests.stacks", "tests.chaos.table", "tests.vm.stack"]
 
 stack = ExitStack()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data", choices=["sqlite", "postgresql"], default="sqlite")
-    parser.addoption("--stack", choices=["native", "compose"], default="native")
+    parser.addoption("--stack", choices=["native", "compose", "vm"], default="native")
     parser.addoption("--nothing-missing", action="store_true", help="a missing program fails its tests")
     parser.addoption("--short", action="store_true", help="tests/chaos: the same faults, fewer times")
 

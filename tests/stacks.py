@@ -7,11 +7,14 @@ import os
 import re
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -39,7 +42,7 @@ SUPERVISORCTL = ("supervisorctl", "-c", "deploy/supervisor/supervisord.conf")
 HOME = f"/proc/self/fd/{os.open('/proc/self/ns/net', os.O_RDONLY)}"
 Kind = TypeVar("Kind", bound="AnyStack")
 
-addresses = (f"127.1.{number // 250}.{number % 250 + 1}" for number in itertools.count())
+addresses = map("127.1.{0[0]}.{0[1]}".format, (divmod(number, 250) for number in itertools.count()))
 
 
 class AnyStack(ABC):
@@ -64,7 +67,7 @@ class AnyStack(ABC):
                 stderr=subprocess.STDOUT,
                 text=True,
                 check=False,
-                timeout=300,
+                timeout=900,
             )
 
     def up(self) -> str:
@@ -81,7 +84,7 @@ class AnyStack(ABC):
     @property
     @abstractmethod
     def port(self) -> int:
-        """nginx's, on 127.0.0.1, where this thread is then."""
+        """nginx's, on `host`, where this thread is then."""
 
     @property
     @abstractmethod
@@ -94,14 +97,41 @@ class AnyStack(ABC):
         """var/ as nginx sees it."""
 
     @property
-    def url(self) -> str:
-        scheme = "https" if self.environment.get("TLS") == "on" else "http"
-        return f"{scheme}://127.0.0.1:{self.port}"
+    def host(self) -> str:
+        return "127.0.0.1"
 
-    def client(self, timeout: float = 30, **options: Any) -> httpx.Client:
-        """A client with an address of its own: nginx counts what an address writes."""
-        transport = httpx.HTTPTransport(local_address=next(addresses))
+    @property
+    def authority(self) -> str:
+        """Host and port, as a browser names them."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def addresses(self) -> Iterator[str]:
+        """For clients, one of its own for each: nginx counts what an address writes."""
+        return addresses
+
+    @property
+    def url(self) -> str:
+        return f"http{'s' if self.tls else ''}://{self.authority}"
+
+    @property
+    def certificate(self) -> str:
+        """The file of nginx's, where there is TLS."""
+        return self.environment["TLS_CERTIFICATE"] if self.environment.get("TLS") == "on" else ""
+
+    @cached_property
+    def tls(self) -> ssl.SSLContext | None:
+        """For clients: it trusts that certificate, for what it names, and no other."""
+        return ssl.create_default_context(cafile=self.certificate) if self.certificate else None
+
+    def client(self, timeout: float = 30, address: str = "", **options: Any) -> httpx.Client:
+        transport = httpx.HTTPTransport(local_address=address or next(self.addresses), verify=self.tls or True)
         return httpx.Client(base_url=self.url, transport=transport, timeout=timeout, **options)
+
+    def connect(self) -> socket.socket:
+        """A connection with nothing said on it yet."""
+        connection = socket.create_connection((self.host, self.port), 30, source_address=(next(self.addresses), 0))
+        return self.tls.wrap_socket(connection, server_hostname=self.host) if self.tls else connection
 
     def inside(self) -> httpx.Client:
         """nginx's socket for whoever runs the stack: /site-a/health/ready, /api-a-0/health/stats."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import h11
 
-from tests.stacks import AnyStack, addresses
+from tests.stacks import AnyStack
 
 # Seconds between two signs of life: more than any deadline of the stack's. It bounds a hang, and is no expectation.
 PATIENCE = 40
@@ -35,8 +35,8 @@ class Connection:
     """A client's connection to nginx, kept between its requests."""
 
     def __init__(self, stack: AnyStack) -> None:
-        self.port = stack.port
-        self.address = next(addresses)
+        self.stack = stack
+        self.address = next(stack.addresses)
         self.writer: asyncio.StreamWriter | None = None
 
     async def open(self) -> None:
@@ -44,7 +44,7 @@ class Connection:
         self.close()
         try:
             self.reader, self.writer = await asyncio.open_connection(
-                "127.0.0.1", self.port, local_addr=(self.address, 0)
+                self.stack.host, self.stack.port, ssl=self.stack.tls, local_addr=(self.address, 0)
             )
         except OSError as error:
             raise Lost(f"no connection: {error.strerror}") from error
@@ -66,7 +66,9 @@ class Connection:
             await self.open()
         assert self.writer
         self.heard = False
-        sent = {"Host": f"127.0.0.1:{self.port}", "Content-Length": str(len(body)), **headers}
+        sent = {"Host": self.stack.authority, "Content-Length": str(len(body)), **headers}
+        if method == "POST":
+            sent["Origin"] = self.stack.url
         parts = [h11.Request(method=method, target=target, headers=[*sent.items()]), h11.Data(body), h11.EndOfMessage()]
         try:
             self.writer.write(b"".join(self.http.send(part) or b"" for part in parts))

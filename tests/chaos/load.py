@@ -29,7 +29,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from tests.chaos.client import PATIENCE, Answer, Connection, Lost, blocks
 from tests.stack.conftest import CSRF, MAKE_PEOPLE
 from tests.stack.pictures import PNG
-from tests.stacks import AnyStack, addresses
+from tests.stacks import AnyStack
 
 # 5 MB that cost nothing to decode: what follows a picture's end is no part of it.
 PICTURE = PNG.ljust(5_000_000, b"\0")
@@ -76,7 +76,7 @@ class Question:
 class Crowd:
     """Who votes, and questions that nobody has voted on yet."""
 
-    people: list[dict[str, str]]
+    people: list[dict[str, Any]]
     questions: Iterator[Question]
 
     @classmethod
@@ -86,14 +86,17 @@ class Crowd:
         return cls(made[0], (Question(id, choices) for id, *choices in made[1]))
 
 
+def cookies(person: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name}={value}" for name, value in person["cookies"].items())
+
+
 def ballot(
-    kind: str, person: Mapping[str, str], question: Question, choice: int, key: str
+    kind: str, person: Mapping[str, Any], question: Question, choice: int, key: str
 ) -> tuple[str, dict[str, str], bytes]:
     """The target, headers and body of a vote."""
     if kind == "site vote":
-        cookie = f"session={person['session']}; csrf={CSRF}"
         body = urlencode({"choice": choice, "key": key, "csrfmiddlewaretoken": CSRF}).encode()
-        headers = {"Cookie": cookie, "Content-Type": "application/x-www-form-urlencoded"}
+        headers = {"Cookie": cookies(person), "Content-Type": "application/x-www-form-urlencoded"}
         return f"/questions/{question.id}/vote/", headers, body
     headers = {
         "Authorization": f"Bearer {person['token']}",
@@ -171,7 +174,7 @@ class Load:
         page, results = f"/questions/{self.questions[0].id}/", f"/api/v1/questions/{self.questions[0].id}/results"
         style = re.search(r'/static/[^"]+\.css', (await self.connection().ask("GET", page)).body.decode())
         assert style
-        known = {"Cookie": f"session={self.people[0]['session']}"}
+        known = {"Cookie": cookies(self.people[0])}
         clients = [
             *(self.get("static", style[0], pause=0.05) for _ in range(6)),
             *(self.get("site page", page, pause=0.15) for _ in range(4)),
@@ -286,7 +289,7 @@ class Load:
             target, headers, body = ballot(kind, self.people[voter], question, choice, uuid.uuid4().hex)
             while (answer := await self.send(kind, connection, "POST", target, headers, body)) is None:  # noqa: ASYNC110
                 await asyncio.sleep(random.uniform(0.5, 1.5))
-            self.acknowledged.append((question.id, f"voter-{voter}", choice))
+            self.acknowledged.append((question.id, self.people[voter]["name"], choice))
             if kind == "api vote":
                 self.counted[question.id, json.loads(answer.body)["version"]] = time.monotonic()
             await self.rest(pause)
@@ -295,8 +298,7 @@ class Load:
         form = {"text": "With a picture", "choices": "Yes\nNo", "csrfmiddlewaretoken": CSRF}
         request = httpx.Request("POST", "http://any/", data=form, files={"picture": ("p.png", PICTURE)})
         body = request.read()
-        cookie = f"session={self.people[0]['session']}; csrf={CSRF}"
-        headers = {"Cookie": cookie, "Content-Type": request.headers["Content-Type"]}
+        headers = {"Cookie": cookies(self.people[0]), "Content-Type": request.headers["Content-Type"]}
         connection = self.connection()
         while not self.stopping.is_set():
             await self.send("site upload", connection, "POST", "/questions/new/", headers, body)
@@ -354,13 +356,18 @@ class Load:
             await asyncio.sleep(retry)
 
     async def socket(self, watcher: Watcher) -> None:
-        address = f"ws://127.0.0.1:{self.stack.port}/api/v1/live/questions/{watcher.question}/socket"
+        address = f"{self.stack.url.replace('http', 'ws', 1)}/api/v1/live/questions/{watcher.question}/socket"
         while True:
             began = time.monotonic()
             self.counts[watcher.kind].sent += 1
             try:
                 async with connect(
-                    address, local_addr=(next(addresses), 0), proxy=None, open_timeout=PATIENCE, ping_interval=None
+                    address,
+                    ssl=self.stack.tls,
+                    local_addr=(next(self.stack.addresses), 0),
+                    proxy=None,
+                    open_timeout=PATIENCE,
+                    ping_interval=None,
                 ) as socket:
                     self.came(watcher)
                     while True:

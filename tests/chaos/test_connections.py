@@ -75,7 +75,7 @@ def test_five_thousand_slow_or_idle_connections(stack: Stack, crowd: Crowd, reco
                     began = time.perf_counter()
                     answers[f"GET {client.get(path).status_code}"] += 1
                     seconds[path].append(time.perf_counter() - began)
-        with stack.client(cookies={"session": next(voters)["session"], "csrf": CSRF}) as voter:
+        with stack.client(cookies=next(voters)["cookies"]) as voter:
             form = {"choice": question.choices[0], "csrfmiddlewaretoken": CSRF}
             answers[f"vote {voter.post(f'/questions/{question.id}/vote/', data=form).status_code}"] += 1
 

@@ -138,7 +138,7 @@ async def test_no_room_for_uploads(
 
     def upload() -> httpx.Response:
         form = {"text": text, "choices": "Yes\nNo", "csrfmiddlewaretoken": CSRF}
-        with stack.client(cookies={"session": author["session"], "csrf": CSRF}) as client:
+        with stack.client(cookies=author["cookies"]) as client:
             # Larger than what nginx and uWSGI hold in memory.
             return client.post("/questions/new/", data=form, files={"picture": ("p.png", PNG.ljust(500_000, b"\0"))})
 

@@ -13,17 +13,19 @@ from tests.stacks import AnyStack
 # Signing up costs a password's hash, made to be slow; here only their votes are of interest.
 MAKE_PEOPLE = """
 import json
+import secrets
 from accounts.models import Token
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
 
-people = []
-for user in User.objects.bulk_create(User(username=f"voter-{number}", password="!") for number in range(COUNT)):
+people, name = [], secrets.token_hex(4)
+for user in User.objects.bulk_create(User(username=f"{name}-{n}", password="!") for n in range(COUNT)):
     client = Client()
     client.force_login(user)
-    token = Token.objects.issue(user, "test")
-    people.append({"session": client.cookies[settings.SESSION_COOKIE_NAME].value, "token": token})
+    session = client.cookies[settings.SESSION_COOKIE_NAME].value
+    cookies = {settings.SESSION_COOKIE_NAME: session, settings.CSRF_COOKIE_NAME: "c" * 32}
+    people.append({"name": user.username, "cookies": cookies, "token": Token.objects.issue(user, "test")})
 print(json.dumps(people))
 """
 CSRF = "c" * 32
@@ -34,14 +36,14 @@ class Person:
     """Somebody with a session on the site and a token for the api."""
 
     stack: AnyStack
-    session: str
+    name: str
+    cookies: dict[str, str]
     token: str
 
     def client(self) -> httpx.Client:
         """Logged in on the site, and with the token for the api."""
-        return self.stack.client(
-            cookies={"session": self.session, "csrf": CSRF}, headers={"Authorization": f"Bearer {self.token}"}
-        )
+        headers = {"Authorization": f"Bearer {self.token}", "Origin": self.stack.url}
+        return self.stack.client(cookies=self.cookies, headers=headers)
 
     def vote_on_site(self, question: int, choice: int) -> httpx.Response:
         with self.client() as client:

@@ -149,7 +149,7 @@ def test_no_token(stack: AnyStack, question: Question, header: str) -> None:
 
 def test_unsigned_token(stack: AnyStack, question: Question) -> None:
     claims = jwt.decode(token(stack), options={"verify_signature": False})
-    authorized(stack, question, f"Bearer {jwt.encode(claims, None, algorithm='none')}", 401)
+    authorized(stack, question, f"Bearer {jwt.encode(claims, '', algorithm='none')}", 401)
 
 
 def test_token_of_a_deleted_user(stack: AnyStack, question: Question) -> None:

@@ -57,7 +57,7 @@ def test_with_no_app_running(stack: AnyStack, app: str, path: str, kind: str) ->
             response = client.request(method, path)
             error(response, 503, kind)
             assert int(response.headers["Retry-After"]) > 0
-            check(response.headers.multi_items())
+            check(stack, response.headers.multi_items())
         # The page's style is served, and so is the other application.
         assert client.get("/_errors/error.css").headers["Content-Type"].startswith("text/css")
         assert client.get("/" if app == "api" else "/api/v1/questions").status_code == 200

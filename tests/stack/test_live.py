@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 from tests.stack import watchers
 from tests.stack.conftest import Person, Question
 from tests.stack.test_serving import upstream
-from tests.stacks import AnyStack, addresses
+from tests.stacks import AnyStack
 
 WATCHERS = 400
 
@@ -22,11 +22,14 @@ WATCHERS = 400
 @asynccontextmanager
 async def sockets(stack: AnyStack, question: Question, together: int) -> AsyncIterator[list[ClientConnection]]:
     """WATCHERS WebSockets, opened so many at a time."""
-    url = f"ws://127.0.0.1:{stack.port}/api/v1/live/questions/{question.id}/socket"
+    url = f"{stack.url.replace('http', 'ws', 1)}/api/v1/live/questions/{question.id}/socket"
     opened: list[ClientConnection] = []
     async with AsyncExitStack() as closing:
         while len(opened) < WATCHERS:
-            batch = [connect(url, local_addr=(next(addresses), 0), open_timeout=60) for _ in range(together)]
+            batch = [
+                connect(url, ssl=stack.tls, local_addr=(next(stack.addresses), 0), open_timeout=60)
+                for _ in range(together)
+            ]
             for connection in await asyncio.gather(*batch):
                 closing.push_async_callback(connection.close)
                 opened.append(connection)
@@ -141,9 +144,9 @@ def test_long_poll(stack: AnyStack, ask: Callable[..., Question], people: Iterat
 
 
 async def test_a_page_of_another_site_cannot_open_a_socket(stack: AnyStack, question: Question) -> None:
-    url = f"ws://127.0.0.1:{stack.port}/api/v1/live/questions/{question.id}/socket"
-    async with connect(url, origin=f"http://127.0.0.1:{stack.port}") as own:  # type: ignore[arg-type]
+    url = f"{stack.url.replace('http', 'ws', 1)}/api/v1/live/questions/{question.id}/socket"
+    async with connect(url, ssl=stack.tls, origin=stack.url) as own:  # type: ignore[arg-type]
         assert await own.recv()
     with pytest.raises(InvalidStatus) as refused:
-        await connect(url, origin="http://evil.example")  # type: ignore[arg-type]
+        await connect(url, ssl=stack.tls, origin="http://evil.example")  # type: ignore[arg-type]
     assert refused.value.response.status_code == 403

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from websockets.sync.client import connect
 
-from tests.stacks import AnyStack, addresses
+from tests.stacks import AnyStack
 
 Tally = dict[str, Any]
 # Seconds after which a watcher that hears of no news gives up, with TimeoutError; at the next heartbeat.
@@ -43,7 +43,9 @@ def events(stack: AnyStack, question: int) -> Iterator[Tally]:
 
 def messages(stack: AnyStack, question: int) -> Iterator[Tally]:
     with connect(
-        f"ws://127.0.0.1:{stack.port}/api/v1/live/questions/{question}/socket", source_address=(next(addresses), 0)
+        f"{stack.url.replace('http', 'ws', 1)}/api/v1/live/questions/{question}/socket",
+        ssl=stack.tls,
+        source_address=(next(stack.addresses), 0),
     ) as socket:
         while True:
             yield json.loads(socket.recv(timeout=PATIENCE))
