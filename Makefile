@@ -1,6 +1,7 @@
 # The front door: `make` lists what it can do. Variables given to it, as in `make up PORT=9000`, reach the commands.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs manage destroy dev test chaos test-data test-stack test-compose lint format .venv-tests
+.PHONY: help up down restart status logs manage destroy dev secrets provision deploy rollback backup \
+	restore restore-drill fleet test chaos test-data test-stack test-compose lint format .venv-tests .venv-hosts
 
 help:
 	@awk 'BEGIN {FS = ":.*## "; print "make …"} \
@@ -23,11 +24,38 @@ status: ## What runs: state, since when, memory
 logs: ## Follow the logs (APP=site, api, nginx, site-a, …)
 	@python3 -m deploy logs --app "$(APP)"
 
-manage: ## Django's manage.py with the stack's settings (ARGS="changepassword admin")
-	@python3 -m deploy manage --arguments "$(ARGS)"
+manage: ## Django's manage.py with the stack's settings (ARGS="changepassword admin"; INVENTORY=…)
+	@$(if $(INVENTORY),$(HOSTS) manage --arguments,python3 -m deploy manage --arguments) "$(ARGS)"
 
 destroy: ## Stop everything and delete the data, after asking
 	@python3 -m deploy destroy
+
+##@ Hosts, by their inventory: INVENTORY=one-vm, of deploy/ansible/inventories, or a path
+HOSTS = .venv/bin/python -m deploy.vm --inventory "$(INVENTORY)"
+
+secrets: .venv-hosts ## Make the secrets that an inventory lacks, encrypted
+	@$(HOSTS) secrets
+
+provision: .venv-hosts ## Bare hosts to hosts that a release can be deployed to
+	@$(HOSTS) provision
+
+deploy: .venv-hosts ## A release, with no request failed; by itself back to the last if it is not ready (REF=HEAD, BATCH=1)
+	@$(HOSTS) deploy --ref "$(REF)" --batch "$(BATCH)"
+
+rollback: .venv-hosts ## To the release before, or another (RELEASE=…)
+	@$(HOSTS) rollback --release "$(RELEASE)" --force "$(FORCE)" --batch "$(BATCH)"
+
+backup: .venv-hosts ## Of the database and the pictures, now; a copy comes to backups/
+	@$(HOSTS) backup
+
+restore: .venv-hosts ## The newest backup, or another (BACKUP=…); over live data with FORCE=yes
+	@$(HOSTS) restore --backup "$(BACKUP)" --force "$(FORCE)"
+
+restore-drill: .venv-hosts ## Restore the newest backup into a scratch database and compare it
+	@$(HOSTS) restore-drill
+
+fleet: .venv-hosts ## What runs where: release, instances, disk, newest backup
+	@$(HOSTS) fleet
 
 ##@ Work
 dev: ## The stack for work on the code: reloads on save, debug pages, logs; in containers
@@ -51,15 +79,16 @@ test-compose: .venv-tests ## The stack in containers, where a Docker engine answ
 chaos: .venv-tests ## Restarts, kills, outages and overload under load, and the table of what clients saw; ten minutes
 	.venv/bin/pytest tests/chaos --data=postgresql
 
-lint: .venv-tests ## ruff, mypy, djlint, hadolint, shellcheck, docker compose config
+lint: .venv-tests ## ruff, mypy, djlint, hadolint, ansible-lint, shellcheck, docker compose config
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/djlint --quiet --lint django_site
 	.venv/bin/hadolint deploy/docker/*.Dockerfile tests/compose/bases.d/*/Dockerfile
+	ANSIBLE_CONFIG=deploy/ansible/ansible.cfg .venv/bin/ansible-lint -q
 	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; \
 	  else echo "docker compose config skipped: there is no docker compose"; [ -z "$$CI" ]; fi
-	@if command -v shellcheck >/dev/null; then git ls-files --cached --others --exclude-standard | xargs grep -lE '^#!.*\b(ba)?sh$$' | xargs -r shellcheck; \
+	@if command -v shellcheck >/dev/null; then git ls-files --cached --others --exclude-standard ':!deploy/ansible/**/templates/*' | xargs grep -lE '^#!.*\b(ba)?sh$$' | xargs -r shellcheck; \
 	  else echo "shellcheck skipped: apt-get install shellcheck"; [ -z "$$CI" ]; fi
 
 format: .venv-tests ## Lay out the code as the linters want it
@@ -68,3 +97,6 @@ format: .venv-tests ## Lay out the code as the linters want it
 
 .venv-tests:
 	@python3 -m deploy.native.preflight --tests
+
+.venv-hosts:
+	@python3 -m deploy.native.preflight --controller

@@ -1,7 +1,7 @@
 """Looks at the machine before `make up` touches anything, then makes the Python side in .venv.
 
 Runs on the system's own Python with nothing but the standard library. `--tests` also installs what the
-tests and linters need.
+tests and linters need; `--controller` is for a machine that deploys to others, and runs nothing itself.
 """
 
 import os
@@ -114,7 +114,7 @@ def check_disk() -> None:
     ok(f"{free / 1e9:.0f} GB free on disk")
 
 
-def sync(python: str, everything: bool) -> None:
+def sync(python: str, what: list[str]) -> None:
     """.venv as uv.lock has it; uv itself comes from there too, in the version that the lock names."""
     lock = (PROJECT / "uv.lock").read_text()
     [version] = re.findall(r'^name = "uv"\nversion = "(.+)"', lock, re.M)
@@ -127,8 +127,6 @@ def sync(python: str, everything: bool) -> None:
         ):
             if subprocess.run(step, check=False).returncode:
                 stop("could not make .venv", "the lines above say why; is PyPI reachable?")
-    # --inexact leaves the tests' tools alone that an earlier `make test` installed.
-    what = [] if everything else ["--no-dev", "--inexact"]
     if subprocess.run(
         [uv, "sync", "--frozen", "--quiet", "--compile-bytecode", *what], cwd=PROJECT, check=False
     ).returncode:
@@ -137,18 +135,20 @@ def sync(python: str, everything: bool) -> None:
 
 
 def main() -> None:
-    tests = "--tests" in sys.argv
+    tests, controller = "--tests" in sys.argv, "--controller" in sys.argv
     print("Preflight", flush=True)
     python = find_python()
     version = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     ok(f"{version}, {python}")
-    if not tests:
+    if not tests and not controller:
         check_port(own=is_up() and f":{setting('PORT')};" in (VAR / "nginx/server-tls-off.conf").read_text())
     check_disk()
     if subprocess.run([python, "-c", "import ensurepip"], capture_output=True, check=False).returncode:
         install(["python3-venv"], "Python's venv module is missing")
-    have_nginx()
-    sync(python, everything=tests)
+    if not controller:
+        have_nginx()
+    # --inexact leaves alone what an earlier one installed for the tests, or for hosts.
+    sync(python, ["--group=dev"] if tests else ["--no-dev", "--inexact", *(["--group=hosts"] if controller else [])])
 
 
 if __name__ == "__main__":

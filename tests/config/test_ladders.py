@@ -82,6 +82,33 @@ def test_what_stops_in_a_container_ends_before_the_engine_ends_it() -> None:
     assert supervisor("api", "stopwaitsecs") < stop_grace_period("api")
 
 
+def timeout_stop(unit: str) -> int:
+    """On a host, under systemd."""
+    [seconds] = re.findall(r"^TimeoutStopSec=(\d+)$", (PROJECT / "deploy/systemd" / unit).read_text(), re.M)
+    return int(seconds)
+
+
+def test_what_stops_on_a_host_ends_before_systemd_ends_it() -> None:
+    assert uwsgi("worker-reload-mercy") < timeout_stop("site@.service")
+    assert supervisor("api", "stopwaitsecs") < timeout_stop("api.service")
+
+
+def ports(app: str) -> list[int]:
+    """Of instances a and b, of the api those of its first workers, as nginx and the firewall know them."""
+    slots = "" if app == "site" else "-0"
+    return [instance.port(f"{each}{slots}") for each in instance.of(app)]
+
+
+def test_an_instance_has_one_port_in_every_file() -> None:
+    ini = (PROJECT / "deploy/uwsgi/site.ini").read_text()
+    assert [int(port) for port in re.findall(r"port-[ab]=(\d+)", ini)] == ports("site")
+    roles = PROJECT / "deploy/ansible/roles"
+    assert f":{ports('api')[0]}" in (roles / "app/templates/environment").read_text()
+    firewall = (roles / "base/templates/nftables.conf").read_text()
+    assert f"{ports('site')[0]}-{ports('site')[1]} accept" in firewall
+    assert f"{ports('api')[0]}-{{{{ {ports('api')[0] - 1} + 2 * cores | int }}}} accept" in firewall
+
+
 def test_nginx_takes_no_larger_body_than_the_apps(settings: object) -> None:
     assert max(nginx("client_max_body_size")) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE  # type: ignore[attr-defined]
     assert min(nginx("client_max_body_size")) <= limits.MAX_BODY

@@ -1,0 +1,88 @@
+"""What Ansible does, for the eye: a line for each change with its time, what failed, and a table of hosts."""
+
+import time
+from typing import Any
+
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: plain
+type: stdout
+short_description: Changes, failures, and a table of hosts
+description: A line for each change with its time; what failed, whole; a table of hosts at the end.
+"""
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "plain"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began = time.monotonic()
+        # When each host began its task, and the seconds of each host in all.
+        self.since: dict[tuple[str, str], float] = {}
+        self.seconds: dict[str, float] = {}
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        self._display.display(f"{play.get_name()}")
+
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        self.since[host.get_name(), task._uuid] = time.monotonic()
+
+    def took(self, result: Any) -> float:
+        host = result._host.get_name()
+        seconds = time.monotonic() - self.since.pop((host, result._task._uuid), time.monotonic())
+        self.seconds[host] = self.seconds.get(host, 0) + seconds
+        return seconds
+
+    def line(self, mark: str, result: Any, seconds: float) -> None:
+        name = result._task.get_name().rpartition(" : ")[2]
+        self._display.display(f"  {mark} {result._host.get_name():<12} {name}  {seconds:.1f} s")
+
+    def said(self, result: Any) -> None:
+        """What a command of ours printed, unless it must not be seen."""
+        if not result._task.no_log:
+            for line in str(result._result.get("stdout", "")).splitlines() if result._task.tags else []:
+                self._display.display(f"      {line}")
+
+    def v2_runner_on_ok(self, result: Any) -> None:
+        seconds = self.took(result)
+        if result._result.get("changed"):
+            self.line("·", result, seconds)
+        self.said(result)
+
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        self.took(result)
+
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        seconds = self.took(result)
+        if ignore_errors:
+            return
+        self.line("✗", result, seconds)
+        found = result._result
+        if result._task.no_log:
+            texts = ["what it said may have secrets in it, and is not shown"]
+        else:
+            items = [each for each in found.get("results", []) if each.get("failed")] or [found]
+            texts = [str(each.get(name, "")) for each in items for name in ("msg", "stdout", "stderr")]
+        for line in "\n".join(filter(None, texts)).splitlines():
+            self._display.display(f"      {line}")
+
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        self.line("✗", result, self.took(result))
+        self._display.display(f"      cannot be reached: {result._result.get('msg', '')}")
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        rows = [("host", "tasks", "changed", "failed", "seconds")]
+        for host in sorted(stats.processed):
+            counts = stats.summarize(host)
+            failed = counts["failures"] + counts["unreachable"]
+            seconds = f"{self.seconds.get(host, 0):.0f}"
+            rows.append((host, str(counts["ok"]), str(counts["changed"]), str(failed), seconds))
+        widths = [max(len(row[column]) for row in rows) for column in range(5)]
+        self._display.display("")
+        for row in rows:
+            self._display.display("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+        self._display.display(f"  {time.monotonic() - self.began:.0f} s in all")

@@ -1,0 +1,388 @@
+"""What a deploy does on one host, as root, in a release's directory: `.venv/bin/python -m deploy.vm.host roll site`.
+
+Hosts are laid out by deploy/ansible: releases in /srv/app/releases, of which `current` names one, and run-time files in
+/srv/app/var. A host that only has nginx has no virtual environment; what it needs here is in the standard library.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from deploy import roll
+from deploy.instance import APPS, READY, get, members, of, port, wait_idle, why_not_ready
+from deploy.terminal import Failed, readable, rolled
+
+APP = Path("/srv/app")
+RELEASES, CURRENT, VAR = APP / "releases", APP / "current", APP / "var"
+RUN = VAR / "run"
+# What instances read when they start: one that is older than these is restarted by the next deploy.
+ENVIRONMENT, SECRETS = APP / "environment", APP / "secrets"
+
+
+class Host:
+    """The instances of this host, for a roll (deploy/roll.py)."""
+
+    def __init__(self) -> None:
+        self.workers = int(os.environ["CORES"])
+
+    @property
+    def supervisor(self) -> Any:
+        """supervisord's XML-RPC (http://supervisord.org/api.html)."""
+        from xmlrpc.client import ServerProxy
+
+        from supervisor.xmlrpc import SupervisorTransport
+
+        transport = SupervisorTransport(None, None, f"unix://{VAR}/supervisor/supervisord.sock")
+        return ServerProxy("http://supervisord", transport=transport).supervisor
+
+    def master(self, instance: str) -> int:
+        """Its pid; 0 if it does not run."""
+        if instance.startswith("site"):
+            return int(systemctl("show", "--property=MainPID", "--value", unit(instance)))
+        with contextlib.suppress(OSError):
+            return int(self.supervisor.getProcessInfo(instance.replace("-", ":"))["pid"])
+        return 0
+
+    def release(self, instance: str) -> str:
+        """The name of the one that it runs, which is where it works; empty if it does not run."""
+        with contextlib.suppress(OSError):
+            works = Path(f"/proc/{self.master(instance)}/cwd").resolve(strict=True)
+            return works.relative_to(RELEASES).parts[0] if works.is_relative_to(RELEASES) else ""
+        return ""
+
+    def is_current(self, instance: str) -> bool:
+        """It runs `current`, and started after its settings and secrets were written."""
+        import psutil
+
+        if self.release(instance) != current():
+            return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            began = psutil.Process(self.master(instance)).create_time()
+            return all(file.stat().st_mtime < began for file in (ENVIRONMENT, *SECRETS.iterdir()))
+        return False
+
+    def why_not_ready(self, instance: str) -> str:
+        return why_not_ready(RUN, instance, self.workers)
+
+    def serves(self, instance: str) -> bool:
+        return roll.is_in(RUN, instance) and not self.why_not_ready(instance)
+
+    def ports(self, instance: str) -> list[str]:
+        return [str(port(member)) for member in members(instance, self.workers)]
+
+    def take_out(self, instance: str) -> None:
+        """For nginx on this host by its link; for one on another the firewall refuses, and it asks the next server."""
+        roll.take_out(RUN, instance)
+        run("nft", "add", "element", "inet", "filter", "out", f"{{ {', '.join(self.ports(instance))} }}")
+
+    def take_back(self, instance: str) -> None:
+        # Added first: an element that is not there cannot be deleted.
+        elements = f"inet filter out {{ {', '.join(self.ports(instance))} }}"
+        run("nft", f"add element {elements}; delete element {elements}")
+        roll.take_back(RUN, instance)
+
+    def wait_idle(self, instance: str) -> None:
+        wait_idle(RUN, instance)
+
+    def restart(self, instance: str) -> None:
+        if instance.startswith("site"):
+            run("systemctl", "restart", unit(instance))
+            return
+        run("systemctl", "start", "api")
+        from xmlrpc.client import Fault
+
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                self.supervisor.getState()
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise Failed("supervisord does not answer: journalctl -u api") from None
+                time.sleep(0.1)
+        with contextlib.suppress(Fault):  # it was not running
+            self.supervisor.stopProcess(instance.replace("-", ":"))
+        self.supervisor.startProcess(instance.replace("-", ":"), False)
+
+    def cannot_stay_up(self, instance: str) -> bool:
+        if instance.startswith("site"):
+            state = systemctl("show", "--property=NRestarts,ActiveState", "--value", unit(instance)).split()
+            return "failed" in state or not set(state) & {"0"}
+        state = self.supervisor.getProcessInfo(instance.replace("-", ":"))["statename"]
+        return state in ("BACKOFF", "EXITED", "FATAL")
+
+    def wait_ready(self, instance: str) -> None:
+        """Raises Failed, with the end of its log, if it cannot stay up or is not ready by the deadline."""
+        deadline = time.monotonic() + READY
+        while reason := self.why_not_ready(instance):
+            if self.cannot_stay_up(instance):
+                fault = "cannot stay up"
+                break
+            if time.monotonic() > deadline:
+                fault = f"was not ready within {READY} s: {reason}"
+                break
+            time.sleep(0.1)
+        else:
+            return
+        if instance.startswith("site"):
+            log = output("journalctl", "--unit", unit(instance), "--lines=20", "--output=cat")
+        else:
+            log = output("tail", "--lines=20", str(VAR / f"log/{instance}.log"))
+        lines = "\n".join(map(readable, log.splitlines()))
+        raise Failed(f"{instance} {fault}. The end of its log:\n\n{lines}")
+
+    def roll(self, app: str) -> Iterator[str]:
+        """Restarts those that do not serve, or are not of the current release and settings, one after the other."""
+        return roll.roll(self, [each for each in of(app) if not (self.is_current(each) and self.serves(each))])
+
+
+def unit(instance: str) -> str:
+    return instance.replace("-", "@")
+
+
+def run(*command: str) -> None:
+    """Raises Failed with what it said."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"{' '.join(command[:3])} failed:\n{done.stdout}")
+
+
+def output(*command: str) -> str:
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
+
+
+def systemctl(*words: str) -> str:
+    return output("systemctl", *words)
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """One roll at a time: one whose controller died goes on to the end of this host."""
+    with Path("/run/app-roll.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+# Releases
+
+
+def current() -> str:
+    """The name of the current release; empty before the first."""
+    return CURRENT.readlink().name if CURRENT.is_symlink() else ""
+
+
+def releases() -> list[dict[str, str]]:
+    """The manifests (deploy/vm/release.py) of those that are complete, the oldest first."""
+    found = [json.loads(file.read_text()) for file in RELEASES.glob("*/RELEASE.json")]
+    return sorted(found, key=lambda manifest: manifest["name"])
+
+
+def switch(name: str) -> str | None:
+    """`current` names another release from one moment to the next; says so if it did not before."""
+    if current() == name:
+        return None
+    fresh = CURRENT.with_name("current.new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(RELEASES / name)
+    fresh.replace(CURRENT)
+    return f"{name} is current"
+
+
+def in_use() -> set[str]:
+    """The releases that a process works in: an instance that drains, or supervisord, which outlives them."""
+    found = {current()}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            works = (process / "cwd").resolve(strict=True)
+            if works.is_relative_to(RELEASES) and works != RELEASES:
+                found.add(works.relative_to(RELEASES).parts[0])
+    return found
+
+
+def prune(keep: str) -> str:
+    """Deletes all but the newest `keep` releases, and what a deploy left incomplete; their names."""
+    complete = [manifest["name"] for manifest in releases()]
+    kept = {*complete[-int(keep) :], *in_use()}
+    gone = [path for path in sorted(RELEASES.iterdir()) if path.name not in kept]
+    for path in gone:
+        shutil.rmtree(path)
+    return " ".join(path.name for path in gone)
+
+
+def discard(name: str) -> None:
+    """A release that was not to be."""
+    if name not in in_use():
+        shutil.rmtree(RELEASES / name, ignore_errors=True)
+
+
+def take_static(directory: str) -> None:
+    """Puts each file in its place at once; those of earlier releases stay, which open pages ask for."""
+    fresh = Path(directory)
+    for file in sorted(path for path in fresh.rglob("*") if path.is_file()):
+        place = VAR / "static" / file.relative_to(fresh)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(place)
+    shutil.rmtree(fresh)
+
+
+# A release, before it is current
+
+
+def as_app(name: str, *command: str, **variables: str) -> str:
+    """Runs a command as the user that the apps are, in a release's directory, with their environment; its output.
+
+    Raises Failed with the output.
+    """
+    done = subprocess.run(
+        command,
+        cwd=RELEASES / name,
+        env=os.environ | variables,
+        user="app",
+        group="app",
+        extra_groups=[],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = "\n".join(map(readable, done.stdout.strip().splitlines()))
+        raise Failed(f"{name}: {' '.join(command[:4])} failed:\n\n{said}")
+    return done.stdout.strip()
+
+
+def manage(name: str, *arguments: str) -> str:
+    return as_app(name, ".venv/bin/python", "django_site/manage.py", *arguments)
+
+
+def manage_here(name: str, *arguments: str) -> None:
+    """The same, at the terminal that this has."""
+    command = [".venv/bin/python", "django_site/manage.py", *arguments]
+    done = subprocess.run(command, cwd=RELEASES / name, user="app", group="app", extra_groups=[], check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+def give_nginx() -> str:
+    """Starts nginx, or has it take changed files; raises Failed when it does not accept them."""
+    before = get(RUN / "nginx.sock", "/")[0]
+    run("systemctl", "reload-or-restart" if before else "restart", "nginx")
+    deadline = time.monotonic() + 10
+    while not get(RUN / "nginx.sock", "/")[0]:
+        if time.monotonic() > deadline:
+            raise Failed("nginx does not answer: journalctl -u nginx")
+        time.sleep(0.1)
+    return "" if before else "started"
+
+
+def schema(name: str) -> str:
+    """JSON of deploy/vm/schema.py, as this release sees the database."""
+    return as_app(name, ".venv/bin/python", "deploy/vm/schema.py")
+
+
+SUPERVISOR_OPTIONS = """
+from supervisor.options import ServerOptions
+options = ServerOptions()
+options.realize(["-c", "deploy/supervisor/supervisord.conf"])
+"""
+
+
+def check(name: str, group: str) -> None:
+    """Raises Failed if a release cannot run here: each server reads its own files, and the apps are imported."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for directory in ("run", "log", "tmp", "supervisor", "static", "media"):
+            (Path(scratch) / directory).mkdir()
+        shutil.chown(scratch, "app", "app")
+        for path in Path(scratch).iterdir():
+            shutil.chown(path, "app", "app")
+        if group == "site":
+            manage(name, "check", "--deploy", "--fail-level=WARNING")
+            uwsgi = [".venv/bin/uwsgi", "--ini", "deploy/uwsgi/site.ini", "--no-server"]
+            as_app(name, *uwsgi, INSTANCE="a", VAR_DIR=scratch, SITE_BIND="")
+        elif group == "api":
+            gunicorn = [".venv/bin/gunicorn", "--check-config", "--config", "deploy/gunicorn/api.py"]
+            as_app(name, *gunicorn, INSTANCE="a")
+            programs = {"SUPERVISOR_PROGRAMS": "api.conf", "SUPERVISOR_LOG_SIZE": "10MB"}
+            as_app(name, ".venv/bin/python", "-c", SUPERVISOR_OPTIONS, **programs)
+        else:
+            nginx = subprocess.run(
+                [sys.executable, "-m", "deploy.nginx", "check"],
+                cwd=RELEASES / name,
+                env=os.environ | {"VAR_DIR": scratch},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if nginx.returncode:
+                raise Failed(f"{name}: {nginx.stderr}")
+
+
+# What is here
+
+
+def status(*groups: str) -> str:
+    """JSON: release, releases (names), parts {instance or nginx: "ready" or why not}, failed (units), disk (share)."""
+    parts = {}
+    if {"site", "api"} & set(groups):
+        host = Host()
+        for instance in (each for app in APPS if app in groups for each in of(app)):
+            name = host.release(instance)
+            notes = [host.why_not_ready(instance) or "ready"]
+            notes += [] if roll.is_in(RUN, instance) else ["gets no requests"]
+            notes += [f"runs {name or 'nothing'}"] if name != current() else []
+            parts[instance] = ", ".join(notes)
+    if "edge" in groups:
+        parts["nginx"] = "ready" if get(RUN / "nginx.sock", "/")[0] else "it does not answer"
+    disk = shutil.disk_usage(APP)
+    found = {
+        "release": current(),
+        "releases": [manifest["name"] for manifest in releases()],
+        "parts": parts,
+        "failed": systemctl("--failed", "--plain", "--no-legend", "--full").splitlines(),
+        "disk": disk.used / disk.total,
+    }
+    return json.dumps(found)
+
+
+def roll_app(app: str) -> None:
+    with alone():
+        host = Host()
+        rolled(app, host.roll(app), lambda: [each for each in of(app) if host.serves(each)])
+
+
+COMMANDS: dict[str, Callable[..., str | None]] = {
+    "check": check,
+    "discard": discard,
+    "manage": manage_here,
+    "nginx": give_nginx,
+    "prune": prune,
+    "roll": roll_app,
+    "schema": schema,
+    "status": status,
+    "switch": switch,
+    "take-static": take_static,
+}
+
+
+def main(command: str, *words: str) -> None:
+    if ENVIRONMENT.exists():
+        pairs = (line.partition("=") for line in ENVIRONMENT.read_text().splitlines())
+        os.environ.update((name, value) for name, _, value in pairs if value and not name.startswith("#"))
+    try:
+        if said := COMMANDS[command](*words):
+            print(said)
+    except Failed as failed:
+        raise SystemExit(str(failed)) from None
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,47 @@
+"""A release is what git has at a ref, in one archive, with a manifest; nothing of the working tree gets in."""
+
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from deploy.env import PROJECT
+from deploy.terminal import Failed
+
+
+def git(*words: str) -> bytes:
+    done = subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, check=False)
+    if done.returncode:
+        raise Failed(f"git {' '.join(words)}: {done.stderr.decode().strip()}")
+    return done.stdout
+
+
+def manifest(ref: str) -> dict[str, str]:
+    """Shape: name (`20261121T164000-1a2b3c4`), ref, commit, subject, built (UTC, ISO 8601), lock (SHA-256)."""
+    commit = git("rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}").decode().strip()
+    now = datetime.now(UTC)
+    return {
+        "name": f"{now:%Y%m%dT%H%M%S}-{commit[:7]}",
+        "ref": ref,
+        "commit": commit,
+        "subject": git("log", "-1", "--format=%s", commit).decode().strip(),
+        "built": now.isoformat(timespec="seconds"),
+        "lock": hashlib.sha256(git("show", f"{commit}:uv.lock")).hexdigest(),
+    }
+
+
+def build(release: dict[str, str], directory: Path) -> Path:
+    """The archive, NAME.tar.gz: the commit's tree, and the manifest, which a host renames when the rest is done."""
+    archive = directory / f"{release['name']}.tar.gz"
+    with tarfile.open(archive, "w:gz") as packed:
+        with tarfile.open(fileobj=io.BytesIO(git("archive", release["commit"]))) as tree:
+            for member in tree:
+                packed.addfile(member, tree.extractfile(member) if member.isfile() else None)
+        text = json.dumps(release, indent=2).encode()
+        entry = tarfile.TarInfo("RELEASE.json.new")
+        entry.size, entry.mode = len(text), 0o644
+        packed.addfile(entry, io.BytesIO(text))
+    return archive

@@ -1,0 +1,323 @@
+"""Backups of a data host: what they give back, and what becomes of damage, on a PostgreSQL of the tests' own."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from deploy.ansible.roles.data.files import app_backup
+from tests.servers import postgresql, program
+
+FIRST_DATA = """
+CREATE TABLE django_migrations (app text, name text);
+INSERT INTO django_migrations VALUES ('shop', '0002_b'), ('shop', '0001_a'), ('users', '0001_a');
+CREATE TABLE orders (id bigserial PRIMARY KEY, text text, made timestamptz DEFAULT now());
+INSERT INTO orders (text) SELECT 'number ' || n FROM generate_series(1, 1000) n;
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with postgresql() as url:
+        # It listens a moment before it is ready.
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                with psycopg.connect(url) as connection:
+                    connection.execute("CREATE ROLE site LOGIN")
+                break
+            except psycopg.OperationalError:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        yield url
+
+
+class Site:
+    """The database, and what is uploaded."""
+
+    def __init__(self, server: str, media: Path) -> None:
+        self.url = server.rpartition("/")[0] + "/site"
+        self.media = media
+
+    def sql(self, statement: str) -> None:
+        with psycopg.connect(self.url) as connection:
+            connection.execute(statement.encode())
+
+    def orders(self) -> list[str]:
+        with psycopg.connect(self.url) as connection:
+            return [text for (text,) in connection.execute("SELECT text FROM orders ORDER BY id")]
+
+    def upload(self, name: str, content: str) -> Path:
+        file = self.media / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+        return file
+
+
+@pytest.fixture
+def site(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    for directory in ("backups", "media", "bin"):
+        (tmp_path / directory).mkdir()
+    systemctl = tmp_path / "bin/systemctl"
+    systemctl.write_text(f'#!/bin/sh\n[ "$1" != show ] || echo success\necho "$@" >>{tmp_path}/systemctl\n')
+    systemctl.chmod(0o755)
+    path = [str(tmp_path / "bin"), str(Path(program("pg_dump", "postgresql")).parent), os.environ["PATH"]]
+    monkeypatch.setattr(app_backup, "BACKUPS", tmp_path / "backups")
+    monkeypatch.setattr(app_backup, "MEDIA", tmp_path / "media")
+    monkeypatch.setattr(
+        app_backup,
+        "ENVIRONMENT",
+        app_backup.ENVIRONMENT
+        | {"PATH": os.pathsep.join(path), "PGHOST": "127.0.0.1", "PGUSER": "postgres"}
+        | {"PGPORT": str(urlsplit(server).port)},
+    )
+    # Each has a name of its own, however fast they come.
+    seconds = iter(range(10))
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> "Clock":
+            return cls(2026, 3, 1, 12, 0, next(seconds), tzinfo=UTC)
+
+    monkeypatch.setattr(app_backup, "datetime", Clock)
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE site OWNER site TEMPLATE template0")
+    site = Site(server, tmp_path / "media")
+    site.sql(FIRST_DATA)
+    site.upload("pictures/one.webp", "one")
+    yield site
+    with psycopg.connect(server, autocommit=True) as connection:
+        for (name,) in connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'site%'").fetchall():
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def databases(site: Site) -> set[str]:
+    with psycopg.connect(site.url) as connection:
+        return {name for (name,) in connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'site%'")}
+
+
+def manifest(name: str) -> app_backup.Manifest:
+    return app_backup.read_manifest(app_backup.find(name))
+
+
+def test_a_backup_says_what_is_in_it(site: Site) -> None:
+    name = app_backup.backup()
+    found = manifest(name)
+    assert found["schema"] == {"shop": "0002_b", "users": "0001_a"}
+    assert {table: each["rows"] for table, each in found["tables"].items()} == {
+        "public.django_migrations": 3,
+        "public.orders": 1000,
+    }
+    assert found["files"].keys() == {"database.dump", "media/pictures/one.webp"}
+    status = app_backup.status()
+    assert (status["newest"], status["failed"], status["backups"]) == (name, False, 1)
+    assert json.loads(json.dumps(status)) == status
+
+
+def test_the_drill_gives_all_back(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    app_backup.drill(app_backup.find(app_backup.backup()))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split() == ["public.orders", "1000", "1000", "same"]
+    assert databases(site) == {"site"}
+
+
+def test_the_counts_are_those_of_the_dump(site: Site) -> None:
+    done = threading.Event()
+
+    def write() -> None:
+        with psycopg.connect(site.url, autocommit=True) as connection:
+            while not done.is_set():
+                connection.execute("INSERT INTO orders (text) VALUES ('while it was made')")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        name = app_backup.backup()
+    finally:
+        done.set()
+        writer.join()
+    assert 1000 <= manifest(name)["tables"]["public.orders"]["rows"] < len(site.orders())
+    app_backup.drill(app_backup.find(name))
+
+
+def test_the_drill_finds_a_row_that_is_another(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    backup = app_backup.find(app_backup.backup())
+    found = manifest(backup.name)
+    found["tables"]["public.orders"]["sum"] += "0"
+    (backup / "manifest.json").write_text(json.dumps(found))
+    with pytest.raises(app_backup.Failed, match="does not give back what it was made of"):
+        app_backup.drill(backup)
+    assert "DIFFERENT" in capsys.readouterr().out
+    assert databases(site) == {"site"}
+
+
+@pytest.mark.parametrize("file", ["database.dump", "media/pictures/one.webp"])
+@pytest.mark.parametrize("gone", [True, False], ids=["gone", "damaged"])
+def test_damage_is_found_and_not_restored(site: Site, file: str, gone: bool) -> None:
+    backup = app_backup.find(app_backup.backup())
+    if gone:
+        (backup / file).unlink()
+    else:
+        content = bytearray((backup / file).read_bytes())
+        content[-1] ^= 1
+        (backup / file).write_bytes(content)
+    word = "missing" if gone else "damaged"
+    with pytest.raises(app_backup.Failed, match=f"{file} is {word}"):
+        app_backup.drill(backup)
+    with pytest.raises(app_backup.Failed, match=f"{file} is {word}"):
+        app_backup.restore(backup, force=True)
+    assert len(site.orders()) == 1000
+    assert databases(site) == {"site"}
+
+
+def test_a_dump_that_cannot_be_read_leaves_the_database_as_it_is(site: Site) -> None:
+    backup = app_backup.find(app_backup.backup())
+    half = (backup / "database.dump").read_bytes()[:4000]
+    (backup / "database.dump").write_bytes(half)
+    found = manifest(backup.name)
+    found["files"]["database.dump"] = app_backup.sha256(backup / "database.dump")
+    (backup / "manifest.json").write_text(json.dumps(found))
+    with pytest.raises(app_backup.Failed, match="pg_restore"):
+        app_backup.restore(backup, force=True)
+    assert len(site.orders()) == 1000
+    assert databases(site) == {"site"}
+
+
+def test_a_live_database_is_replaced_only_when_told_to(site: Site, tmp_path: Path) -> None:
+    backup = app_backup.find(app_backup.backup())
+    site.sql("DELETE FROM orders WHERE id > 10")
+    site.upload("pictures/one.webp", "another")
+    site.upload("pictures/two.webp", "two")
+    with pytest.raises(app_backup.Failed, match=r"is live: 13 rows, 0 connections"):
+        app_backup.restore(backup, force=False)
+    assert len(site.orders()) == 10
+    with psycopg.connect(site.url) as kept:
+        with pytest.raises(app_backup.Failed, match=r"is live: 13 rows, 1 connections"):
+            app_backup.restore(backup, force=False)
+        app_backup.restore(backup, force=True)
+        with pytest.raises(psycopg.OperationalError):
+            kept.execute("SELECT 1")
+    assert site.orders() == [f"number {n}" for n in range(1, 1001)]
+    assert {file.name: file.read_text() for file in site.media.rglob("*.webp")} == {
+        "one.webp": "one",
+        "two.webp": "two",
+    }
+    assert databases(site) == {"site", "site_replaced"}
+    assert (tmp_path / "systemctl").read_text() == "restart redis-server.service\n"
+    # Numbers go on from where they were.
+    site.sql("INSERT INTO orders (text) VALUES ('the next')")
+    app_backup.restore(backup, force=True)
+    assert databases(site) == {"site", "site_replaced"}
+
+
+def test_an_empty_database_needs_no_force(site: Site) -> None:
+    backup = app_backup.find(app_backup.backup())
+    site.sql("DROP TABLE orders, django_migrations")
+    (site.media / "pictures/one.webp").unlink()
+    (site.media / "pictures").rmdir()
+    app_backup.restore(backup, force=False)
+    assert len(site.orders()) == 1000
+    assert (site.media / "pictures/one.webp").read_text() == "one"
+
+
+def test_an_unchanged_file_is_kept_once(site: Site) -> None:
+    first = app_backup.find(app_backup.backup())
+    site.upload("pictures/two.webp", "two")
+    second = app_backup.find(app_backup.backup())
+    one = "media/pictures/one.webp"
+    assert (first / one).samefile(second / one)
+    assert manifest(second.name)["files"].keys() == {"database.dump", one, "media/pictures/two.webp"}
+    # One that has rotted is not.
+    (second / one).write_text("rot")
+    os.utime(second / one, ns=(0, (site.media / "pictures/one.webp").stat().st_mtime_ns))
+    third = app_backup.find(app_backup.backup())
+    assert not (third / one).samefile(second / one)
+    assert (third / one).read_text() == "one"
+    # Nor are any if it cannot be known what they were.
+    (third / "manifest.json").write_text("{")
+    fourth = app_backup.find(app_backup.backup())
+    assert not (fourth / one).samefile(third / one)
+    app_backup.drill(fourth)
+
+
+def test_a_file_that_is_being_written_is_copied_when_it_is_whole(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = app_backup.find(app_backup.backup())
+    dump = app_backup.dump
+
+    def and_uploads(destination: Path) -> object:
+        site.upload("pictures/one.webp", "one, and more of it")
+        site.upload("pictures/two.webp", "two")
+        return dump(destination)
+
+    monkeypatch.setattr(app_backup, "dump", and_uploads)
+    second = app_backup.find(app_backup.backup())
+    assert (second / "media/pictures/one.webp").read_text() == "one, and more of it"
+    assert (second / "media/pictures/two.webp").read_text() == "two"
+    assert (first / "media/pictures/one.webp").read_text() == "one"
+    assert app_backup.verify(second, manifest(second.name)["files"]) == []
+
+
+def test_a_backup_that_fails_leaves_nothing_behind(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = app_backup.backup()
+    (app_backup.BACKUPS / "2026-03-01T110000Z.partial").mkdir()
+    site.sql("ALTER TABLE orders RENAME TO others")
+    monkeypatch.setattr(app_backup, "TABLES", "SELECT 'SELECT count(*) FROM orders' \\gexec")
+    with pytest.raises(app_backup.Failed, match="psql"):
+        app_backup.backup()
+    assert [each.name for each in app_backup.BACKUPS.iterdir()] == [before]
+
+
+def test_one_goes_elsewhere_and_comes_back(site: Site, tmp_path: Path) -> None:
+    name = app_backup.backup()
+    packed = tmp_path / "packed.tar"
+    with packed.open("wb") as file:
+        app_backup.pack(app_backup.find(name), file)
+    (app_backup.BACKUPS / name).rename(tmp_path / "away")
+    assert app_backup.unpack(packed) == name
+    app_backup.drill(app_backup.find("newest"))
+    (app_backup.BACKUPS / name).rename(tmp_path / "away again")
+    packed.write_bytes(packed.read_bytes().replace(b"number", b"NUMBER").replace(b"one\0", b"two\0"))
+    with pytest.raises(app_backup.Failed, match=r"one\.webp is damaged"):
+        app_backup.unpack(packed)
+    assert list(app_backup.BACKUPS.iterdir()) == []
+
+
+def test_a_name_that_there_is_not(site: Site) -> None:
+    with pytest.raises(app_backup.Failed, match="there is no backup newest; there are: none"):
+        app_backup.find("newest")
+    name = app_backup.backup()
+    with pytest.raises(app_backup.Failed, match=rf"there is no backup \.\./etc; there are: {name}"):
+        app_backup.find("../etc")
+
+
+def test_old_ones_go() -> None:
+    now = datetime(2026, 3, 31, 12, tzinfo=UTC)
+    # Each night, and before each deploy: at noon, but for this one.
+    taken = [now - timedelta(hours=12 * n + 1) for n in range(200)]
+    kept = app_backup.kept([each.strftime(app_backup.NAME) for each in taken], now)
+    assert sorted(kept, reverse=True) == [
+        "2026-03-31T110000Z",
+        "2026-03-30T230000Z",
+        "2026-03-29T230000Z",
+        "2026-03-28T230000Z",
+        "2026-03-27T230000Z",
+        "2026-03-26T230000Z",
+        "2026-03-25T230000Z",
+        "2026-03-24T230000Z",
+        "2026-03-22T230000Z",
+        "2026-03-15T230000Z",
+        "2026-03-08T230000Z",
+    ]
+
+
+def test_a_lone_one_stays_however_its_day_was() -> None:
+    now = datetime(2026, 3, 31, 12, tzinfo=UTC)
+    assert app_backup.kept(["2026-03-05T030000Z"], now) == {"2026-03-05T030000Z"}
+    assert app_backup.kept(["2026-03-01T030000Z", "2026-03-31T115900Z"], now) == {"2026-03-31T115900Z"}

@@ -1,0 +1,60 @@
+"""A release is what git has, and nothing else."""
+
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from deploy.env import PROJECT
+from deploy.terminal import Failed
+from deploy.vm import release
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Its own, with a commit; where the tests run there may be none."""
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "uv.lock").write_text("locked")
+    (root / "code.py").write_text("committed = True\n")
+    (root / "run").symlink_to("code.py")
+    who = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
+    for words in (["init", "--quiet"], ["add", "--all"], [*who, "commit", "--quiet", "--message=The first"]):
+        subprocess.run(["git", *words], cwd=root, check=True)
+    monkeypatch.setattr(release, "PROJECT", root)
+    return root
+
+
+def test_a_release_has_the_commit_and_a_manifest(repository: Path, tmp_path: Path) -> None:
+    (repository / "code.py").write_text("committed = False\n")
+    (repository / "secret.txt").write_text("left lying about")
+    made = release.manifest("HEAD")
+    with tarfile.open(release.build(made, tmp_path)) as archive:
+        assert sorted(archive.getnames()) == ["RELEASE.json.new", "code.py", "run", "uv.lock"]
+        assert archive.getmember("run").issym()
+        code, manifest = (archive.extractfile(name) for name in ("code.py", "RELEASE.json.new"))
+        assert code
+        assert manifest
+        assert code.read() == b"committed = True\n"
+        assert json.load(manifest) == made
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True, check=True)
+    assert made["commit"] == commit.stdout.strip()
+    assert made["name"].endswith(f"-{made['commit'][:7]}")
+    assert (made["ref"], made["subject"]) == ("HEAD", "The first")
+
+
+@pytest.mark.parametrize("ref", ["no-such-branch", "--upload-pack=true", ""])
+def test_a_ref_that_is_none(repository: Path, ref: str) -> None:
+    with pytest.raises(Failed, match="git rev-parse"):
+        release.manifest(ref)
+
+
+def test_an_inventory_that_is_not_there() -> None:
+    command = [sys.executable, "-m", "deploy.vm", "deploy", "--inventory", "nowhere"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "INVENTORY is 'nowhere'" in done.stderr
+    assert "one-vm" in done.stderr

@@ -1,0 +1,86 @@
+"""systemd's units, and what uWSGI and nginx do only on hosts."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.env import PROJECT
+from tests.servers import program
+
+UNITS = PROJECT / "deploy/systemd"
+SERVICES = ["site@a", "api", "nginx", "clearsessions", "media"]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A host's, with the units as the roles put them there."""
+    directory = tmp_path / "etc/systemd/system"
+    directory.mkdir(parents=True)
+    for unit in [*UNITS.glob("*.service"), *UNITS.glob("*.timer")]:
+        shutil.copy(unit, directory)
+    for unit in UNITS.glob("*.service"):
+        (directory / f"{unit.name}.d").mkdir()
+        shutil.copy(UNITS / "sandbox.conf", directory / f"{unit.name}.d")
+    return tmp_path
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_systemd_finds_them_confined(root: Path, service: str) -> None:
+    command = [program("systemd-analyze", "systemd"), f"--root={root}", "--offline=true", "--threshold=30"]
+    done = subprocess.run([*command, "security", f"{service}.service"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_is_a_roles() -> None:
+    tasks = "".join(file.read_text() for file in (PROJECT / "deploy/ansible/roles").rglob("tasks/*.yml"))
+    assert not [file.name for file in UNITS.iterdir() if file.name not in tasks]
+
+
+@pytest.mark.parametrize("name", ["RestartSteps", "RestartMaxDelaySec", "RestartMode"])
+def test_debian_12_knows_what_is_in_them(name: str) -> None:
+    """systemd 252 says of these, which are younger, that it does not, and goes on without."""
+    assert not [file for file in UNITS.iterdir() if name in file.read_text()]
+
+
+@pytest.mark.parametrize("instance", ["a", "b"])
+@pytest.mark.parametrize("address", [None, "", "10.0.0.2"])
+def test_where_an_instance_of_the_site_listens(tmp_path: Path, instance: str, address: str | None) -> None:
+    own = {"INSTANCE": instance, "VAR_DIR": str(tmp_path)} | ({} if address is None else {"SITE_BIND": address})
+    # What it would do; without the application.
+    options = ["--ini", "deploy/uwsgi/site.ini", "--show-config", "--no-server", "--need-app=false"]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("uwsgi"), *options],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"]} | own,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    sockets = [f"{tmp_path}/run/site-{instance}.sock.starting"]
+    sockets += [f"{address}:{8001 + 'ab'.index(instance)}"] if address else []
+    assert re.findall(r"^socket = (.*)$", done.stdout, re.M) == sockets, done.stdout
+
+
+def test_the_access_log_of_a_host_stays_a_file(tmp_path: Path) -> None:
+    """And in a container, which has none, it is the container's own output."""
+    for host in (True, False):
+        var = tmp_path / str(host)
+        (var / "log").mkdir(parents=True)
+        log = var / "log/access.log"
+        if host:
+            log.write_text("a line\n")
+        subprocess.run(
+            [sys.executable, "-m", "deploy.nginx", "check"],
+            cwd=PROJECT,
+            env={"PATH": os.environ["PATH"], "VAR_DIR": str(var), "ALLOWED_HOSTS": "localhost"},
+            capture_output=True,
+            check=False,
+        )
+        assert log.is_symlink() != host
+        assert not host or log.read_text() == "a line\n"
