@@ -67,7 +67,8 @@ class Dev:
 
 
 def wait(until: Callable[[], bool], what_there_is: Callable[[], str], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+    # A worker that drains may take 30 s, and a busy machine as long again.
+    deadline = time.monotonic() + 4 * seconds
     while not until():
         assert time.monotonic() < deadline, what_there_is()
         time.sleep(0.2)
