@@ -1,12 +1,12 @@
 # The front door: `make` lists what it can do. Variables given to it, as in `make up PORT=9000`, reach the commands.
 .DEFAULT_GOAL := help
 .PHONY: help up down restart status logs manage destroy dev secrets provision deploy rollback backup \
-	restore restore-drill fleet test chaos test-data test-stack test-compose lint format .venv-tests .venv-hosts
+	drain restore restore-drill fleet test chaos test-data test-stack test-compose test-vm lint format .venv-tests .venv-hosts
 
 help:
 	@awk 'BEGIN {FS = ":.*## "; print "make …"} \
 		/^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Run
 up: ## Start everything, or apply what changed (PORT=8000, STACK=compose|native)
@@ -45,6 +45,9 @@ deploy: .venv-hosts ## A release, with no request failed; by itself back to the 
 rollback: .venv-hosts ## To the release before, or another (RELEASE=…)
 	@$(HOSTS) rollback --release "$(RELEASE)" --force "$(FORCE)" --batch "$(BATCH)"
 
+drain: .venv-hosts ## Stop the apps on one of several hosts, with no request failed (HOST=…)
+	@$(HOSTS) drain --host "$(HOST)"
+
 backup: .venv-hosts ## Of the database and the pictures, now; a copy comes to backups/
 	@$(HOSTS) backup
 
@@ -61,7 +64,7 @@ fleet: .venv-hosts ## What runs where: release, instances, disk, newest backup
 dev: ## The stack for work on the code: reloads on save, debug pages, logs; in containers
 	@python3 -m deploy dev
 
-test: lint test-data test-stack test-compose ## All tests and linters, half an hour; each part by itself:
+test: lint test-data test-stack test-compose test-vm ## All tests and linters, three quarters of an hour; each part by itself:
 test-data: .venv-tests ## The apps' own tests, on SQLite and on PostgreSQL with Redis
 	.venv/bin/pytest tests/site tests/api tests/config
 	.venv/bin/pytest tests/site tests/api --data=postgresql
@@ -75,6 +78,9 @@ test-stack: .venv-tests ## The running stack through nginx, and in a browser, on
 test-compose: .venv-tests ## The stack in containers, where a Docker engine answers; as root
 	.venv/bin/pytest tests/compose
 	.venv/bin/pytest tests/stack --stack=compose
+
+test-vm: .venv-tests ## Hosts booted whole, provisioned and deployed to, on one and on five; as root, where systemd-nspawn is
+	.venv/bin/pytest tests/stack tests/vm --stack=vm --short
 
 chaos: .venv-tests ## Restarts, kills, outages and overload under load, and the table of what clients saw; ten minutes
 	.venv/bin/pytest tests/chaos --data=postgresql

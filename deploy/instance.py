@@ -11,12 +11,13 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from deploy import roll
 from deploy.cores import cores
+from deploy.terminal import Failed
 
 APPS = ("site", "api")
 INSTANCES = ("site-a", "site-b", "api-a", "api-b")
@@ -130,9 +131,14 @@ def servers(run: Path, workers: int, elsewhere: Mapping[str, str] = {}) -> dict[
                         found += [f"{server} max_fails=1 fail_timeout=10s;", f"{server} max_fails=0 backup;"]
         return "\n    ".join(found)
 
+    # Idle connections keep a draining worker waiting for as long as the timeout. None are kept to other hosts: what is
+    # sent on one to a host that has gone waits for an answer, where a new connection would have told after two seconds.
+    local = all(host.startswith("local") for host in elsewhere.get("API_HOSTS", "").split())
+
     return {
         "SITE_SERVERS": lines("site"),
         "API_SERVERS": lines("api"),
+        "API_KEEPALIVE": "keepalive 16; keepalive_timeout 2s;" if local else "",
         # Watchers are counted by the api itself.
         "API_LIVE_SERVERS": lines("api", bounded=False),
         "MEDIA": "store" if elsewhere.get("MEDIA_STORE") else "files",
@@ -156,6 +162,22 @@ def why_not_ready(run: Path, part: str, workers: int) -> str:
             faults = [f"{name} {state}" for name, state in body.items() if name != "status"]
             return f"{member} answers {status or 'nothing'}" + (f": {', '.join(faults)}" if faults else "")
     return ""
+
+
+def wait_ready(
+    part: str, why_not_ready: Callable[[str], str], cannot_stay_up: Callable[[], bool], log: Callable[[], str]
+) -> None:
+    """Raises Failed, with the end of its log, if a part cannot stay up or is not ready by the deadline."""
+    deadline = time.monotonic() + READY
+    while reason := why_not_ready(part):
+        if cannot_stay_up():
+            fault = "cannot stay up"
+        elif time.monotonic() > deadline:
+            fault = f"was not ready within {READY} s: {reason}"
+        else:
+            time.sleep(0.1)
+            continue
+        raise Failed(f"{part} {fault}. The end of its log:\n\n{log()}")
 
 
 def uwsgi_stats(run: Path, instance: str) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from deploy.env import ENV_FILE, PROJECT, VAR, make_env_file, setting
-from deploy.instance import INSTANCES, READY, of
+from deploy.instance import INSTANCES, of, wait_ready
 from deploy.native.preflight import check_disk, check_port, ok
 from deploy.roll import roll
 from deploy.terminal import Failed, readable, step
@@ -256,21 +255,13 @@ class Stack:
 
     def wait_ready(self, part: str) -> None:
         """Raises Failed, with the end of its log, if it cannot stay up or is not ready by the deadline."""
-        deadline = time.monotonic() + READY
-        container = first = self.container(part)
-        while reason := self.why_not_ready(part):
+        first = self.container(part)
+
+        def ends() -> bool:
             container = self.container(part)
-            if not container or not first or cannot_stay_up(container, part, first["RestartCount"]):
-                fault = "cannot stay up"
-                break
-            if time.monotonic() > deadline:
-                fault = f"was not ready within {READY} s: {reason}"
-                break
-            time.sleep(0.2)
-        else:
-            return
-        log = tail(container) if container else "(it is not there)"
-        raise Failed(f"{part} {fault}. The end of its log:\n\n{log}")
+            return not container or not first or cannot_stay_up(container, part, first["RestartCount"])
+
+        wait_ready(part, self.why_not_ready, ends, lambda: tail(self.container(part)))
 
     def roll(self, app: str) -> Iterator[str]:
         """Restarts the instances of an app, and yields each when it is back; raises Failed at one that is not ready."""
@@ -306,7 +297,9 @@ def remove(container: dict[str, Any]) -> None:
     output("docker", "rm", container["Id"])
 
 
-def tail(container: dict[str, Any]) -> str:
+def tail(container: dict[str, Any] | None) -> str:
+    if not container:
+        return "(it is not there)"
     command = ["docker", "logs", "--tail", "20", container["Id"]]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return "\n".join(map(readable, done.stdout.splitlines())) or "(empty)"

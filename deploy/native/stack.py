@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import http.client
 import json
 import os
 import shutil
@@ -13,14 +12,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import Fault, ServerProxy
 
 import psutil
-from supervisor.xmlrpc import SupervisorTransport
 
-from deploy import nginx, roll
+from deploy import nginx, roll, supervisord
 from deploy.env import PROJECT, VAR
-from deploy.instance import INSTANCES, READY, of, servers, wait_idle, why_not_ready
+from deploy.instance import INSTANCES, of, servers, wait_idle, wait_ready, why_not_ready
 from deploy.terminal import Failed, readable
 
 RUN, LOG = VAR / "run", VAR / "log"
@@ -40,15 +37,10 @@ class Stack:
 
     @property
     def supervisor(self) -> Any:
-        """supervisord's XML-RPC (http://supervisord.org/api.html). Made anew: one that failed stays broken."""
-        transport = SupervisorTransport(None, None, f"unix://{SUPERVISORD}")
-        return ServerProxy("http://supervisord", transport=transport).supervisor
+        return supervisord.connect(VAR)
 
     def running(self) -> bool:
-        try:
-            return bool(self.supervisor.getState())
-        except (OSError, http.client.HTTPException):
-            return False
+        return supervisord.answers(VAR)
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """What supervisord says of nginx and the instances: `state`, `pid`, … of each.
@@ -56,7 +48,7 @@ class Stack:
         The pid of nginx is that of its master, which supervisord does not know after an upgrade in place.
         """
         supervisor = self.supervisor
-        infos = {part: supervisor.getProcessInfo(program(part)) for part in PARTS}
+        infos = {part: supervisor.getProcessInfo(supervisord.program(part)) for part in PARTS}
         infos["nginx"]["pid"] = nginx_master()
         return infos
 
@@ -145,22 +137,12 @@ class Stack:
 
     def wait_ready(self, instance: str) -> None:
         """Raises Failed, with the end of its log, if it cannot stay up or is not ready by the deadline."""
-        deadline = time.monotonic() + READY
-        while True:
-            state = self.supervisor.getProcessInfo(program(instance))["statename"]
-            reason = self.why_not_ready(instance)
-            if state in ("RUNNING", "STARTING") and not reason:
-                return
-            # Not STOPPED, which it is for a moment before it starts.
-            if state in ("BACKOFF", "EXITED", "FATAL"):
-                fault = "cannot stay up"
-                break
-            if time.monotonic() > deadline:
-                fault = f"was not ready within {READY} s: {reason}"
-                break
-            time.sleep(0.1)
-        log = LOG / f"{instance}.log"
-        raise Failed(f"{instance} {fault}. The end of {log}:\n\n{tail(log)}")
+        wait_ready(
+            instance,
+            self.why_not_ready,
+            lambda: supervisord.cannot_stay_up(self.supervisor, instance),
+            lambda: tail(LOG / f"{instance}.log"),
+        )
 
     def take_out(self, instance: str) -> None:
         roll.take_out(RUN, instance)
@@ -172,9 +154,7 @@ class Stack:
         wait_idle(RUN, instance)
 
     def restart(self, instance: str) -> None:
-        with contextlib.suppress(Fault):  # it was not running
-            self.supervisor.stopProcess(program(instance))
-        self.supervisor.startProcess(program(instance), False)
+        supervisord.restart(self.supervisor, instance)
 
     def serves(self, instance: str) -> bool:
         return roll.is_in(RUN, instance) and not self.why_not_ready(instance)
@@ -182,11 +162,6 @@ class Stack:
     def roll(self, app: str) -> Iterator[str]:
         """Restarts the instances of an app, and yields each when it is back; raises Failed at one that is not ready."""
         return roll.roll(self, of(app))
-
-
-def program(part: str) -> str:
-    """What supervisord calls it: `site:a`."""
-    return part.replace("-", ":")
 
 
 def nginx_master() -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from deploy import env
+from deploy.instance import APPS
 from deploy.terminal import Failed, step, table
 from deploy.vm import release
 from deploy.vm.fleet import BIN, GROUPS, Fleet
@@ -34,7 +35,11 @@ def plan(fleet: Fleet, what: str, *more: tuple[str, str]) -> None:
 
 def running(fleet: Fleet) -> dict[str, str]:
     """The current release of each host; empty before the first."""
-    return {host: fleet.ask(host, 'basename "$(readlink /srv/app/current)"') for host in fleet.hosts}
+    return {host: current(fleet, host) for host in fleet.hosts}
+
+
+def current(fleet: Fleet, host: str) -> str:
+    return fleet.ask(host, 'basename "$(readlink /srv/app/current)"')
 
 
 def previous(fleet: Fleet, now: str) -> str:
@@ -72,24 +77,21 @@ def deploy(fleet: Fleet, ref: str) -> None:
 
 
 def settle(fleet: Fleet, before: dict[str, str], failed: str) -> None:
-    """After a deploy that failed: every host runs what it ran before. Raises Failed in any case."""
-    after = running(fleet)
-    if after == before and not any(before.values()):
+    """After a deploy that failed: back to what every host ran before. Raises Failed in any case."""
+    name = next((before[host] for host in fleet.groups["site"] if before[host]), "")
+    if not name:
         raise Failed("the first deploy failed; mend it and run this again")
-    names = [before[host] for host in fleet.groups["site"] if before[host]]
-    if not names:
-        raise Failed("the first deploy failed; mend it and run this again")
-    print(f"\nThe deploy failed: back to {names[0]}\n", flush=True)
-    if not fleet.play("rollback", release=names[0], discarded=failed):
-        raise Failed(f"{failed} failed, and so did the way back to {names[0]}: see above, and `make fleet`")
-    raise Failed(f"{failed} was not deployed: see above. Every host runs {names[0]}")
+    print(f"\nThe deploy failed: back to {name}\n", flush=True)
+    # A host that is new has no release yet, and goes on without one.
+    if not fleet.play("rollback", [host for host in fleet.hosts if before[host]], release=name, discarded=failed):
+        raise Failed(f"{failed} failed, and so did the way back to {name}: see above, and `make fleet`")
+    raise Failed(f"{failed} was not deployed: see above. Every host runs what it ran before, {name}")
 
 
 def rollback(fleet: Fleet, name: str, forced: bool) -> None:
     with fleet.lock("rollback"):
-        before = running(fleet)
         first = fleet.groups["site"][0]
-        now = before[first]
+        now = current(fleet, first)
         target = name or previous(fleet, now)
         theirs = json.loads(fleet.ask(first, f"{PYTHON} schema {target}"))
         ours = json.loads(fleet.ask(first, f"{PYTHON} schema {now}"))
@@ -105,6 +107,17 @@ def rollback(fleet: Fleet, name: str, forced: bool) -> None:
         if not fleet.play("rollback", release=target):
             raise Failed("the roll back failed: see above, and `make fleet`; run it again when that is mended")
     print(f"\n{target} serves.")
+
+
+def drain(fleet: Fleet, host: str) -> None:
+    apps = [app for app in APPS if host in fleet.groups[app]]
+    if not apps:
+        raise Failed(f"HOST is {host!r}: it is one that is in site or api")
+    if alone := [app for app in apps if fleet.groups[app] == [host]]:
+        raise Failed(f"{host} is the only host in {' and '.join(alone)}: nothing would serve")
+    with fleet.lock(f"drain of {host}"), step(f"{' and '.join(apps)} on {host} (a minute at most)"):
+        fleet.ask(host, f"{PYTHON} drain {' '.join(apps)}")
+    print(f"\n{host} gets no requests and runs nothing. A reboot, or `make deploy`, brings it back.")
 
 
 def schema_in_words(newer: list[str]) -> str:
@@ -136,7 +149,8 @@ def fleet_status(fleet: Fleet) -> None:
 def manage(fleet: Fleet, arguments: str) -> None:
     """On the first host of the site, at this terminal."""
     words = " ".join(map(shlex.quote, shlex.split(arguments)))
-    command = fleet.ssh(fleet.groups["site"][0], f"{PYTHON} manage $(basename $(readlink /srv/app/current)) {words}")
+    host = fleet.groups["site"][0]
+    command = fleet.ssh(host, f"{PYTHON} manage {current(fleet, host)} {words}")
     if sys.stdin.isatty():
         command.insert(1, "-t")
     os.execvp(command[0], command)
@@ -172,12 +186,14 @@ def make_secrets(fleet_path: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make", description=__doc__)
-    commands = ["provision", "deploy", "rollback", "backup", "restore", "restore-drill", "fleet", "manage", "secrets"]
+    commands = ["provision", "deploy", "rollback", "drain", "backup", "restore", "restore-drill", "fleet", "manage"]
+    commands.append("secrets")
     parser.add_argument("command", choices=commands)
     parser.add_argument("--inventory", default="")
     parser.add_argument("--ref", default="")
     parser.add_argument("--release", default="")
     parser.add_argument("--batch", default="", help="hosts rolled at a time: a number, or a share, as 25%%")
+    parser.add_argument("--host", default="")
     parser.add_argument("--backup", default="")
     parser.add_argument("--arguments", default="help", help="of manage.py")
     parser.add_argument("--force", default="", choices=["", "yes"])
@@ -189,17 +205,18 @@ def main() -> None:
             return
         if given.command == "manage":
             manage(Fleet(given.inventory), given.arguments)
-        with step(f"inventory {given.inventory}"):
-            fleet = Fleet(given.inventory)
         if not re.fullmatch(r"|[1-9]\d*%?", given.batch):
             raise Failed(f"BATCH is {given.batch!r}: it is a number of hosts, or a share of them, as 25%")
-        fleet.batch = given.batch or "1"
+        with step(f"inventory {given.inventory}"):
+            fleet = Fleet(given.inventory, given.batch)
         if given.command == "provision":
             provision(fleet)
         elif given.command == "deploy":
             deploy(fleet, given.ref or "HEAD")
         elif given.command == "rollback":
             rollback(fleet, given.release, given.force == "yes")
+        elif given.command == "drain":
+            drain(fleet, given.host)
         elif given.command == "fleet":
             fleet_status(fleet)
         else:

@@ -8,7 +8,7 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ LOCK = "/run/app-deploy.lock"
 class Fleet:
     """An inventory: a directory or file, or the name of one in deploy/ansible/inventories."""
 
-    def __init__(self, inventory: str) -> None:
+    def __init__(self, inventory: str, batch: str = "") -> None:
         self.name = Path(inventory).stem
         found = [path for path in (Path(inventory), ANSIBLE / "inventories" / inventory) if inventory and path.exists()]
         if not found:
@@ -43,7 +43,7 @@ class Fleet:
             raise Failed(f"{self.path}: no host in {', '.join(missing)}; every one of {', '.join(GROUPS)} needs one")
 
         self.held: list[int] = []
-        self.batch = "1"
+        self.batch = {"batch": batch} if batch else {}
 
     def environment(self) -> dict[str, str]:
         settings = {"ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg")}
@@ -59,10 +59,11 @@ class Fleet:
             raise Failed(f"ansible-{program} of {self.path}:\n{done.stderr.strip()}")
         return str(done.stdout)
 
-    def play(self, playbook: str, **variables: object) -> bool:
-        """Runs a playbook, which prints what it does; False if it failed."""
+    def play(self, playbook: str, hosts: Sequence[str] = (), **variables: object) -> bool:
+        """Runs a playbook, on all hosts or some, which prints what it does; False if it failed."""
         command = [str(BIN / "ansible-playbook"), "--inventory", str(self.path), str(ANSIBLE / f"{playbook}.yml")]
-        command += ["--extra-vars", json.dumps({"batch": self.batch, **variables})]
+        command += ["--extra-vars", json.dumps(self.batch | variables)]
+        command += ["--limit", ",".join(("localhost", *hosts))] if hosts else []
         # It holds the lock too: one whose `make` was killed may still be on its way.
         done = subprocess.run(command, cwd=PROJECT, env=self.environment(), pass_fds=self.held, check=False)
         return done.returncode == 0
@@ -80,7 +81,7 @@ class Fleet:
 
     def ask(self, host: str, command: str) -> str:
         """What it prints; raises Failed if the host cannot be reached or the command fails."""
-        done = subprocess.run(self.ssh(host, command), capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(self.ssh(host, command), capture_output=True, text=True, check=False, timeout=120)
         if done.returncode:
             raise Failed(f"{host}: {(done.stderr or done.stdout).strip()}")
         return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""What a deploy does on one host, as root, in a release's directory: `.venv/bin/python -m deploy.vm.host roll site`.
+"""What a deploy does on one host, as root, in a release's directory: `.venv/bin/python -m deploy.vm.host COMMAND …`.
 
 Hosts are laid out by deploy/ansible: releases in /srv/app/releases, of which `current` names one, and run-time files in
 /srv/app/var. A host that only has nginx has no virtual environment; what it needs here is in the standard library.
@@ -15,10 +15,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from deploy import roll
-from deploy.instance import APPS, READY, get, members, of, port, wait_idle, why_not_ready
+from deploy.instance import APPS, get, members, of, port, wait_idle, wait_ready, why_not_ready
 from deploy.terminal import Failed, readable, rolled
 
 APP = Path("/srv/app")
@@ -26,30 +25,25 @@ RELEASES, CURRENT, VAR = APP / "releases", APP / "current", APP / "var"
 RUN = VAR / "run"
 # What instances read when they start: one that is older than these is restarted by the next deploy.
 ENVIRONMENT, SECRETS = APP / "environment", APP / "secrets"
+UNITS = {"site": ["site@a", "site@b"], "api": ["api"]}
 
 
 class Host:
     """The instances of this host, for a roll (deploy/roll.py)."""
 
     def __init__(self) -> None:
+        # A host without apps has no Python packages.
+        from deploy import supervisord
+
+        self.supervisord = supervisord
         self.workers = int(os.environ["CORES"])
-
-    @property
-    def supervisor(self) -> Any:
-        """supervisord's XML-RPC (http://supervisord.org/api.html)."""
-        from xmlrpc.client import ServerProxy
-
-        from supervisor.xmlrpc import SupervisorTransport
-
-        transport = SupervisorTransport(None, None, f"unix://{VAR}/supervisor/supervisord.sock")
-        return ServerProxy("http://supervisord", transport=transport).supervisor
 
     def master(self, instance: str) -> int:
         """Its pid; 0 if it does not run."""
         if instance.startswith("site"):
             return int(systemctl("show", "--property=MainPID", "--value", unit(instance)))
         with contextlib.suppress(OSError):
-            return int(self.supervisor.getProcessInfo(instance.replace("-", ":"))["pid"])
+            return int(self.supervisord.connect(VAR).getProcessInfo(self.supervisord.program(instance))["pid"])
         return 0
 
     def release(self, instance: str) -> str:
@@ -97,50 +91,23 @@ class Host:
 
     def restart(self, instance: str) -> None:
         if instance.startswith("site"):
-            run("systemctl", "restart", unit(instance))
+            run("systemctl", "stop", unit(instance))
+            # Stopped between two restarts of its own it would go on counting them, from which cannot_stay_up tells.
+            systemctl("reset-failed", unit(instance))
+            run("systemctl", "start", unit(instance))
             return
         run("systemctl", "start", "api")
-        from xmlrpc.client import Fault
-
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                self.supervisor.getState()
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise Failed("supervisord does not answer: journalctl -u api") from None
-                time.sleep(0.1)
-        with contextlib.suppress(Fault):  # it was not running
-            self.supervisor.stopProcess(instance.replace("-", ":"))
-        self.supervisor.startProcess(instance.replace("-", ":"), False)
+        wait_until(lambda: self.supervisord.answers(VAR), "supervisord does not answer: journalctl -u api")
+        self.supervisord.restart(self.supervisord.connect(VAR), instance)
 
     def cannot_stay_up(self, instance: str) -> bool:
         if instance.startswith("site"):
             state = systemctl("show", "--property=NRestarts,ActiveState", "--value", unit(instance)).split()
             return "failed" in state or not set(state) & {"0"}
-        state = self.supervisor.getProcessInfo(instance.replace("-", ":"))["statename"]
-        return state in ("BACKOFF", "EXITED", "FATAL")
+        return self.supervisord.cannot_stay_up(self.supervisord.connect(VAR), instance)
 
     def wait_ready(self, instance: str) -> None:
-        """Raises Failed, with the end of its log, if it cannot stay up or is not ready by the deadline."""
-        deadline = time.monotonic() + READY
-        while reason := self.why_not_ready(instance):
-            if self.cannot_stay_up(instance):
-                fault = "cannot stay up"
-                break
-            if time.monotonic() > deadline:
-                fault = f"was not ready within {READY} s: {reason}"
-                break
-            time.sleep(0.1)
-        else:
-            return
-        if instance.startswith("site"):
-            log = output("journalctl", "--unit", unit(instance), "--lines=20", "--output=cat")
-        else:
-            log = output("tail", "--lines=20", str(VAR / f"log/{instance}.log"))
-        lines = "\n".join(map(readable, log.splitlines()))
-        raise Failed(f"{instance} {fault}. The end of its log:\n\n{lines}")
+        wait_ready(instance, self.why_not_ready, lambda: self.cannot_stay_up(instance), lambda: tail(instance))
 
     def roll(self, app: str) -> Iterator[str]:
         """Restarts those that do not serve, or are not of the current release and settings, one after the other."""
@@ -149,6 +116,23 @@ class Host:
 
 def unit(instance: str) -> str:
     return instance.replace("-", "@")
+
+
+def tail(instance: str) -> str:
+    if instance.startswith("site"):
+        log = output("journalctl", "--unit", unit(instance), "--lines=20", "--output=cat")
+    else:
+        log = output("tail", "--lines=20", str(VAR / f"log/{instance}.log"))
+    return "\n".join(map(readable, log.splitlines()))
+
+
+def wait_until(condition: Callable[[], object], otherwise: str) -> None:
+    """Raises Failed after ten seconds."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Failed(otherwise)
+        time.sleep(0.1)
 
 
 def run(*command: str) -> None:
@@ -217,7 +201,23 @@ def prune(keep: str) -> str:
     gone = [path for path in sorted(RELEASES.iterdir()) if path.name not in kept]
     for path in gone:
         shutil.rmtree(path)
+    prune_static()
     return " ".join(path.name for path in gone)
+
+
+def prune_static() -> None:
+    """Deletes what no release here knows: each names its files in a manifest (django_site/config/storage.py)."""
+    static = VAR / "static"
+    known = set()
+    for name in (path.name for path in RELEASES.iterdir()):
+        manifest = Path(f"staticfiles-{name}.json")
+        with contextlib.suppress(FileNotFoundError):
+            paths = json.loads((static / manifest).read_text())["paths"]
+            known |= {manifest, *map(Path, paths), *map(Path, paths.values())}
+    for file in static.rglob("*"):
+        path = file.relative_to(static)
+        if file.is_file() and not {path, path.with_suffix("")} & known:
+            file.unlink()
 
 
 def discard(name: str) -> None:
@@ -274,16 +274,11 @@ def manage_here(name: str, *arguments: str) -> None:
         raise SystemExit(done.returncode)
 
 
-def give_nginx() -> str:
+def give_nginx() -> None:
     """Starts nginx, or has it take changed files; raises Failed when it does not accept them."""
     before = get(RUN / "nginx.sock", "/")[0]
     run("systemctl", "reload-or-restart" if before else "restart", "nginx")
-    deadline = time.monotonic() + 10
-    while not get(RUN / "nginx.sock", "/")[0]:
-        if time.monotonic() > deadline:
-            raise Failed("nginx does not answer: journalctl -u nginx")
-        time.sleep(0.1)
-    return "" if before else "started"
+    wait_until(lambda: get(RUN / "nginx.sock", "/")[0], "nginx does not answer: journalctl -u nginx")
 
 
 def schema(name: str) -> str:
@@ -355,19 +350,40 @@ def status(*groups: str) -> str:
     return json.dumps(found)
 
 
-def roll_app(app: str) -> None:
+def roll_group(name: str, group: str) -> None:
+    """Site, api or edge: what this host has of it is of this release."""
+    with alone():
+        if said := switch(name):
+            print(f"  ✓ {said}")
+        if group == "edge":
+            give_nginx()
+        else:
+            host = Host()
+            rolled(group, host.roll(group), lambda: [each for each in of(group) if host.serves(each)])
+
+
+def drain(*apps: str) -> str:
+    """Stops the instances of this host, each once it holds nothing; a boot, or a deploy, starts them."""
     with alone():
         host = Host()
-        rolled(app, host.roll(app), lambda: [each for each in of(app) if host.serves(each)])
+        instances = [each for app in apps for each in of(app)]
+        for instance in instances:
+            host.take_out(instance)
+        for instance in instances:
+            host.wait_idle(instance)
+        run("systemctl", "stop", *(unit for app in apps for unit in UNITS[app]))
+        for instance in instances:
+            host.take_back(instance)
+    return f"{' '.join(instances)} stopped"
 
 
 COMMANDS: dict[str, Callable[..., str | None]] = {
     "check": check,
     "discard": discard,
+    "drain": drain,
     "manage": manage_here,
-    "nginx": give_nginx,
     "prune": prune,
-    "roll": roll_app,
+    "roll": roll_group,
     "schema": schema,
     "status": status,
     "switch": switch,

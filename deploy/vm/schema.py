@@ -17,7 +17,6 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.operations.fields import AddField
 from django.db.migrations.operations.models import (
-    AddConstraint,
     AddIndex,
     AlterModelManagers,
     AlterModelOptions,
@@ -40,7 +39,7 @@ def is_shared(operation: Operation) -> bool:
     if isinstance(operation, AddField):
         field = operation.field
         return bool(field.null or field.many_to_many or field.db_default is not NOT_PROVIDED)
-    return isinstance(operation, HARMLESS) and not isinstance(operation, AddConstraint)
+    return isinstance(operation, HARMLESS)
 
 
 def breaks(migration: Migration) -> bool:

@@ -2,6 +2,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from whitenoise.storage import CompressedManifestStaticFilesStorage  # type: ignore[import-untyped]
 
 
@@ -13,7 +14,12 @@ class StaticFiles(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
 
     nginx serves them while they are collected, so a file is replaced at once, where Django deletes it and writes it
     anew: one of 6,940 requests was answered 404. And what an earlier release had stays, for pages that are still open.
+
+    Each release has its own manifest, by its directory's name: a process of the release before that starts anew in the
+    middle of a deploy, or after the way back from one, finds the files that it knows.
     """
+
+    manifest_name = f"staticfiles-{settings.BASE_DIR.parent.name}.json"
 
     def compress_files(self, paths: Iterable[str]) -> Any:
         hashed = set(self.hashed_files.values())

@@ -55,6 +55,21 @@ def test_what_a_worker_was_killed_over_is_not_sent_to_the_next(protocol: str, gu
     assert max(nginx(f"{protocol}_next_upstream_timeout")) < min(uwsgi("harakiri"), gunicorn["timeout"])
 
 
+@pytest.mark.parametrize("protocol", ["uwsgi", "proxy"])
+def test_only_what_could_not_connect_in_time_is_sent_to_the_next(protocol: str) -> None:
+    assert max(nginx(f"{protocol}_connect_timeout")) < max(nginx(f"{protocol}_next_upstream_timeout"))
+    assert max(nginx(f"{protocol}_next_upstream_timeout")) < min(nginx(f"{protocol}_read_timeout"))
+
+
+@pytest.mark.parametrize("protocol", ["uwsgi", "proxy"])
+def test_a_host_that_is_gone_is_noticed_while_its_requests_may_go_to_the_next(protocol: str) -> None:
+    text = (PROJECT / "deploy/ansible/roles/base/files/sysctl.conf").read_text()
+    idle, interval, probes = (
+        int(value) for value in re.findall(r"^net\.ipv4\.tcp_keepalive_\w+ = (\d+)$", text, re.MULTILINE)
+    )
+    assert idle + interval * probes < min(nginx(f"{protocol}_next_upstream_timeout"))
+
+
 def test_an_api_request_ends_before_its_worker_before_its_instance(gunicorn: dict[str, int]) -> None:
     assert limits.DATABASE_DEADLINE < limits.REQUEST_DEADLINE
     assert limits.LONGEST_WAIT < limits.REQUEST_DEADLINE
