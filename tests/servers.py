@@ -141,11 +141,12 @@ def redis() -> Iterator[str]:
             yield f"redis://127.0.0.1:{port}/0"
 
 
-def self_signed(directory: Path) -> dict[str, str]:
-    """A certificate for this machine; the variables that name it and its key."""
+def self_signed(directory: Path, *addresses: str) -> dict[str, str]:
+    """A certificate for this machine and these addresses; the variables that name it and its key."""
     files = {"TLS_KEY": f"{directory}/key.pem", "TLS_CERTIFICATE": f"{directory}/certificate.pem"}
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", files["TLS_KEY"]]
-    certificate = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    names = "".join(f",IP:{address}" for address in addresses)
+    certificate = ["-subj", "/CN=localhost", "-addext", f"subjectAltName=DNS:localhost,IP:127.0.0.1{names}"]
     command = [program("openssl", "openssl"), "req", "-x509", *key, *certificate, "-out", files["TLS_CERTIFICATE"]]
     subprocess.run(command, check=True, capture_output=True)
     return files

@@ -6,7 +6,19 @@ pytest knows the option only where it is told to run tests/vm; elsewhere the hos
 import pytest
 
 from tests.vm.hosts import SUITES
+from tests.vm.stack import VmStack
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("short"):
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--suite", choices=SUITES, default=SUITES[0], help="tests/vm: the hosts' system")
+
+
+@pytest.fixture(scope="module")
+def stack(request: pytest.FixtureRequest) -> VmStack:
+    found: VmStack = request.getfixturevalue(getattr(request, "param", "vm"))
+    return found

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +15,12 @@ from xmlrpc.client import ServerProxy
 
 import psutil
 import pytest
+import yaml
 from supervisor.xmlrpc import SupervisorTransport
 
 from tests.chaos.conftest import faulty
+from tests.chaos.table import rows
+from tests.servers import self_signed
 from tests.stacks import AnyStack, directory
 from tests.vm.hosts import SUITES, Host, Network, hosts, members, shape
 
@@ -46,12 +49,13 @@ class VmStack(AnyStack):
         route = ["ip", "route", "replace", "local", str(self.clients), "dev", "lo"]
         subprocess.run(route, check=True)
         self.ending.callback(subprocess.run, ["delete" if word == "replace" else word for word in route], check=True)
-        variables = {
-            # By the second, a stack that is on this machine itself is known too.
-            "domains": [*(host.address for host in self.on("edge")), "localhost"],
-            "cores": 2,
-            "debug_upstream": "on",
-        }
+        edges = [host.address for host in self.on("edge")]
+        # By the second name, a stack that is on this machine itself is known too.
+        variables: dict[str, Any] = {"domains": [*edges, "localhost"], "cores": 2, "debug_upstream": "on"}
+        if len(edges) > 1:
+            # The other kind of certificate than one's own is on the one VM.
+            own = self_signed(Path(self.certificate).parent, *edges)
+            variables |= {"tls": "own"} | {name.lower(): path for name, path in own.items()}
         self.network.inventory(Path(self.environment["INVENTORY"]) / "hosts.yml", self.shape, variables)
         said = ""
         for target in ("secrets", "provision", "deploy"):
@@ -60,8 +64,7 @@ class VmStack(AnyStack):
             self.seconds[target] = time.monotonic() - began
             assert done.returncode == 0, done.stdout
             said += done.stdout
-        certificates = [host.run("cat /srv/app/secrets/tls_certificate").stdout for host in self.on("edge")]
-        Path(self.certificate).write_text("".join(certificates))
+        Path(self.certificate).write_text(self.first("nginx").run("cat /srv/app/secrets/tls_certificate").stdout)
         return said
 
     def down(self) -> None:
@@ -186,6 +189,19 @@ class VmStack(AnyStack):
     def administer(self, statement: str) -> None:
         self.on("data")[0].run(f"cd / && psql --quiet --command={shlex.quote(statement)}", user="postgres")
 
+    @contextmanager
+    def other_inventory(self, change: Callable[[Any], object]) -> Iterator[None]:
+        """In the block, `change` has been made to the inventory, as YAML has it."""
+        file = Path(self.environment["INVENTORY"]) / "hosts.yml"
+        before = file.read_text()
+        changed = yaml.safe_load(before)
+        change(changed)
+        file.write_text(yaml.safe_dump(changed))
+        try:
+            yield
+        finally:
+            file.write_text(before)
+
     # Releases
 
     def commit(self, message: str) -> None:
@@ -225,19 +241,26 @@ def serving(inventory: str, suite: str) -> Iterator[VmStack]:
             stack.down()
 
 
-def suite_of(config: pytest.Config) -> str:
-    """The option is there only when pytest is told to run tests/vm."""
-    found: str = config.getoption("suite", SUITES[0])
-    return found
+def served(config: pytest.Config, inventory: str) -> Iterator[VmStack]:
+    """The fixture of a shape, which has the time from bare hosts to serving in the table."""
+    # The option is there only when pytest is told to run tests/vm.
+    suite: str = config.getoption("suite", SUITES[0])
+    with serving(inventory, suite) as stack:
+        took = ", ".join(f"make {target} {seconds:.1f} s" for target, seconds in stack.seconds.items())
+        row = (f"bare {suite} to serving, {inventory}", "", "", "", f"{sum(stack.seconds.values()):.1f}", took)
+        config.stash[rows].append(row)
+        yield stack
+
+
+FIVE_LONG = pytest.param("five", marks=pytest.mark.long)
+both_shapes = pytest.mark.parametrize("stack", ["vm", "five"], indirect=True)
 
 
 @pytest.fixture(scope="session")
 def vm(pytestconfig: pytest.Config) -> Iterator[VmStack]:
-    with serving("one-vm", suite_of(pytestconfig)) as stack:
-        yield stack
+    yield from served(pytestconfig, "one-vm")
 
 
 @pytest.fixture(scope="session")
 def five(pytestconfig: pytest.Config) -> Iterator[VmStack]:
-    with serving("five-hosts", suite_of(pytestconfig)) as stack:
-        yield stack
+    yield from served(pytestconfig, "five-hosts")

@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 
 from tests.vm.hosts import Host
-from tests.vm.stack import VmStack
+from tests.vm.stack import FIVE_LONG, VmStack
 from tests.vm.test_hosts_lost import back
 
 PICTURE = "pictures/of-these-tests.webp"
@@ -54,7 +54,7 @@ def upload(stack: VmStack) -> None:
     )
 
 
-@pytest.mark.parametrize("shape", ["vm", "five"])
+@pytest.mark.parametrize("shape", ["vm", FIVE_LONG])
 def test_there_and_back(shape: str, request: pytest.FixtureRequest) -> None:
     """The newest backup gives all back; over what is live only when told to; and on a data host that is new."""
     stack: VmStack = request.getfixturevalue(shape)
@@ -85,7 +85,7 @@ def test_there_and_back(shape: str, request: pytest.FixtureRequest) -> None:
         shutil.rmtree(host.directory)
         host.make()
         host.power_on()
-        for target in ("provision", "restore"):
+        for target in ("provision", "restore", "deploy"):
             done = stack.make(target)
             assert done.returncode == 0, done.stdout
         assert people(stack) == before

@@ -9,7 +9,7 @@ from tests.chaos.load import GETS, Crowd, Load
 from tests.chaos.recovery import seconds_until
 from tests.chaos.table import Record
 from tests.vm.stack import VmStack
-from tests.vm.test_deploy import OLD, serves
+from tests.vm.test_deploy import EITHER, serves
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def crowd(five: VmStack) -> Crowd:
 
 def is_whole(stack: VmStack) -> bool:
     try:
-        serves(stack, OLD)
+        serves(stack, EITHER)
     except (AssertionError, KeyError, ValueError):
         return False
     return True
@@ -40,7 +40,9 @@ async def test_power_off(five: VmStack, crowd: Crowd, record: Record) -> None:
     assert load.failed(GETS) == 0, load.report()
 
 
-@pytest.mark.parametrize("name", ["app-1", "data-1", "edge-1"])
+@pytest.mark.parametrize(
+    "name", ["app-1", *(pytest.param(name, marks=pytest.mark.long) for name in ("data-1", "edge-1"))]
+)
 def test_reboot(five: VmStack, name: str) -> None:
     five.network[name].reboot()
     back(five)
