@@ -42,13 +42,17 @@ def current(fleet: Fleet, host: str) -> str:
     return fleet.ask(host, 'basename "$(readlink /srv/app/current)"')
 
 
-def previous(fleet: Fleet, now: str) -> str:
-    """The newest complete release before `now` that the first host of the site has."""
-    names = fleet.ask(fleet.groups["site"][0], "cd /srv/app/releases && ls -d */RELEASE.json").split()
-    older = [name for name in sorted(name.partition("/")[0] for name in names) if name < now]
-    if not older:
-        raise Failed(f"there is no release before {now}")
-    return older[-1]
+def choose(fleet: Fleet, name: str, now: str) -> str:
+    """The release of this name that the first host of the site has, or its newest before `now`."""
+    host = fleet.groups["site"][0]
+    found = fleet.ask(host, "cd /srv/app/releases && ls -d */RELEASE.json || true").split()
+    names = sorted(each.partition("/")[0] for each in found)
+    if name and name not in names:
+        raise Failed(f"RELEASE is {name!r}: {host} has {', '.join(names) or 'none'}")
+    older = [each for each in names if each < now]
+    if not name and not older:
+        raise Failed(f"{host} has no release before {now or 'the first'}")
+    return name or older[-1]
 
 
 def provision(fleet: Fleet) -> None:
@@ -92,7 +96,7 @@ def rollback(fleet: Fleet, name: str, forced: bool) -> None:
     with fleet.lock("rollback"):
         first = fleet.groups["site"][0]
         now = current(fleet, first)
-        target = name or previous(fleet, now)
+        target = choose(fleet, name, now)
         theirs = json.loads(fleet.ask(first, f"{PYTHON} schema {target}"))
         ours = json.loads(fleet.ask(first, f"{PYTHON} schema {now}"))
         newer = [each for each in theirs["applied"] if each not in theirs["known"]]
@@ -228,6 +232,10 @@ def main() -> None:
             wanted = {"backup": given.backup or "newest", "force": given.force == "yes"}
             if not fleet.play(given.command, **wanted):
                 raise Failed(f"{given.command} failed: see above")
+            if given.command == "backup":
+                state = json.loads(fleet.ask(fleet.groups["data"][0], "app-backup status"))
+                megabytes = state["bytes"] / 1e6
+                print(f"\n{state['newest']}: {megabytes:,.1f} MB, there and in backups/{fleet.directory.name}")
         print(f"\nDone in {time.monotonic() - began:.0f} s.")
     except Failed as failed:
         raise SystemExit(f"\n✗ {failed}") from None

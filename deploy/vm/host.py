@@ -357,6 +357,7 @@ def roll_group(name: str, group: str) -> None:
             print(f"  ✓ {said}")
         if group == "edge":
             give_nginx()
+            print("  ✓ nginx has its files")
         else:
             host = Host()
             rolled(group, host.roll(group), lambda: [each for each in of(group) if host.serves(each)])

@@ -21,7 +21,10 @@ def git(*words: str) -> bytes:
 
 def manifest(ref: str) -> dict[str, str]:
     """Shape: name (`20261121T164000-1a2b3c4`), ref, commit, subject, built (UTC, ISO 8601), lock (SHA-256)."""
-    commit = git("rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}").decode().strip()
+    try:
+        commit = git("rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}").decode().strip()
+    except Failed:
+        raise Failed(f"REF is {ref!r}: git knows no such commit") from None
     now = datetime.now(UTC)
     return {
         "name": f"{now:%Y%m%dT%H%M%S}-{commit[:7]}",

@@ -48,7 +48,7 @@ def test_a_release_has_the_commit_and_a_manifest(repository: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("ref", ["no-such-branch", "--upload-pack=true", ""])
 def test_a_ref_that_is_none(repository: Path, ref: str) -> None:
-    with pytest.raises(Failed, match="git rev-parse"):
+    with pytest.raises(Failed, match="no such commit"):
         release.manifest(ref)
 
 

@@ -67,7 +67,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         else:
             items = [each for each in found.get("results", []) if each.get("failed")] or [found]
             texts = [str(each.get(name, "")) for each in items for name in ("msg", "stdout", "stderr")]
-        for line in "\n".join(filter(None, texts)).splitlines():
+        # What a command said of itself is enough.
+        texts = [text for text in texts if text not in ("", "non-zero return code")]
+        for line in "\n".join(texts).splitlines():
             self._display.display(f"      {line}")
 
     def v2_runner_on_unreachable(self, result: Any) -> None:

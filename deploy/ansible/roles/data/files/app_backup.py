@@ -433,7 +433,8 @@ def refuse_if_live() -> None:
     )
     if rows or connections:
         raise Failed(
-            f"the database is live: {rows} rows, {connections} connections. Nothing was restored; --force replaces it"
+            f"the database is live: {rows} rows, {connections} connections. Nothing was restored; "
+            "--force (FORCE=yes) replaces it"
         )
 
 
