@@ -30,8 +30,8 @@ HELD, LISTEN = 128, 1024
 PORTS = {"site": 8001, "api": 8101}
 # Seconds. An instance that starts needs 1 to 3; this is for a machine that is busy.
 READY = 30
-# A request may take 20 (uWSGI's harakiri), and one that waited for a worker for 5 is not worked on (its middleware).
-IDLE = 27
+# A request may take 20 (uWSGI's harakiri), and one that waited for a worker for 8 is not worked on (its middleware).
+IDLE = 30
 # Looks at an instance between which nothing began are this far apart.
 LOOK = 0.2
 
@@ -132,7 +132,7 @@ def servers(run: Path, workers: int, elsewhere: Mapping[str, str] = {}) -> dict[
         return "\n    ".join(found)
 
     # Idle connections keep a draining worker waiting for as long as the timeout. None are kept to other hosts: what is
-    # sent on one to a host that has gone waits for an answer, where a new connection would have told after two seconds.
+    # sent on one to a host that has gone waits for an answer, where a new connection would have told after one second.
     local = all(host.startswith("local") for host in elsewhere.get("API_HOSTS", "").split())
 
     return {

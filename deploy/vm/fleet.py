@@ -54,7 +54,9 @@ class Fleet:
     def ansible(self, program: str, *words: str) -> str:
         """The output of `ansible-PROGRAM`."""
         command = [str(BIN / f"ansible-{program}"), "--inventory", str(self.path), *words]
-        done = subprocess.run(command, env=self.environment(), capture_output=True, text=True, check=False)
+        # With more than that, what it prints is no JSON.
+        quiet = self.environment() | {"ANSIBLE_VERBOSITY": "0"}
+        done = subprocess.run(command, env=quiet, capture_output=True, text=True, check=False)
         if done.returncode:
             raise Failed(f"ansible-{program} of {self.path}:\n{done.stderr.strip()}")
         return str(done.stdout)

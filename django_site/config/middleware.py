@@ -15,8 +15,9 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 access = logging.getLogger("access")
 
 # Seconds in the queue. Who has waited longer is likely gone, or has asked again; and when workers that were stuck end
-# at their deadline of 20 s, those who queued behind them are answered at once, and not in turn while more come.
-LONGEST_WAIT = 5
+# at their deadline of 20 s, those who queued behind them are answered at once, and not in turn while more come. It
+# counts, too, for how long a host held the request that has lost its power since, which is noticed after 4 s.
+LONGEST_WAIT = 8
 
 
 class RequestId(logging.Filter):

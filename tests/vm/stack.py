@@ -254,6 +254,7 @@ def served(config: pytest.Config, inventory: str) -> Iterator[VmStack]:
 
 FIVE_LONG = pytest.param("five", marks=pytest.mark.long)
 both_shapes = pytest.mark.parametrize("stack", ["vm", "five"], indirect=True)
+vm_and_long_five = pytest.mark.parametrize("stack", ["vm", FIVE_LONG], indirect=True)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import pytest
 from tests.chaos.load import Crowd, Load
 from tests.chaos.table import Record
 from tests.stacks import edited
-from tests.vm.stack import FIVE_LONG, VmStack, both_shapes
+from tests.vm.stack import FIVE_LONG, VmStack, both_shapes, vm_and_long_five
 
 Edit = tuple[str, str, str]
 
@@ -40,10 +40,6 @@ BROKEN: dict[str, tuple[list[Edit], str]] = {
     "is not ready": ([("tornado_api/handlers.py", "200 if ready else 503", "503"), HASTE], "was not ready within 3 s"),
     "cannot migrate": ([], "division by zero"),
 }
-
-
-SHORT = {("vm", "does not start"), ("vm", "cannot migrate"), ("five", "is not ready")}
-vm_and_long_five = pytest.mark.parametrize("stack", ["vm", FIVE_LONG], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +123,7 @@ async def test_a_new_release_while_a_second_is_refused(stack: VmStack, crowd: Cr
 @pytest.mark.parametrize(
     ("stack", "fault"),
     [
-        pytest.param(shape, fault, marks=() if (shape, fault) in SHORT else pytest.mark.long)
+        pytest.param(shape, fault, marks=() if (shape, fault) == ("vm", "does not start") else pytest.mark.long)
         for shape in ("vm", "five")
         for fault in BROKEN
     ],

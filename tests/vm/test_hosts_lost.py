@@ -40,9 +40,8 @@ async def test_power_off(five: VmStack, crowd: Crowd, record: Record) -> None:
     assert load.failed(GETS) == 0, load.report()
 
 
-@pytest.mark.parametrize(
-    "name", ["app-1", *(pytest.param(name, marks=pytest.mark.long) for name in ("data-1", "edge-1"))]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["app-1", "data-1", "edge-1"])
 def test_reboot(five: VmStack, name: str) -> None:
     five.network[name].reboot()
     back(five)

@@ -7,13 +7,13 @@ import time
 import pytest
 
 from tests.vm.hosts import Host
-from tests.vm.stack import VmStack, both_shapes
+from tests.vm.stack import VmStack, vm_and_long_five
 
 # A connection from another host of the network, or why there is none.
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)"
 
 
-@both_shapes
+@vm_and_long_five
 def test_a_second_run_changes_nothing(stack: VmStack) -> None:
     done = stack.make("provision")
     assert done.returncode == 0, done.stdout
