@@ -11,13 +11,12 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from deploy import roll
 from deploy.cores import cores
-from deploy.terminal import Failed
 
 APPS = ("site", "api")
 INSTANCES = ("site-a", "site-b", "api-a", "api-b")
@@ -162,22 +161,6 @@ def why_not_ready(run: Path, part: str, workers: int) -> str:
             faults = [f"{name} {state}" for name, state in body.items() if name != "status"]
             return f"{member} answers {status or 'nothing'}" + (f": {', '.join(faults)}" if faults else "")
     return ""
-
-
-def wait_ready(
-    part: str, why_not_ready: Callable[[str], str], cannot_stay_up: Callable[[], bool], log: Callable[[], str]
-) -> None:
-    """Raises Failed, with the end of its log, if a part cannot stay up or is not ready by the deadline."""
-    deadline = time.monotonic() + READY
-    while reason := why_not_ready(part):
-        if cannot_stay_up():
-            fault = "cannot stay up"
-        elif time.monotonic() > deadline:
-            fault = f"was not ready within {READY} s: {reason}"
-        else:
-            time.sleep(0.1)
-            continue
-        raise Failed(f"{part} {fault}. The end of its log:\n\n{log()}")
 
 
 def uwsgi_stats(run: Path, instance: str) -> dict[str, Any] | None:

@@ -5,6 +5,8 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from deploy.instance import READY
+
 
 class Failed(Exception):
     """Something that the person at the keyboard has to know, in words for them."""
@@ -48,6 +50,22 @@ def readable(line: str) -> str:
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return line
+
+
+def wait_ready(
+    part: str, why_not_ready: Callable[[str], str], cannot_stay_up: Callable[[], bool], log: Callable[[], str]
+) -> None:
+    """Raises Failed, with the end of its log, if a part cannot stay up or is not ready by the deadline."""
+    deadline = time.monotonic() + READY
+    while reason := why_not_ready(part):
+        if cannot_stay_up():
+            fault = "cannot stay up"
+        elif time.monotonic() > deadline:
+            fault = f"was not ready within {READY} s: {reason}"
+        else:
+            time.sleep(0.1)
+            continue
+        raise Failed(f"{part} {fault}. The end of its log:\n\n{log()}")
 
 
 def rolled(app: str, roll: Iterator[str], serving: Callable[[], list[str]]) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import quote
 
 from deploy.env import ENV_FILE, PROJECT, VAR, make_env_file, setting
-from deploy.instance import INSTANCES, of, wait_ready
+from deploy.instance import INSTANCES, of
 from deploy.native.preflight import check_disk, check_port, ok
 from deploy.roll import roll
-from deploy.terminal import Failed, readable, step
+from deploy.terminal import Failed, readable, step, wait_ready
 
 PARTS = ("nginx", *INSTANCES)
 SECRETS = VAR / "secrets"

@@ -17,8 +17,8 @@ import psutil
 
 from deploy import nginx, roll, supervisord
 from deploy.env import PROJECT, VAR
-from deploy.instance import INSTANCES, of, servers, wait_idle, wait_ready, why_not_ready
-from deploy.terminal import Failed, readable
+from deploy.instance import INSTANCES, of, servers, wait_idle, why_not_ready
+from deploy.terminal import Failed, readable, wait_ready
 
 RUN, LOG = VAR / "run", VAR / "log"
 SUPERVISORD = VAR / "supervisor/supervisord.sock"

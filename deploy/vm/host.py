@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from deploy import roll
-from deploy.instance import APPS, get, members, of, port, wait_idle, wait_ready, why_not_ready
-from deploy.terminal import Failed, readable, rolled
+from deploy.instance import APPS, get, members, of, port, wait_idle, why_not_ready
+from deploy.terminal import Failed, readable, rolled, wait_ready
 
 APP = Path("/srv/app")
 RELEASES, CURRENT, VAR = APP / "releases", APP / "current", APP / "var"
