@@ -18,15 +18,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
-from xmlrpc.client import ServerProxy
 
 import httpx
 import psutil
 import psycopg
 import pytest
 from dotenv import dotenv_values
-from supervisor.xmlrpc import SupervisorTransport
 
+from deploy import supervisord
 from tests.environment import environment
 from tests.servers import Missing, free_port, program
 
@@ -232,8 +231,7 @@ class Stack(AnyStack):
 
     @property
     def supervisor(self) -> Any:
-        transport = SupervisorTransport(None, None, f"unix://{self.var / 'supervisor/supervisord.sock'}")
-        return ServerProxy("http://supervisord", transport=transport).supervisor
+        return supervisord.connect(self.var)
 
     def stop(self, instance: str) -> None:
         self.supervisor.stopProcess(instance.replace("-", ":"))

@@ -372,7 +372,7 @@ def drain(*apps: str) -> str:
             host.take_out(instance)
         for instance in instances:
             host.wait_idle(instance)
-        run("systemctl", "stop", *(unit for app in apps for unit in UNITS[app]))
+        run("systemctl", "stop", *(each for app in apps for each in UNITS[app]))
         for instance in instances:
             host.take_back(instance)
     return f"{' '.join(instances)} stopped"

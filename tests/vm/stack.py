@@ -11,13 +11,12 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import ServerProxy
 
 import psutil
 import pytest
 import yaml
-from supervisor.xmlrpc import SupervisorTransport
 
+from deploy import supervisord
 from tests.chaos.conftest import faulty
 from tests.chaos.table import rows
 from tests.servers import self_signed
@@ -141,10 +140,7 @@ class VmStack(AnyStack):
 
     @property
     def supervisor(self) -> Any:
-        socket = self.files(self.first("api")) / "srv/app/var/supervisor/supervisord.sock"
-        return ServerProxy(
-            "http://supervisord", transport=SupervisorTransport(None, None, f"unix://{socket}")
-        ).supervisor
+        return supervisord.connect(self.files(self.first("api")) / "srv/app/var")
 
     def stop(self, instance: str) -> None:
         if instance.startswith("api"):
