@@ -1,6 +1,7 @@
 """The ladders of limits: each rung must hold what the one below it may take, in every file that has one."""
 
 import configparser
+import itertools
 import re
 import runpy
 from pathlib import Path
@@ -45,6 +46,14 @@ def nginx(directive: str) -> list[int]:
 
 def test_a_site_request_ends_before_its_worker_before_its_instance() -> None:
     assert uwsgi("harakiri") < uwsgi("worker-reload-mercy") < supervisor("site", "stopwaitsecs")
+
+
+def test_no_two_workers_of_the_site_are_recycled_at_once() -> None:
+    """nginx gives each as many requests; one that ends is away for up to a second."""
+    file = (PROJECT / "deploy/uwsgi/site.ini").read_text()
+    first = dict(re.findall(r"^set-placeholder = requests-([ab])=(\d+)$", file, re.M))
+    turns = [int(first[name]) + worker * uwsgi("max-requests-delta") for name in "ab" for worker in range(8)]
+    assert min(abs(one - other) for one, other in itertools.combinations(turns, 2)) >= 5000
 
 
 def test_nginx_waits_longer_than_a_site_request_may_take() -> None:
