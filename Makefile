@@ -1,7 +1,8 @@
 # The front door: `make` lists what it can do. Variables given to it, as in `make up PORT=9000`, reach the commands.
 .DEFAULT_GOAL := help
 .PHONY: help up down restart status logs manage destroy dev secrets provision deploy rollback backup \
-	drain restore restore-drill fleet test chaos test-data test-stack test-compose test-vm lint format .venv-tests .venv-hosts
+	drain restore restore-drill fleet lab lab-list test chaos test-data test-sqlite test-postgresql test-lab test-stack \
+	test-compose test-vm lint format .venv-tests .venv-hosts .venv-lab
 
 help:
 	@awk 'BEGIN {FS = ":.*## "; print "make …"} \
@@ -61,13 +62,19 @@ fleet: .venv-hosts ## What runs where: release, instances, disk, newest backup
 	@$(HOSTS) fleet
 
 ##@ Work
+LAB = .venv/bin/python -m lab
 dev: ## The stack for work on the code: reloads on save, debug pages, logs; in containers
 	@python3 -m deploy dev
 
-test: lint test-data test-stack test-compose test-vm ## All tests and linters, three quarters of an hour; each part by itself:
-test-data: .venv-tests ## The apps' own tests, on SQLite and on PostgreSQL with Redis
+test: lint test-data test-lab test-stack test-compose test-vm ## All tests and linters, three quarters of an hour; each part by itself:
+test-data: test-sqlite test-postgresql ## The apps' own tests, on SQLite and on PostgreSQL with Redis
+test-sqlite: .venv-tests
 	.venv/bin/pytest tests/site tests/api tests/config
+test-postgresql: .venv-tests
 	.venv/bin/pytest tests/site tests/api --data=postgresql
+
+test-lab: .venv-tests ## Every mode of the lab, started and asked; and the verdicts of its report
+	.venv/bin/pytest tests/lab
 
 test-stack: .venv-tests ## The running stack through nginx, and in a browser, on both
 	.venv/bin/pytest tests/stack tests/native tests/browser
@@ -84,6 +91,12 @@ test-vm: .venv-tests ## Hosts booted whole, provisioned and deployed to, on one 
 
 chaos: .venv-tests ## Restarts, kills, outages and overload under load, and the table of what clients saw; ten minutes
 	.venv/bin/pytest tests/chaos --data=postgresql
+
+lab: .venv-lab ## The site deployed every way there is, measured side by side, half an hour; or one way (MODE=…, JOB=…)
+	@$(if $(MODE),$(LAB) look --mode "$(MODE)" --job "$(JOB)",$(LAB) measure --rounds "$(or $(ROUNDS),3)")
+
+lab-list: .venv-lab ## The ways: which are available here, and what the others need
+	@$(LAB) list
 
 lint: .venv-tests ## ruff, mypy, djlint, hadolint, ansible-lint, shellcheck, docker compose config
 	.venv/bin/ruff check
@@ -103,6 +116,9 @@ format: .venv-tests ## Lay out the code as the linters want it
 
 .venv-tests:
 	@python3 -m deploy.native.preflight --tests
+
+.venv-lab:
+	@python3 -m deploy.native.preflight --lab
 
 .venv-hosts:
 	@python3 -m deploy.native.preflight --controller

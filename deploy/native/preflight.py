@@ -1,7 +1,8 @@
 """Looks at the machine before `make up` touches anything, then makes the Python side in .venv.
 
 Runs on the system's own Python with nothing but the standard library. `--tests` also installs what the
-tests and linters need; `--controller` is for a machine that deploys to others, and runs nothing itself.
+tests and linters need, `--lab` what the lab compares; `--controller` is for a machine that deploys to others, and runs
+nothing itself.
 """
 
 import os
@@ -10,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,7 +19,7 @@ from deploy.env import PROJECT, VAR, setting
 
 VENV = PROJECT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 13)
-# .venv is 200 MB, and 460 with the tools of the tests; the rest is for data and logs.
+# .venv is 200 MB, and 780 with what the tests and the lab need; the rest is for data and logs.
 FREE_DISK = 1_000_000_000
 BROTLI = Path("/usr/lib/nginx/modules/ngx_http_brotli_static_module.so")
 ELSEWHERE = ["dnf install", "zypper install", "pacman -S", "apk add", "brew install"]
@@ -114,6 +116,12 @@ def check_disk() -> None:
     ok(f"{free / 1e9:.0f} GB free on disk")
 
 
+def can_build() -> bool:
+    """What the lab has no wheel for: with a compiler, and the headers of Python and libev."""
+    include = sysconfig.get_path("include")
+    return bool(shutil.which("gcc")) and Path(include, "Python.h").exists() and Path("/usr/include/ev.h").exists()
+
+
 def sync(python: str, what: list[str]) -> None:
     """.venv as uv.lock has it; uv itself comes from there too, in the version that the lock names."""
     lock = (PROJECT / "uv.lock").read_text()
@@ -135,20 +143,23 @@ def sync(python: str, what: list[str]) -> None:
 
 
 def main() -> None:
-    tests, controller = "--tests" in sys.argv, "--controller" in sys.argv
+    tests, controller, lab = (option in sys.argv for option in ("--tests", "--controller", "--lab"))
     print("Preflight", flush=True)
     python = find_python()
     version = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     ok(f"{version}, {python}")
-    if not tests and not controller:
+    if not tests and not controller and not lab:
         check_port(own=is_up() and f":{setting('PORT')};" in (VAR / "nginx/server-tls-off.conf").read_text())
     check_disk()
     if subprocess.run([python, "-c", "import ensurepip"], capture_output=True, check=False).returncode:
         install(["python3-venv"], "Python's venv module is missing")
     if not controller:
         have_nginx()
-    # --inexact leaves alone what an earlier one installed for the tests, or for hosts.
-    sync(python, ["--group=dev"] if tests else ["--no-dev", "--inexact", *(["--group=hosts"] if controller else [])])
+    groups = ["--group=hosts"] if controller else ["--group=lab"] if lab else []
+    if (lab or tests) and can_build():
+        groups.append("--group=lab-built")
+    # --inexact leaves alone what an earlier one installed for the tests, for hosts or for the lab.
+    sync(python, ["--group=dev", *groups] if tests else ["--no-dev", "--inexact", *groups])
 
 
 if __name__ == "__main__":
