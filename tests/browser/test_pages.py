@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 from tests.browser.conftest import ask, fill_sign_up, screenshot, sign_up
 from tests.stack.pictures import PNG
 from tests.stack.test_health import stopped
-from tests.stacks import Stack
+from tests.stacks import PROJECT, Stack
 
 LOOKS: list[dict[str, Any]] = [
     {"viewport": {"width": width, "height": 844}, "color_scheme": scheme}
@@ -78,6 +78,14 @@ def test_the_page_while_no_app_runs(stack: Stack, visitor: Callable[..., Page]) 
             assert response.status == 503
             screenshot(page, "503", look)
             assert not faults(page)
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=lambda look: f"{look['viewport']['width']}-{look['color_scheme']}")
+def test_the_report_of_the_lab(visitor: Callable[..., Page], look: dict[str, Any]) -> None:
+    page = visitor(**look)
+    page.goto((PROJECT / "docs/lab.html").as_uri())
+    screenshot(page, "lab", look)
+    assert not faults(page)
 
 
 def faults(page: Page) -> list[str]:
