@@ -99,10 +99,11 @@ class Section:
 
 
 def number(value: float) -> str:
-    """Three figures that matter."""
+    """Three figures that matter; of what is far below 1, two."""
     if value >= 100 or value == int(value):
         return f"{value:,.0f}"
-    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}"
+    digits = 2 if value >= 0.1 else 1
+    return f"{value:.{max(0, digits - math.floor(math.log10(value)))}f}"
 
 
 def spread(margin: Margin | None) -> str:
