@@ -187,6 +187,11 @@ def main() -> None:
             write(measure(int(arguments.rounds)), PROJECT / "docs")
     except Failed as failed:
         raise SystemExit(f"\n✗ {failed}") from None
+    except PermissionError as error:
+        raise SystemExit(
+            f"\n✗ {error}\nRun this as an ordinary user; what root starts runs as www-data, who must be able to read "
+            "the project, as in /srv."
+        ) from None
     except KeyboardInterrupt:
         raise SystemExit("\nInterrupted: nothing was kept.") from None
 

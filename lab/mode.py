@@ -7,6 +7,7 @@ are filled in, and are in the processes' environment too: PORT to listen on, APP
 
 import contextlib
 import functools
+import http.client
 import importlib.metadata
 import itertools
 import os
@@ -199,7 +200,7 @@ class Running:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
-        except (OSError, ValueError) as error:
+        except (OSError, http.client.HTTPException) as error:
             return 0, str(error).encode()
 
     def wait(self) -> None:

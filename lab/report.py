@@ -137,9 +137,9 @@ generator's left out; memory is the proportional size (PSS) of all processes.
 
 The load is wrk on the same machine, {CONNECTIONS} connections kept alive by {THREADS} threads. It had
 {min(shares, default=0):.0%} to {max(shares, default=0):.0%} of the cores, {statistics.median(shares or [0]):.0%} in the
-median. {WARM:g} s of warm-up are not counted, then {SECONDS["hello"]} s are, and {SECONDS["page"]} of the page. Every
-answer is compared with what it should be, and one error voids the sample. What the reference differs from itself by, in
-nine measurements of ten, is the noise: {noise}.
+median. {WARM:g} s of warm-up are not counted, then {SECONDS["hello"]} s are, and {SECONDS["page"]} of the page and of
+JSON. Every answer is compared with what it should be, and one error voids the sample. What the reference
+differs from itself by, in nine measurements of ten, is the noise: {noise}.
 """
     return Section("Every way to deploy, measured", [" ".join(part.split()) for part in text.strip().split("\n\n")])
 

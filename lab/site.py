@@ -10,6 +10,7 @@ from typing import Any
 
 from deploy.cores import cores
 from deploy.env import PROJECT, SECRETS
+from deploy.terminal import Failed
 
 # As root, who the servers are instead: Apache refuses to be root, and nothing here needs it.
 AS: dict[str, Any] = {"user": "www-data", "group": "www-data", "extra_groups": []} if os.geteuid() == 0 else {}
@@ -41,19 +42,23 @@ def variables(var: Path) -> dict[str, str]:
 
 
 def prepare(var: Path) -> None:
-    """Makes them in `var`, once."""
+    """Makes them in `var`, once. Raises Failed."""
     for directory in ("static", "media"):
         (var / directory).mkdir(parents=True, exist_ok=True)
     hand_over(var)
     for command in ("migrate --no-input", "createcachetable", "collectstatic --no-input", "seed"):
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, "manage.py", *command.split()],
             cwd=PROJECT / "django_site",
             env=os.environ | variables(var),
-            stdout=subprocess.DEVNULL,
-            check=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
             **AS,
         )
+        if done.returncode:
+            raise Failed(f"manage.py {command} failed:\n\n{done.stdout}")
 
 
 def lay_out(directory: Path, var: Path) -> None:
