@@ -251,7 +251,7 @@ class Running:
             leader.wait()
 
     def tail(self) -> str:
-        return "\n".join(line[:300] for line in self.log.read_text(errors="replace").splitlines()[-8:])
+        return "\n".join(line[:300] for line in self.log.read_text(errors="replace").splitlines()[-40:])
 
 
 @functools.cache
