@@ -195,7 +195,7 @@ def of_job(results: Results, modes: Mapping[str, Mode], job: str) -> Section:
         notes += [f"{len(voids)} of {results.rounds} void: {voids[0].splitlines()[0]}"] if voids else []
         rows.append([*row, "; ".join(notes)])
     charts = [chart(results, modes, job, figure) for figure in about.charts]
-    return Section(about.title, [about.words], [*header, ""], rows, charts)
+    return Section(about.title, [about.words], [*header, "note"], rows, charts)
 
 
 def faster_than_reference(results: Results, modes: Mapping[str, Mode], job: str) -> Section:
