@@ -93,7 +93,7 @@ chaos: .venv-tests ## Restarts, kills, outages and overload under load, and the 
 	.venv/bin/pytest tests/chaos --data=postgresql
 
 lab: .venv-lab ## The site deployed every way there is, measured side by side, half an hour; or one way (MODE=…, JOB=…)
-	@$(if $(MODE),$(LAB) look --mode "$(MODE)" --job "$(JOB)",$(LAB) measure --rounds "$(or $(ROUNDS),3)")
+	@$(if $(MODE),$(LAB) look --mode "$(MODE)" --job "$(JOB)",$(LAB) measure --rounds "$(ROUNDS)")
 
 lab-list: .venv-lab ## The ways: which are available here, and what the others need
 	@$(LAB) list

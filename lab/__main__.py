@@ -21,7 +21,7 @@ from deploy.env import PROJECT, VAR
 from deploy.terminal import Failed, step, table
 from lab import load, site
 from lab.load import Void
-from lab.mode import CORES, FAMILIES, JOBS, PROCESSES, REFERENCES, Mode, Running, find, read_all
+from lab.mode import CORES, FAMILIES, JOBS, PROCESSES, Mode, Running, find, read_all
 from lab.report import as_html, as_markdown
 from lab.results import Results, Sample
 
@@ -67,10 +67,10 @@ def said(sample: Sample) -> str:
 def one_round(number: int, modes: Sequence[Mode]) -> Iterator[Sample]:
     """Each job in turn: the reference stays up, and is measured between groups of the others, in an order of chance."""
     by_name = {mode.name: mode for mode in modes}
-    for job, name in REFERENCES.items():
-        others = [mode for mode in modes if job in mode.jobs and mode.name != name]
+    for job, about in JOBS.items():
+        others = [mode for mode in modes if job in mode.jobs and mode.name != about.reference]
         random.Random(number).shuffle(others)  # noqa: S311 (an order)
-        with by_name[name].up(job, HOME) as reference:
+        with by_name[about.reference].up(job, HOME) as reference:
             yield take(reference, number)
             for first in range(0, len(others), GROUP):
                 for mode in others[first : first + GROUP]:
@@ -88,7 +88,7 @@ def measure(rounds: int) -> Results:
     modes = list(read_all().values())
     missing = {mode.name: what for mode in modes if (what := mode.missing())}
     available = [mode for mode in modes if mode.name not in missing]
-    for name in set(REFERENCES.values()) & missing.keys():
+    for name in {about.reference for about in JOBS.values()} & missing.keys():
         raise Failed(f"the reference itself, {name}, is not available: {'; '.join(missing[name])}")
     print(
         f"{len(available)} of {len(modes)} modes are available here (`make lab-list`), in {rounds} rounds. "
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("command", choices=["measure", "look", "list"])
     parser.add_argument("--mode", default="")
     parser.add_argument("--job", default="", choices=["", *JOBS])
-    parser.add_argument("--rounds", default="3")
+    parser.add_argument("--rounds", default="")
     arguments = parser.parse_args()
     # Whoever ends this ends the servers too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended: nothing was kept."))
@@ -179,12 +179,13 @@ def main() -> None:
             return
         if not find("wrk"):
             raise Failed("the load generator is not installed: sudo apt-get install wrk")
-        if not re.fullmatch("[1-9]", arguments.rounds):
-            raise Failed(f"ROUNDS is {arguments.rounds!r}: it is a number from 1 to 9")
+        rounds = arguments.rounds or "3"
+        if not re.fullmatch("[1-9]", rounds):
+            raise Failed(f"ROUNDS is {rounds!r}: it is a number from 1 to 9")
         if arguments.command == "look":
             look(arguments.mode, arguments.job)
         else:
-            write(measure(int(arguments.rounds)), PROJECT / "docs")
+            write(measure(int(rounds)), PROJECT / "docs")
     except Failed as failed:
         raise SystemExit(f"\n✗ {failed}") from None
     except PermissionError as error:

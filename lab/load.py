@@ -34,6 +34,8 @@ SECONDS = {"hello": 1, "static": 1, "page": 2, "json": 2}
 # Clients that send a byte of their request now and then, the normal ones after them, and the seconds these wait.
 SLOW, NORMAL, PATIENCE = 200, 10, 2.0
 WATCHERS, CHANGES = 200, 4
+# What voids a sample, as wrk.lua counts it.
+FAULTS = {"wrong": "wrong answers", "socket": "socket errors", "timeout": "without an answer in 2 s"}
 
 
 class Void(Exception):
@@ -92,9 +94,6 @@ def closed_loop(running: Running) -> Figures:
         "memory": running.memory() / 1e6,
         "generator": wrk / told["seconds"] / CORES,
     }
-
-
-FAULTS = {"wrong": "wrong answers", "socket": "socket errors", "timeout": "without an answer in 2 s"}
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from tornado.template import Loader
 
 from lab.claims import CLAIMS, VERDICTS
 from lab.load import NORMAL, PATIENCE, SECONDS, SLOW, THREADS, WARM, WATCHERS
-from lab.mode import CONNECTIONS, FAMILIES, LAB, REFERENCES, Mode
+from lab.mode import CONNECTIONS, FAMILIES, JOBS, LAB, Mode
 from lab.results import Margin, Results
 
 THROUGHPUT = {"rps": "requests/s", "p50": "p50 ms", "p99": "p99 ms", "cpu": "CPU µs", "memory": "memory MB"}
@@ -188,7 +188,9 @@ def of_job(results: Results, modes: Mapping[str, Mode], job: str) -> Section:
             row.append(number(statistics.median(values)) if values else "–")
             if figure != "answered":
                 row.append(
-                    "1" if mode.name == REFERENCES[job] else spread(results.against_reference(job, mode.name, figure))
+                    "1"
+                    if mode.name == JOBS[job].reference
+                    else spread(results.against_reference(job, mode.name, figure))
                 )
         voids = results.voids(job, mode.name)
         notes = [f"{mode.connections} connections"] if mode.connections != CONNECTIONS else []
@@ -202,7 +204,7 @@ def faster_than_reference(results: Results, modes: Mapping[str, Mode], job: str)
     noise = f"more than the noise, {results.noise(job, 'rps'):.0%}"
     faster = sorted(results.faster(job).items(), key=lambda item: -item[1].middle)
     if not faster:
-        return Section(f"Faster than the reference: {job}", [f"No mode beat {REFERENCES[job]} by {noise}."])
+        return Section(f"Faster than the reference: {job}", [f"No mode beat {JOBS[job].reference} by {noise}."])
     return Section(
         f"Faster than the reference: {job}",
         [f"By {noise}, at its own job; and what speaks for each, and against it."],
@@ -215,7 +217,7 @@ def chart(results: Results, modes: Mapping[str, Mode], job: str, figure: str) ->
     margins = {
         name: margin
         for name in results.modes(job)
-        if name != REFERENCES[job] and (margin := results.against_reference(job, name, figure))
+        if name != JOBS[job].reference and (margin := results.against_reference(job, name, figure))
     }
     least = min([0.5, *(margin.low for margin in margins.values())])
     most = max([2.0, *(margin.high for margin in margins.values())])

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from lab.load import Figures
-from lab.mode import REFERENCES
+from lab.mode import JOBS
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Results:
         """By job and round, the places of the reference's samples."""
         found = defaultdict(list)
         for place, sample in enumerate(self.samples):
-            if sample.mode == REFERENCES[sample.job] and not sample.void:
+            if sample.mode == JOBS[sample.job].reference and not sample.void:
                 found[sample.job, sample.round].append(place)
         return found
 
@@ -105,7 +105,7 @@ class Results:
         Of memory by how much the rounds differ.
         """
         if figure == "memory":
-            values = self.values(job, REFERENCES[job], figure)
+            values = self.values(job, JOBS[job].reference, figure)
             return max(values) / min(values) - 1 if values else 0
         differences = [
             max(ratio, 1 / ratio) - 1
@@ -123,7 +123,7 @@ class Results:
 
     def faster(self, job: str) -> dict[str, Margin]:
         """The modes that beat the reference by more than the noise, and by how much."""
-        margins = {mode: self.against_reference(job, mode) for mode in self.modes(job) if mode != REFERENCES[job]}
+        margins = {mode: self.against_reference(job, mode) for mode in self.modes(job) if mode != JOBS[job].reference}
         return {
             mode: margin for mode, margin in margins.items() if margin and margin.wider(self.noise(job, "rps")).low > 1
         }

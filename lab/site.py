@@ -3,14 +3,12 @@
 import functools
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from deploy.cores import cores
-from deploy.env import PROJECT, SECRETS
-from deploy.terminal import Failed
+from deploy.env import SECRETS
+from deploy.native.stack import manage
 
 # As root, who the servers are instead: Apache refuses to be root, and nothing here needs it.
 AS: dict[str, Any] = {"user": "www-data", "group": "www-data", "extra_groups": []} if os.geteuid() == 0 else {}
@@ -47,18 +45,7 @@ def prepare(var: Path) -> None:
         (var / directory).mkdir(parents=True, exist_ok=True)
     hand_over(var)
     for command in ("migrate --no-input", "createcachetable", "collectstatic --no-input", "seed"):
-        done = subprocess.run(
-            [sys.executable, "manage.py", *command.split()],
-            cwd=PROJECT / "django_site",
-            env=os.environ | variables(var),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            **AS,
-        )
-        if done.returncode:
-            raise Failed(f"manage.py {command} failed:\n\n{done.stdout}")
+        manage(variables(var), *command.split(), **AS)
 
 
 def lay_out(directory: Path, var: Path) -> None:

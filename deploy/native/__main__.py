@@ -19,7 +19,7 @@ from dotenv import dotenv_values
 from deploy.env import ENV_FILE, PROJECT, VAR, make_env_file, one_at_a_time
 from deploy.instance import APPS, get, members, of, uwsgi_stats
 from deploy.native import settings
-from deploy.native.stack import LOG, PARTS, RUN, Stack, fingerprint
+from deploy.native.stack import LOG, PARTS, RUN, Stack, fingerprint, manage
 from deploy.roll import is_in, take_back
 from deploy.terminal import Failed, confirm, readable, rolled, step, table
 
@@ -50,22 +50,6 @@ def drop_root() -> None:
             )
 
 
-def manage(stack: Stack, *command: str) -> str:
-    """Runs a command of the site's manage.py; its output, or Failed with it."""
-    done = subprocess.run(
-        [sys.executable, "manage.py", *command],
-        cwd=PROJECT / "django_site",
-        env=os.environ | stack.variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise Failed(f"manage.py {command[0]} failed:\n\n{done.stdout}")
-    return done.stdout.strip()
-
-
 def write_environment(stack: Stack) -> None:
     """The variables for the programs under supervisord, which read them at each start."""
     ENVIRONMENT.touch(mode=0o600)
@@ -89,12 +73,12 @@ def up(stack: Stack) -> None:
     if "site" in changed:
         print("Site", flush=True)
         with step("migrations"):
-            manage(stack, "migrate", "--no-input")
-            manage(stack, "createcachetable")
+            manage(stack.variables, "migrate", "--no-input")
+            manage(stack.variables, "createcachetable")
         with step("static files, hashed and compressed"):
-            manage(stack, "collectstatic", "--no-input")
+            manage(stack.variables, "collectstatic", "--no-input")
         with step("first data and admin"):
-            said = manage(stack, "seed")
+            said = manage(stack.variables, "seed")
     write_environment(stack)
 
     if was_running and "supervisor" in changed:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +162,26 @@ class Stack:
     def roll(self, app: str) -> Iterator[str]:
         """Restarts the instances of an app, and yields each when it is back; raises Failed at one that is not ready."""
         return roll.roll(self, of(app))
+
+
+def manage(variables: Mapping[str, str], *command: str, **account: Any) -> str:
+    """Runs a command of the site's manage.py with its settings; its output, or Failed with it.
+
+    `account`: subprocess's `user`, `group` and `extra_groups`, where it is not to be who runs this.
+    """
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        [sys.executable, "manage.py", *command],
+        cwd=PROJECT / "django_site",
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        **account,
+    )
+    if done.returncode:
+        raise Failed(f"manage.py {command[0]} failed:\n\n{done.stdout}")
+    return done.stdout.strip()
 
 
 def nginx_master() -> int:

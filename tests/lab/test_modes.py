@@ -10,7 +10,7 @@ import pytest
 
 from deploy.terminal import Failed
 from lab import load, site
-from lab.mode import JOBS, LAB, REFERENCES, read, read_all
+from lab.mode import JOBS, LAB, read, read_all
 from lab.report import ABOUT
 from tests.servers import Missing, program
 from tests.stacks import directory
@@ -40,7 +40,7 @@ def test_it_answers(var: Path, name: str, job: str) -> None:
 @pytest.mark.parametrize("job", [job for job in JOBS if job != "page"])
 def test_the_reference_is_measured(var: Path, job: str) -> None:
     program("wrk", "wrk")
-    with MODES[REFERENCES[job]].up(job, var) as running:
+    with MODES[JOBS[job].reference].up(job, var) as running:
         figures = load.sample(running, var / "db.sqlite3")
     expected = {"slow": {"answered", "of", "p50"}, "live": {"p50", "p99", "memory"}}
     assert figures.keys() == expected.get(job, {*ABOUT["hello"].columns, "generator"})
