@@ -375,7 +375,7 @@ class ComposeStack(AnyStack):
         return self.run("site-a", "python", "django_site/manage.py", *command)
 
     def administer(self, statement: str) -> None:
-        self.run("postgres", "psql", "--quiet", "--username=site", "--dbname=postgres", f"--command={statement}")
+        self.run("postgres", "psql", "--quiet", "--username=tandem", "--dbname=postgres", f"--command={statement}")
 
 
 def docker(*command: str) -> str:

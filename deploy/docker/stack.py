@@ -72,7 +72,7 @@ def secret_files() -> dict[str, str]:
         "secret_key": setting("SECRET_KEY"),
         "token_keys": setting("TOKEN_KEYS"),
         "postgres_password": postgres,
-        "database_url": f"postgresql://site:{quote(postgres, safe='')}@postgres:5432/site",
+        "database_url": f"postgresql://tandem:{quote(postgres, safe='')}@postgres:5432/tandem",
         "redis_url": f"redis://apps:{quote(redis, safe='')}@redis:6379/0",
         # https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
         "redis_users": f"user default on nopass -@all +ping\nuser apps on >{redis} ~* &* +@all\n",

@@ -19,7 +19,7 @@ def data(stack: VmStack) -> Host:
 
 
 def people(stack: VmStack) -> int:
-    counted = "psql --no-psqlrc --tuples-only --no-align --dbname=site --command='SELECT count(*) FROM auth_user'"
+    counted = "psql --no-psqlrc --tuples-only --no-align --dbname=tandem --command='SELECT count(*) FROM auth_user'"
     return int(data(stack).run(f"cd / && {counted}", user="postgres").stdout)
 
 

@@ -34,7 +34,7 @@ from typing import IO, Any, TypedDict
 
 BACKUPS = Path("/var/backups/app")
 MEDIA = Path("/srv/app/var/media")
-DATABASE = "site"
+DATABASE = "tandem"
 
 NAME = "%Y-%m-%dT%H%M%SZ"
 NAMES = r"\d{4}-\d\d-\d\dT\d{6}Z"
@@ -395,9 +395,9 @@ def drill(backup: Path) -> None:
 
 
 def restore(backup: Path, force: bool) -> None:
-    """The database that was there stays as site_replaced until the next restore; files that were there stay.
+    """The database that was there stays as tandem_replaced until the next restore; files that were there stay.
 
-    Connections to that are not allowed: ALTER DATABASE site_replaced ALLOW_CONNECTIONS true.
+    Connections to that are not allowed: ALTER DATABASE tandem_replaced ALLOW_CONNECTIONS true.
     """
     manifest = read_manifest(backup)
     if faults := verify(backup, manifest["files"]):
