@@ -158,8 +158,8 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "polls:list"
 
-# A cookie named __Host- is only accepted over TLS, from this very host: no subdomain can plant one. Cookies know no port:
-# the project's name keeps those of another one on the same host apart.
+# A cookie named __Host- is only accepted over TLS, from this very host: no subdomain can plant one.
+# Cookies know no port: with another name, those of another project on localhost log nobody out of this one.
 cookie_prefix = "__Host-" if TLS else ""
 SESSION_COOKIE_NAME = f"{cookie_prefix}tandem_session"
 CSRF_COOKIE_NAME = f"{cookie_prefix}tandem_csrf"

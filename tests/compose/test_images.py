@@ -83,7 +83,7 @@ def test_the_data_ask_for_a_password(stack: ComposeStack) -> None:
     ask = """
 import sys, psycopg
 try:
-    psycopg.connect(host="postgres", user="tandem", dbname="tandem", password=sys.argv[1])
+    psycopg.connect(host="postgres", user="tandem", password=sys.argv[1])
     print("let in")
 except psycopg.OperationalError as error:
     print(error)

@@ -5,9 +5,9 @@
     python3 -m tests.vm.hosts down DIR
 
 A host is what Debian's installer leaves, and less: systemd, sshd, sudo, python3, and the user `admin`, who may log in
-with a key, and sudo. Its files are an overlay over a base that is made once in HOSTS_DIR, which should be on a
-disk (/var/cache/stack-hosts). Networks are 10.77.N.0/24, behind this machine's address. Needs root,
-systemd-container and debootstrap.
+with a key, and sudo. Its files are an overlay over a base that is made once in HOSTS_DIR, which should be on a disk
+(/var/cache/stack-hosts). Networks are 10.77.N.0/24, behind this machine's address. Needs root, systemd-container and
+debootstrap.
 
 What a host has not is a kernel of its own: no sysctl outside of net. is writable, and limits of memory and of processes
 (MemoryMax=, TasksMax=) are only kept where this machine's cgroup2 has those controllers.
