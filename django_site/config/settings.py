@@ -159,9 +159,10 @@ LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "polls:list"
 
 # A cookie named __Host- is only accepted over TLS, from this very host: no subdomain can plant one.
+# Cookies know no port: with another name, those of another project on localhost log nobody out of this one.
 cookie_prefix = "__Host-" if TLS else ""
-SESSION_COOKIE_NAME = f"{cookie_prefix}session"
-CSRF_COOKIE_NAME = f"{cookie_prefix}csrf"
+SESSION_COOKIE_NAME = f"{cookie_prefix}tandem_session"
+CSRF_COOKIE_NAME = f"{cookie_prefix}tandem_csrf"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = TLS
 CSRF_COOKIE_HTTPONLY = True
 # nginx overwrites the header with what it knows.

@@ -42,10 +42,10 @@ async def seconds_until(happened: Callable[..., object], *arguments: object, lim
     return time.monotonic() - began
 
 
-def workers(stack: AnyStack, *programs: str) -> set[int]:
-    """The pids of these programs' workers: site:a, …"""
+def workers(stack: AnyStack, *parts: str) -> set[int]:
+    """The pids of these parts' workers: site-a, …"""
     pids = stack.pids()
-    return {worker.pid for program in programs for worker in psutil.Process(pids[program]).children()}
+    return {worker.pid for part in parts for worker in psutil.Process(pids[part]).children()}
 
 
 def gone(pids: set[int]) -> bool:

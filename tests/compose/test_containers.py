@@ -77,7 +77,7 @@ def test_an_instance_that_supervisord_gave_up_ends_the_container(stack: ComposeS
     docker("run", "--detach", "--read-only", "--restart=unless-stopped", f"--name={name}", *options, api["Image"])
     try:
         wait_until(lambda: int(docker("inspect", "--format={{.RestartCount}}", name)) > 0)
-        assert re.search(r'"ERROR".* "api-[ab] is FATAL"', docker("logs", name))
+        assert re.search(r'"ERROR".* "tandem-api-[ab] is FATAL"', docker("logs", name))
     finally:
         docker("rm", "--force", name)
 

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from deploy.ansible.roles.data.files import app_backup
+from deploy.ansible.roles.data.files.app_backup import DATABASE
 from tests.servers import postgresql, program
 
 FIRST_DATA = """
@@ -31,7 +32,7 @@ def server() -> Iterator[str]:
         while True:
             try:
                 with psycopg.connect(url) as connection:
-                    connection.execute("CREATE ROLE site LOGIN")
+                    connection.execute(f"CREATE ROLE {DATABASE} LOGIN".encode())
                 break
             except psycopg.OperationalError:
                 assert time.monotonic() < deadline
@@ -43,7 +44,7 @@ class Site:
     """The database, and what is uploaded."""
 
     def __init__(self, server: str, media: Path) -> None:
-        self.url = server.rpartition("/")[0] + "/site"
+        self.url = f"{server.rpartition('/')[0]}/{DATABASE}"
         self.media = media
 
     def sql(self, statement: str) -> None:
@@ -88,19 +89,20 @@ def site(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
     monkeypatch.setattr(app_backup, "datetime", Clock)
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE site OWNER site TEMPLATE template0")
+        connection.execute(f"CREATE DATABASE {DATABASE} OWNER {DATABASE} TEMPLATE template0".encode())
     site = Site(server, tmp_path / "media")
     site.sql(FIRST_DATA)
     site.upload("pictures/one.webp", "one")
     yield site
     with psycopg.connect(server, autocommit=True) as connection:
-        for (name,) in connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'site%'").fetchall():
+        for name in databases(site):
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 def databases(site: Site) -> set[str]:
     with psycopg.connect(site.url) as connection:
-        return {name for (name,) in connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'site%'")}
+        found = connection.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [DATABASE])
+        return {name for (name,) in found}
 
 
 def manifest(name: str) -> app_backup.Manifest:
@@ -125,7 +127,7 @@ def test_the_drill_gives_all_back(site: Site, capsys: pytest.CaptureFixture[str]
     app_backup.drill(app_backup.find(app_backup.backup()))
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].split() == ["public.orders", "1000", "1000", "same"]
-    assert databases(site) == {"site"}
+    assert databases(site) == {DATABASE}
 
 
 def test_the_counts_are_those_of_the_dump(site: Site) -> None:
@@ -155,7 +157,7 @@ def test_the_drill_finds_a_row_that_is_another(site: Site, capsys: pytest.Captur
     with pytest.raises(app_backup.Failed, match="does not give back what it was made of"):
         app_backup.drill(backup)
     assert "DIFFERENT" in capsys.readouterr().out
-    assert databases(site) == {"site"}
+    assert databases(site) == {DATABASE}
 
 
 @pytest.mark.parametrize("file", ["database.dump", "media/pictures/one.webp"])
@@ -174,7 +176,7 @@ def test_damage_is_found_and_not_restored(site: Site, file: str, gone: bool) -> 
     with pytest.raises(app_backup.Failed, match=f"{file} is {word}"):
         app_backup.restore(backup, force=True)
     assert len(site.orders()) == 1000
-    assert databases(site) == {"site"}
+    assert databases(site) == {DATABASE}
 
 
 def test_a_dump_that_cannot_be_read_leaves_the_database_as_it_is(site: Site) -> None:
@@ -187,7 +189,7 @@ def test_a_dump_that_cannot_be_read_leaves_the_database_as_it_is(site: Site) -> 
     with pytest.raises(app_backup.Failed, match="pg_restore"):
         app_backup.restore(backup, force=True)
     assert len(site.orders()) == 1000
-    assert databases(site) == {"site"}
+    assert databases(site) == {DATABASE}
 
 
 def test_a_live_database_is_replaced_only_when_told_to(site: Site, tmp_path: Path) -> None:
@@ -209,12 +211,12 @@ def test_a_live_database_is_replaced_only_when_told_to(site: Site, tmp_path: Pat
         "one.webp": "one",
         "two.webp": "two",
     }
-    assert databases(site) == {"site", "site_replaced"}
+    assert databases(site) == {DATABASE, f"{DATABASE}_replaced"}
     assert (tmp_path / "systemctl").read_text() == "restart redis-server.service\n"
     # Numbers go on from where they were.
     site.sql("INSERT INTO orders (text) VALUES ('the next')")
     app_backup.restore(backup, force=True)
-    assert databases(site) == {"site", "site_replaced"}
+    assert databases(site) == {DATABASE, f"{DATABASE}_replaced"}
 
 
 def test_an_empty_database_needs_no_force(site: Site) -> None:

@@ -26,7 +26,7 @@ def uwsgi(option: str) -> int:
 def supervisor(app: str, option: str) -> int:
     file = configparser.RawConfigParser(inline_comment_prefixes=" ;")
     file.read(PROJECT / f"deploy/supervisor/{app}.conf")
-    return file.getint(f"program:{app}", option)
+    return file.getint(f"program:tandem-{app}", option)
 
 
 @pytest.fixture

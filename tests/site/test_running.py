@@ -87,7 +87,8 @@ def test_with_tls_the_cookies_are_secure_and_of_this_host() -> None:
     names = ["SESSION_COOKIE_NAME", "CSRF_COOKIE_NAME", "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE"]
     script = f"from django.conf import settings; print([getattr(settings, name) for name in {names}])"
     done = manage("shell", "--verbosity=0", "--command", script, TLS="on")
-    assert done.stdout.strip() == "['__Host-session', '__Host-csrf', True, True]"
+    session, csrf = "__Host-tandem_session", "__Host-tandem_csrf"
+    assert done.stdout.strip() == f"['{session}', '{csrf}', True, True]"
 
 
 def test_migrations_are_complete(db: None) -> None:

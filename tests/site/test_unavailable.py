@@ -67,7 +67,7 @@ def site(database_url: str, log: Path) -> Iterator[Callable[..., httpx.Client]]:
 
 
 def post(client: httpx.Client, path: str, **form: str) -> httpx.Response:
-    return client.post(path, data=form | {"csrfmiddlewaretoken": client.cookies["csrf"]})
+    return client.post(path, data=form | {"csrfmiddlewaretoken": client.cookies["tandem_csrf"]})
 
 
 def log_in(client: httpx.Client) -> httpx.Response:
@@ -195,7 +195,7 @@ def test_a_session_that_cannot_be_saved(client: Client, user: User, caplog: pyte
 def test_who_waited_too_long_in_the_queue_is_answered_at_once(
     client: Client, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
-    client.cookies["session"] = "x" * 32
+    client.cookies["tandem_session"] = "x" * 32
     answer = getattr(client, method)("/", headers={"X-Request-Start": f"{time.time() - 9:.3f}"})
     assert answer.status_code == 503
     assert "Back in a moment" in answer.content.decode()

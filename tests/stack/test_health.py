@@ -72,11 +72,11 @@ def test_with_one_instance_running_nobody_notices(stack: AnyStack, app: str, pat
 
 def test_a_killed_instance_comes_back(stack: AnyStack) -> None:
     """Without anybody's doing."""
-    for program in ("site:a", "api:b"):
-        before = stack.pids()[program]
-        stack.kill(program.replace(":", "-"))
+    for instance in ("site-a", "api-b"):
+        before = stack.pids()[instance]
+        stack.kill(instance)
         deadline = time.monotonic() + 60
-        while stack.pids().get(program) in (None, 0, before):
+        while stack.pids().get(instance) in (None, 0, before):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         wait_ready(stack)
