@@ -20,7 +20,7 @@ from django.test import Client
 from polls.models import Question, Vote
 
 from tests import servers
-from tests.api.served import manage
+from tests.environment import manage
 
 FIRST_DATA = """
 from django.contrib.auth.models import User
