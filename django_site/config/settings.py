@@ -76,7 +76,7 @@ except EnvValidationError as error:
 except ValueError as unreadable:
     sys.exit(f"site: {unreadable}")
 
-TITLE = "Live polls"
+TITLE = "Tandem"
 BASE_DIR = Path(__file__).resolve().parent.parent
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
