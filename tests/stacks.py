@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -145,12 +146,25 @@ class AnyStack(ABC):
         [workers] = re.findall(r"worker_processes (\d+);", (self.seen / "nginx/nginx.conf").read_text())
         return int(workers)
 
+    @property
+    def members(self) -> list[str]:
+        """Those that nginx balances across: site-a, api-a-0, …"""
+        return ["site-a", "site-b", *(f"api-{instance}-{slot}" for instance in "ab" for slot in range(self.cores))]
+
+    def wait_ready(self) -> None:
+        deadline = time.monotonic() + 60
+        with self.inside() as inside:
+            while {inside.get(f"/{member}/health/ready").status_code for member in self.members} != {200}:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
     def api_stats(self) -> dict[str, dict[str, Any]]:
         """What each api process says of itself, by `api-a-0`."""
         with self.inside() as inside:
             return {
-                name: inside.get(f"/{name}/health/stats").json()
-                for name in (f"api-{instance}-{slot}" for instance in "ab" for slot in range(self.cores))
+                member: inside.get(f"/{member}/health/stats").json()
+                for member in self.members
+                if member.startswith("api")
             }
 
     @abstractmethod

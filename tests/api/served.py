@@ -6,8 +6,6 @@ import itertools
 import json
 import os
 import socket
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -22,18 +20,13 @@ import sqlalchemy as sa
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
+from tests.environment import manage
 from tornado_api import store
 from tornado_api.app import Api
 from tornado_api.limits import MAX_BODY
 
 PROJECT = Path(__file__).resolve().parents[2]
 VOTERS = 200
-
-
-def manage(*command: str, **variables: str) -> None:
-    subprocess.run(
-        [sys.executable, "django_site/manage.py", *command], cwd=PROJECT, env=os.environ | variables, check=True
-    )
 
 
 def migrate(database_url: str) -> None:

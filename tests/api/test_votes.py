@@ -10,8 +10,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from tests.api.served import PROJECT, Served, bearer, manage
+from tests.api.served import PROJECT, Served, bearer
 from tests.api.test_requests import problem
+from tests.environment import manage
 from tornado_api import store
 
 

@@ -18,7 +18,7 @@ def whole(stack: AnyStack, *instances: str) -> bool:
     for instance in instances or INSTANCES:
         if not (stack.seen / "run/upstream" / instance).is_symlink():
             return False
-        members = [instance] if instance.startswith("site") else [f"{instance}-{slot}" for slot in range(stack.cores)]
+        members = [member for member in stack.members if member.startswith(instance)]
         with stack.inside() as inside:
             try:
                 if any(inside.get(f"/{member}/health/ready").status_code != 200 for member in members):

@@ -14,7 +14,6 @@ import psutil
 import pytest
 
 from tests.compose.conftest import SERVICES, wait_healthy
-from tests.stack.test_live import wait_ready
 from tests.stack.test_serving import upstream
 from tests.stacks import PROJECT, ComposeStack, docker
 
@@ -40,7 +39,7 @@ def test_another_container(stack: ComposeStack, service: str) -> None:
     stack.compose("up", "--detach", "--force-recreate", service)
     wait_healthy(stack)
     assert stack.container(service)["Id"] != before
-    wait_ready(stack)
+    stack.wait_ready()
     assert burst(stack) == {200: 60}
 
 
@@ -62,7 +61,7 @@ def test_supervisord_killed(stack: ComposeStack) -> None:
     before = stack.container("api")["State"]["Pid"]
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: stack.container("api")["State"]["Pid"] not in (0, before))
-    wait_ready(stack)
+    stack.wait_ready()
     assert burst(stack) == {200: 60}
 
 

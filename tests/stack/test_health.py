@@ -8,7 +8,6 @@ import pytest
 
 from tests.stack.test_headers import check
 from tests.stack.test_limits import error
-from tests.stack.test_live import wait_ready
 from tests.stacks import AnyStack
 
 
@@ -17,9 +16,9 @@ def test_each_instance_says_how_it_is(stack: AnyStack, check_name: str) -> None:
     bus = "ok" if stack.setting("REDIS_URL") else "polling"
     expected = {"live": {"status": "live"}, "ready": {"status": "ready", "database": "ok", "bus": bus}}[check_name]
     with stack.inside() as inside:
-        for name in ["site-a", "site-b"] + [f"api-{i}-{slot}" for i in "ab" for slot in range(stack.cores)]:
-            response = inside.get(f"/{name}/health/{check_name}")
-            assert (response.status_code, response.json()) == (200, expected), name
+        for member in stack.members:
+            response = inside.get(f"/{member}/health/{check_name}")
+            assert (response.status_code, response.json()) == (200, expected), member
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/health/stats", "/site-a/health/ready", "/health"])
@@ -40,7 +39,7 @@ def stopped(stack: AnyStack, *instances: str) -> Iterator[None]:
     finally:
         for instance in instances:
             stack.start(instance)
-        wait_ready(stack)
+        stack.wait_ready()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +78,7 @@ def test_a_killed_instance_comes_back(stack: AnyStack) -> None:
         while stack.pids().get(instance) in (None, 0, before):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        wait_ready(stack)
+        stack.wait_ready()
 
 
 @contextmanager
@@ -113,4 +112,4 @@ def test_ready_says_why_not(stack: AnyStack) -> None:
             assert "\n" not in response.json()["database"]
             # It is the database that is away, not the process.
             assert inside.get(f"/{name}/health/live").status_code == 200
-    wait_ready(stack)
+    stack.wait_ready()
