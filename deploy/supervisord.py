@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
-from supervisor.xmlrpc import SupervisorTransport
-
 
 def connect(var: Path) -> Any:
     """To the one whose run-time files are in `var`. To be made anew each time: one that failed stays broken."""
+    # Who only asks for a name may have no packages.
+    from supervisor.xmlrpc import SupervisorTransport
+
     transport = SupervisorTransport(None, None, f"unix://{var}/supervisor/supervisord.sock")
     return ServerProxy("http://supervisord", transport=transport).supervisor
 
@@ -23,8 +24,8 @@ def answers(var: Path) -> bool:
 
 
 def program(part: str) -> str:
-    """What it calls an instance: `site:a`."""
-    return part.replace("-", ":")
+    """What it calls it: `tandem-nginx`, `tandem-site:a`."""
+    return f"tandem-{part.replace('-', ':')}"
 
 
 def restart(supervisor: Any, instance: str) -> None:

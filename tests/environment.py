@@ -1,6 +1,12 @@
 """The variables that the applications need, of no value outside the tests; their secrets are made for each run."""
 
+import os
 import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
 
 
 def environment(var: str) -> dict[str, str]:
@@ -16,3 +22,10 @@ def environment(var: str) -> dict[str, str]:
         "API_BIND": f"unix:{var}/run/api-{{instance}}-{{slot}}.sock",
         "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
     }
+
+
+def manage(*command: str, **variables: str) -> None:
+    """Runs the site's manage.py with these, and what is set."""
+    subprocess.run(
+        [sys.executable, "django_site/manage.py", *command], cwd=PROJECT, env=os.environ | variables, check=True
+    )

@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ import pytest
 from dotenv import dotenv_values
 
 from deploy import supervisord
+from deploy.instance import INSTANCES
 from tests.environment import environment
 from tests.servers import Missing, free_port, program
 
@@ -144,12 +146,25 @@ class AnyStack(ABC):
         [workers] = re.findall(r"worker_processes (\d+);", (self.seen / "nginx/nginx.conf").read_text())
         return int(workers)
 
+    @property
+    def members(self) -> list[str]:
+        """Those that nginx balances across: site-a, api-a-0, …"""
+        return ["site-a", "site-b", *(f"api-{instance}-{slot}" for instance in "ab" for slot in range(self.cores))]
+
+    def wait_ready(self) -> None:
+        deadline = time.monotonic() + 60
+        with self.inside() as inside:
+            while {inside.get(f"/{member}/health/ready").status_code for member in self.members} != {200}:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
     def api_stats(self) -> dict[str, dict[str, Any]]:
         """What each api process says of itself, by `api-a-0`."""
         with self.inside() as inside:
             return {
-                name: inside.get(f"/{name}/health/stats").json()
-                for name in (f"api-{instance}-{slot}" for instance in "ab" for slot in range(self.cores))
+                member: inside.get(f"/{member}/health/stats").json()
+                for member in self.members
+                if member.startswith("api")
             }
 
     @abstractmethod
@@ -170,7 +185,7 @@ class AnyStack(ABC):
 
     @abstractmethod
     def pids(self) -> dict[str, int]:
-        """The pid of each master: nginx, site:a, …"""
+        """The pid of each master: nginx, site-a, …"""
 
     @abstractmethod
     def stop(self, instance: str) -> None:
@@ -182,7 +197,7 @@ class AnyStack(ABC):
 
     def kill(self, instance: str) -> None:
         """As a crash would be: not by whoever runs it."""
-        os.kill(self.pids()[instance.replace("-", ":")], signal.SIGKILL)
+        os.kill(self.pids()[instance], signal.SIGKILL)
 
 
 class Stack(AnyStack):
@@ -225,8 +240,8 @@ class Stack(AnyStack):
         return [process for master in masters for process in (master, *master.children(recursive=True))]
 
     def pids(self) -> dict[str, int]:
-        infos: Any = self.supervisor.getAllProcessInfo()
-        pids = {f"{info['group']}:{info['name']}": info["pid"] for info in infos if info["group"] != "nginx"}
+        supervisor = self.supervisor
+        pids = {each: supervisor.getProcessInfo(supervisord.program(each))["pid"] for each in INSTANCES}
         return pids | {"nginx": int((self.var / "run/nginx.pid").read_text())}
 
     @property
@@ -234,10 +249,10 @@ class Stack(AnyStack):
         return supervisord.connect(self.var)
 
     def stop(self, instance: str) -> None:
-        self.supervisor.stopProcess(instance.replace("-", ":"))
+        self.supervisor.stopProcess(supervisord.program(instance))
 
     def start(self, instance: str) -> None:
-        self.supervisor.startProcess(instance.replace("-", ":"), False)
+        self.supervisor.startProcess(supervisord.program(instance), False)
 
     def setting(self, name: str) -> str:
         return dotenv_values(self.var / "environment")[name] or ""
@@ -342,25 +357,25 @@ class ComposeStack(AnyStack):
 
     def pids(self) -> dict[str, int]:
         found = self.containers()
-        pids = {name.replace("-", ":"): found[name]["State"]["Pid"] for name in ("nginx", "site-a", "site-b")}
+        pids = {name: found[name]["State"]["Pid"] for name in ("nginx", "site-a", "site-b")}
         for process in psutil.Process(found["api"]["State"]["Pid"]).children():
             # One that has just ended has no environment.
             with suppress(psutil.Error):
                 if instance := process.environ().get("INSTANCE"):
-                    pids[f"api:{instance}"] = process.pid
+                    pids[f"api-{instance}"] = process.pid
         return pids
 
     def stop(self, instance: str) -> None:
         if instance.startswith("api"):
-            self.run("api", *SUPERVISORCTL, "stop", instance.replace("-", ":"))
+            self.run("api", *SUPERVISORCTL, "stop", supervisord.program(instance))
         else:
             docker("stop", self.container(instance)["Id"])
 
     def start(self, instance: str) -> None:
         if instance.startswith("api"):
-            program = instance.replace("-", ":")
             # supervisorctl itself waits for startsecs.
-            docker("exec", "--detach", self.container("api")["Id"], *SUPERVISORCTL, "start", program)
+            start = ("start", supervisord.program(instance))
+            docker("exec", "--detach", self.container("api")["Id"], *SUPERVISORCTL, *start)
         else:
             docker("start", self.container(instance)["Id"])
 
@@ -375,7 +390,8 @@ class ComposeStack(AnyStack):
         return self.run("site-a", "python", "django_site/manage.py", *command)
 
     def administer(self, statement: str) -> None:
-        self.run("postgres", "psql", "--quiet", "--username=site", "--dbname=postgres", f"--command={statement}")
+        psql = ("psql", "--quiet", "--username=tandem", "--dbname=postgres")
+        self.run("postgres", *psql, f"--command={statement}")
 
 
 def docker(*command: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from deploy import supervisord
 from deploy.env import ENV_FILE, PROJECT, VAR, make_env_file, setting
 from deploy.instance import INSTANCES, of
 from deploy.native.preflight import check_disk, check_port, ok
@@ -18,6 +19,8 @@ from deploy.terminal import Failed, readable, step, wait_ready
 
 PARTS = ("nginx", *INSTANCES)
 SECRETS = VAR / "secrets"
+# And its role: docker-compose.yml.
+DATABASE = "tandem"
 # The configuration that supervisorctl needs is in the api's environment and files.
 SUPERVISORCTL = ("supervisorctl", "-c", "deploy/supervisor/supervisord.conf")
 
@@ -72,7 +75,7 @@ def secret_files() -> dict[str, str]:
         "secret_key": setting("SECRET_KEY"),
         "token_keys": setting("TOKEN_KEYS"),
         "postgres_password": postgres,
-        "database_url": f"postgresql://site:{quote(postgres, safe='')}@postgres:5432/site",
+        "database_url": f"postgresql://{DATABASE}:{quote(postgres, safe='')}@postgres:5432/{DATABASE}",
         "redis_url": f"redis://apps:{quote(redis, safe='')}@redis:6379/0",
         # https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
         "redis_users": f"user default on nopass -@all +ping\nuser apps on >{redis} ~* &* +@all\n",
@@ -157,7 +160,7 @@ class Stack:
         if instance.startswith("site"):
             return self.running(instance)
         return any(
-            program_states(container).get(instance.replace("-", ":")) in ("RUNNING", "STARTING")
+            program_states(container).get(supervisord.program(instance)) in ("RUNNING", "STARTING")
             for container in self.containers("api")
         )
 
@@ -236,7 +239,7 @@ class Stack:
 
         In it, an instance waits for its namesake in the old one to end (deploy/gunicorn/api.py), and starts then.
         """
-        program = instance.replace("-", ":")
+        program = supervisord.program(instance)
         containers = self.containers("api")
         if not any(map(self.is_current, containers)):
             scale = f"api={len(containers) + 1}"
@@ -274,9 +277,9 @@ def service(part: str) -> str:
 
 
 def program_states(container: dict[str, Any]) -> dict[str, str]:
-    """What supervisord in the api's container says of the instances: {"api:a": "RUNNING", …}."""
+    """What supervisord says in the api's container: {"tandem-api:a": "RUNNING", …}."""
     # It exits with 3 when one does not run.
-    command = ["docker", "exec", container["Id"], *SUPERVISORCTL, "status", "api:*"]
+    command = ["docker", "exec", container["Id"], *SUPERVISORCTL, "status", supervisord.program("api-*")]
     lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
     return {words[0]: words[1] for line in lines if len(words := line.split()) > 1}
 
@@ -288,7 +291,7 @@ def cannot_stay_up(container: dict[str, Any], part: str, restarts: int) -> bool:
         return True
     if not part.startswith("api"):
         return False
-    return program_states(container).get(part.replace("-", ":")) in ("BACKOFF", "EXITED", "FATAL")
+    return program_states(container).get(supervisord.program(part)) in ("BACKOFF", "EXITED", "FATAL")
 
 
 def remove(container: dict[str, Any]) -> None:

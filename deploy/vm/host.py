@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from deploy import roll
+from deploy import roll, supervisord
 from deploy.instance import APPS, get, members, of, port, wait_idle, why_not_ready
 from deploy.terminal import Failed, readable, rolled, wait_ready
 
@@ -25,17 +25,12 @@ RELEASES, CURRENT, VAR = APP / "releases", APP / "current", APP / "var"
 RUN = VAR / "run"
 # What instances read when they start: one that is older than these is restarted by the next deploy.
 ENVIRONMENT, SECRETS = APP / "environment", APP / "secrets"
-UNITS = {"site": ["site@a", "site@b"], "api": ["api"]}
 
 
 class Host:
     """The instances of this host, for a roll (deploy/roll.py)."""
 
     def __init__(self) -> None:
-        # A host without apps has no Python packages.
-        from deploy import supervisord
-
-        self.supervisord = supervisord
         self.workers = int(os.environ["CORES"])
 
     def master(self, instance: str) -> int:
@@ -43,7 +38,7 @@ class Host:
         if instance.startswith("site"):
             return int(systemctl("show", "--property=MainPID", "--value", unit(instance)))
         with contextlib.suppress(OSError):
-            return int(self.supervisord.connect(VAR).getProcessInfo(self.supervisord.program(instance))["pid"])
+            return int(supervisord.connect(VAR).getProcessInfo(supervisord.program(instance))["pid"])
         return 0
 
     def release(self, instance: str) -> str:
@@ -96,15 +91,15 @@ class Host:
             systemctl("reset-failed", unit(instance))
             run("systemctl", "start", unit(instance))
             return
-        run("systemctl", "start", "api")
-        wait_until(lambda: self.supervisord.answers(VAR), "supervisord does not answer: journalctl -u api")
-        self.supervisord.restart(self.supervisord.connect(VAR), instance)
+        run("systemctl", "start", unit(instance))
+        wait_until(lambda: supervisord.answers(VAR), f"supervisord does not answer: journalctl -u {unit(instance)}")
+        supervisord.restart(supervisord.connect(VAR), instance)
 
     def cannot_stay_up(self, instance: str) -> bool:
         if instance.startswith("site"):
             state = systemctl("show", "--property=NRestarts,ActiveState", "--value", unit(instance)).split()
             return "failed" in state or not set(state) & {"0"}
-        return self.supervisord.cannot_stay_up(self.supervisord.connect(VAR), instance)
+        return supervisord.cannot_stay_up(supervisord.connect(VAR), instance)
 
     def wait_ready(self, instance: str) -> None:
         wait_ready(instance, self.why_not_ready, lambda: self.cannot_stay_up(instance), lambda: tail(instance))
@@ -115,7 +110,9 @@ class Host:
 
 
 def unit(instance: str) -> str:
-    return instance.replace("-", "@")
+    """`tandem-site@a`, or `tandem-api`, which has both of its instances."""
+    name = "api" if instance.startswith("api") else instance.replace("-", "@")
+    return f"tandem-{name}"
 
 
 def tail(instance: str) -> str:
@@ -372,7 +369,7 @@ def drain(*apps: str) -> str:
             host.take_out(instance)
         for instance in instances:
             host.wait_idle(instance)
-        run("systemctl", "stop", *(each for app in apps for each in UNITS[app]))
+        run("systemctl", "stop", *map(unit, instances))
         for instance in instances:
             host.take_back(instance)
     return f"{' '.join(instances)} stopped"

@@ -1,6 +1,7 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import UserCreationForm
@@ -20,7 +21,7 @@ from .models import Token
 class SignUpView(RedirectURLMixin, FormView):  # type: ignore[type-arg]
     template_name = "signup.html"
     form_class = UserCreationForm
-    next_page = "polls:list"
+    next_page = settings.LOGIN_REDIRECT_URL
 
     def form_valid(self, form: "UserCreationForm[User]") -> HttpResponse:
         try:

@@ -76,6 +76,7 @@ except EnvValidationError as error:
 except ValueError as unreadable:
     sys.exit(f"site: {unreadable}")
 
+TITLE = "Tandem"
 BASE_DIR = Path(__file__).resolve().parent.parent
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -111,6 +112,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "config.context.site_title",
             ],
         },
     },
@@ -124,7 +126,7 @@ if DATABASE["ENGINE"].endswith("sqlite3"):
         # A deferred transaction that turns into a writer fails at once when another one has written: begin as a writer.
         "transaction_mode": "IMMEDIATE",
         "timeout": 10,
-        # FULL: a vote that was acknowledged survives a power cut, which WAL's usual NORMAL does not promise.
+        # FULL: what was acknowledged survives a power cut, which WAL's usual NORMAL does not promise.
         "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;",
     }
 else:
@@ -156,12 +158,13 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 LOGIN_URL = "accounts:login"
-LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "polls:list"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "/"
 
 # A cookie named __Host- is only accepted over TLS, from this very host: no subdomain can plant one.
+# Cookies know no port: with another name, those of another project on localhost log nobody out of this one.
 cookie_prefix = "__Host-" if TLS else ""
-SESSION_COOKIE_NAME = f"{cookie_prefix}session"
-CSRF_COOKIE_NAME = f"{cookie_prefix}csrf"
+SESSION_COOKIE_NAME = f"{cookie_prefix}tandem_session"
+CSRF_COOKIE_NAME = f"{cookie_prefix}tandem_csrf"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = TLS
 CSRF_COOKIE_HTTPONLY = True
 # nginx overwrites the header with what it knows.

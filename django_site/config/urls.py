@@ -1,8 +1,8 @@
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 
-admin.site.site_header = admin.site.site_title = "Live polls"
-admin.site.index_title = "Moderation"
+admin.site.site_header = admin.site.site_title = settings.TITLE
 
 handler400 = "config.errors.bad_request"
 handler500 = "config.errors.server_error"

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+from config import bus
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
 from django.db.models import Count, F, Q
@@ -12,7 +13,6 @@ from django.dispatch import receiver
 from django.urls import reverse
 from django.utils import timezone
 
-from . import bus
 from .pictures import PictureField, stored_name
 
 
@@ -76,7 +76,7 @@ class Question(models.Model):
         choices = list(self.choices.all())
         for choice in choices:
             choice.votes = counts.get(choice.pk, 0)
-            # Rounds half up, as Math.round does in live.js.
+            # Rounds half up, as Math.round does in polls.js.
             choice.share = (200 * choice.votes + total) // (2 * total) if total else 0
         return choices
 

@@ -1,30 +1,19 @@
-// Moves a question's results while one looks. The page works without this: it is only older then.
-const tally = document.getElementById("tally");
+// Follows the channel that a page's element names in data-events, while one looks: each news is an event "news" of the
+// element, heard by whoever shows it, from a script before this one. The page works without: it is only older then.
+const place = document.querySelector("[data-events]");
 const total = document.getElementById("total");
 const state = document.getElementById("state");
 const announcement = document.getElementById("announcement");
-const plural = (votes) => `${votes} vote${votes === 1 ? "" : "s"}`;
 
-let version = Number(tally.dataset.version);
+let version = Number(place.dataset.version);
 let events = null;
 let failures = 0;
 let retry = 0;
 
-function show(news) {
+function tell(news) {
   if (news.version < version) return; // an older answer that came late
   version = news.version;
-  for (const choice of news.choices) {
-    const row = tally.querySelector(`[data-choice="${choice.id}"]`);
-    if (!row) {
-      state.textContent = "the choices have changed: reload the page";
-      return;
-    }
-    const share = news.total ? Math.round((100 * choice.votes) / news.total) : 0;
-    row.querySelector(".votes").textContent = plural(choice.votes);
-    row.querySelector(".share").textContent = `${share}%`;
-    row.querySelector("rect").setAttribute("width", `${share}%`);
-  }
-  total.textContent = plural(news.total);
+  place.dispatchEvent(new CustomEvent("news", { detail: news }));
   announce();
 }
 
@@ -44,13 +33,13 @@ function announce() {
 }
 
 function watch() {
-  events = new EventSource(tally.dataset.events);
+  events = new EventSource(place.dataset.events);
   events.onopen = () => {
     failures = 0;
     state.textContent = "live";
     state.className = "live";
   };
-  events.onmessage = (event) => show(JSON.parse(event.data));
+  events.onmessage = (event) => tell(JSON.parse(event.data));
   events.onerror = () => {
     state.textContent = "reconnecting";
     state.className = "";

@@ -5,8 +5,6 @@ import inspect
 import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,16 +17,11 @@ from tornado.netutil import bind_sockets
 
 from tests.api.sample import Sample, Subject
 from tests.api.tokens import USERS
+from tests.environment import manage
 from tornado_api.app import Api
 from tornado_api.limits import MAX_BODY
 
 PROJECT = Path(__file__).resolve().parents[2]
-
-
-def manage(*command: str, **variables: str) -> None:
-    subprocess.run(
-        [sys.executable, "django_site/manage.py", *command], cwd=PROJECT, env=os.environ | variables, check=True
-    )
 
 
 def migrate(database_url: str) -> None:

@@ -66,23 +66,6 @@ def fill_sign_up(page: Page, name: str, password: str = PASSWORD, again: str = "
     page.get_by_role("button", name="Sign up").click()
 
 
-def ask(page: Page, text: str, picture: bytes | None = None) -> None:
-    """Asks a question with the choices Tea and Coffee; the page is the question's then."""
-    page.get_by_role("link", name="Ask", exact=True).click()
-    page.get_by_label("Question").fill(text)
-    page.get_by_label("Choices").fill("Tea\nCoffee")
-    if picture:
-        page.get_by_label("Picture").set_input_files({"name": "cat.png", "mimeType": "image/png", "buffer": picture})
-    page.get_by_role("button", name="Ask", exact=True).click()
-    page.get_by_role("heading", name=text).wait_for()
-
-
-def vote(page: Page, choice: str) -> None:
-    # As a person does, whose click on the button itself lands on the label over it.
-    page.locator("label", has_text=choice).click()
-    page.get_by_role("button", name="Vote").click()
-
-
 def screenshot(page: Page, name: str, look: dict[str, Any] | None = None) -> None:
     """Of the whole page, for people to look at: artifacts/screenshots/NAME-WIDTH-SCHEME.png."""
     words = re.findall(r"\w+", name) or ["home"]

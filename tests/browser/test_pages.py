@@ -1,6 +1,7 @@
 """Every page of ours, narrow and wide, light and dark: accessible, within the screen, and nothing in the console."""
 
 import json
+import secrets
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,8 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page
 
-from tests.browser.conftest import ask, fill_sign_up, screenshot, sign_up
-from tests.stack.pictures import PNG
+from tests.browser.conftest import fill_sign_up, screenshot, sign_up
 from tests.stack.test_health import stopped
 from tests.stacks import PROJECT, Stack
 
@@ -19,12 +19,13 @@ LOOKS: list[dict[str, Any]] = [
     for scheme in ("light", "dark")
 ]
 NARROWEST = 320
+looks = pytest.mark.parametrize("look", LOOKS, ids=lambda look: f"{look['viewport']['width']}-{look['color_scheme']}")
 
 
-def anonymous(page: Page, question: str) -> Iterator[str]:
-    for path in ["/", "/?state=closed", question, "/accounts/login/", "/accounts/signup/", "/nothing-here/", "/api/"]:
+def anonymous(page: Page) -> Iterator[str]:
+    for path in ["/", "/accounts/login/", "/accounts/signup/", "/nothing-here/", "/api/"]:
         page.goto(path)
-        yield path.replace(question, "/question/")
+        yield path
     # nginx's own error page.
     page.goto("/health/live")
     yield "nginx"
@@ -33,40 +34,20 @@ def anonymous(page: Page, question: str) -> Iterator[str]:
     yield "signup-mistakes"
 
 
-def logged_in(page: Page, question: str) -> Iterator[str]:
-    for path in ["/", question, "/accounts/", "/questions/new/"]:
+def logged_in(page: Page) -> Iterator[str]:
+    sign_up(page, f"looker-{secrets.token_hex(4)}")
+    for path in ["/", "/accounts/"]:
         page.goto(path)
-        yield f"me{path.replace(question, '/question/')}"
-    page.goto("/accounts/")
+        yield f"me{path}"
     page.get_by_label("Name").fill("laptop")
     page.get_by_role("button", name="Create a token").click()
     yield "token"
 
 
-@pytest.fixture(scope="module")
-def question(stack: Stack, chromium: Any) -> tuple[str, Any]:
-    """The path of a question with a picture, and the state of a browser whose user asked it and voted."""
-    context = chromium.new_context(base_url=stack.url)
-    page = context.new_page()
-    sign_up(page, "looker")
-    ask(page, "Which drink keeps a deployment on a Friday evening alive for longest?", picture=PNG)
-    path = page.url.removeprefix(stack.url)
-    state = context.storage_state()
-    context.close()
-    return path, state
-
-
-@pytest.mark.parametrize("look", LOOKS, ids=lambda look: f"{look['viewport']['width']}-{look['color_scheme']}")
+@looks
 @pytest.mark.parametrize("pages", [anonymous, logged_in])
-def test_pages(visitor: Callable[..., Page], question: tuple[str, Any], pages: Any, look: dict[str, Any]) -> None:
-    path, state = question
-    page = visitor(**look, **({"storage_state": state} if pages is logged_in else {}))
-    found = {}
-    for name in pages(page, path):
-        screenshot(page, name, look)
-        if problems := faults(page):
-            found[name] = problems
-    assert not found, json.dumps(found, indent=1)
+def test_pages(visitor: Callable[..., Page], pages: Callable[[Page], Iterator[str]], look: dict[str, Any]) -> None:
+    look_at(pages, visitor(**look), look)
 
 
 def test_the_page_while_no_app_runs(stack: Stack, visitor: Callable[..., Page]) -> None:
@@ -80,12 +61,21 @@ def test_the_page_while_no_app_runs(stack: Stack, visitor: Callable[..., Page]) 
             assert not faults(page)
 
 
-@pytest.mark.parametrize("look", LOOKS, ids=lambda look: f"{look['viewport']['width']}-{look['color_scheme']}")
+@looks
 def test_the_report_of_the_lab(visitor: Callable[..., Page], look: dict[str, Any]) -> None:
     page = visitor(**look)
     page.goto((PROJECT / "docs/lab.html").as_uri())
     screenshot(page, "lab", look)
     assert not faults(page)
+
+
+def look_at(pages: Callable[[Page], Iterator[str]], page: Page, look: dict[str, Any]) -> None:
+    found = {}
+    for name in pages(page):
+        screenshot(page, name, look)
+        if problems := faults(page):
+            found[name] = problems
+    assert not found, json.dumps(found, indent=1)
 
 
 def faults(page: Page) -> list[str]:

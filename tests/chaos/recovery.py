@@ -18,7 +18,7 @@ def whole(stack: AnyStack, *instances: str) -> bool:
     for instance in instances or INSTANCES:
         if not (stack.seen / "run/upstream" / instance).is_symlink():
             return False
-        members = [instance] if instance.startswith("site") else [f"{instance}-{slot}" for slot in range(stack.cores)]
+        members = [member for member in stack.members if member.startswith(instance)]
         with stack.inside() as inside:
             try:
                 if any(inside.get(f"/{member}/health/ready").status_code != 200 for member in members):
@@ -42,10 +42,10 @@ async def seconds_until(happened: Callable[..., object], *arguments: object, lim
     return time.monotonic() - began
 
 
-def workers(stack: AnyStack, *programs: str) -> set[int]:
-    """The pids of these programs' workers: site:a, …"""
+def workers(stack: AnyStack, *parts: str) -> set[int]:
+    """The pids of these parts' workers: site-a, …"""
     pids = stack.pids()
-    return {worker.pid for program in programs for worker in psutil.Process(pids[program]).children()}
+    return {worker.pid for part in parts for worker in psutil.Process(pids[part]).children()}
 
 
 def gone(pids: set[int]) -> bool:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from deploy.instance import INSTANCES
 from tests.chaos.load import GETS, POSTS, Load
 from tests.chaos.recovery import seconds_until, whole, workers
 from tests.chaos.table import Record
@@ -15,7 +16,6 @@ from tests.sample import Crowd
 from tests.servers import away
 from tests.stacks import Stack
 
-PROGRAMS = ("site:a", "site:b", "api:a", "api:b")
 # What needs no database.
 UNTOUCHED = ("static", "api 3 s")
 
@@ -43,7 +43,7 @@ async def test_database(
 ) -> None:
     """Nobody waits for ever, nothing is restarted, and what was acknowledged is there."""
     server, length = port(stack, "DATABASE_URL", how, short), 5 if short else 10
-    before = workers(stack, *PROGRAMS)
+    before = workers(stack, *INSTANCES)
     async with Load(stack, crowd, refusable=set(GETS + POSTS) - set(UNTOUCHED)) as load:
         await asyncio.sleep(1)
         await outage(server, how, length)
@@ -59,14 +59,14 @@ async def test_database(
     assert load.failed() == load.sum("resent") == load.cut.total() == 0, load.report()
     assert load.sum("refused") or word == "frozen"
     assert slowest < 20, "a worker was held until its last deadline"
-    assert workers(stack, *PROGRAMS) == before
+    assert workers(stack, *INSTANCES) == before
 
 
 @pytest.mark.parametrize(("how", "word"), [(signal.SIGKILL, "killed"), (signal.SIGSTOP, "frozen")])
 async def test_redis(stack: Stack, crowd: Crowd, record: Record, short: bool, how: signal.Signals, word: str) -> None:
     """Votes and pages go on, and watchers hear of a vote by the api's look at the database, once a second."""
     server, length = port(stack, "REDIS_URL", how, short), 5 if short else 10
-    before = workers(stack, *PROGRAMS)
+    before = workers(stack, *INSTANCES)
     async with Load(stack, crowd) as load:
         await asyncio.sleep(2)
         began = time.monotonic()
@@ -80,4 +80,4 @@ async def test_redis(stack: Stack, crowd: Crowd, record: Record, short: bool, ho
     assert load.failed() == load.sum("resent") == load.cut.total() == 0, load.report()
     # Two seconds, and as much again for a machine that is busy.
     assert max(late) < 4
-    assert workers(stack, *PROGRAMS) == before
+    assert workers(stack, *INSTANCES) == before

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deploy.instance import INSTANCES
 from tests import servers
 from tests.chaos.conftest import faulty
 from tests.chaos.load import Load
@@ -23,7 +24,7 @@ from tests.stacks import Stack, database
 
 # Of var/: the logs, the uploads, and where nginx puts a body until it has read the whole.
 DISKS = {"log": "6m", "media": "1m", "tmp": "20m"}
-PROGRAMS = ("nginx", "site:a", "site:b", "api:a", "api:b")
+PARTS = ("nginx", *INSTANCES)
 LOGS = {"site": ("site-a.log", "site-b.log"), "api": ("api-a.log", "api-b.log")}
 
 
@@ -109,7 +110,7 @@ async def test_no_room_for_logs(confined: Confined, confined_crowd: Crowd, recor
 
     ids = ask()
     await seconds_until(lambda: logged(ids))
-    before, supervisord = workers(stack, *PROGRAMS), stack.processes()[0]
+    before, supervisord = workers(stack, *PARTS), stack.processes()[0]
     async with Load(stack, confined_crowd) as load:
         await asyncio.sleep(2)
         size = supervisord.memory_info().rss
@@ -124,7 +125,7 @@ async def test_no_room_for_logs(confined: Confined, confined_crowd: Crowd, recor
         await asyncio.sleep(1)
     record("no room for logs", *load.figures(), seconds, load.saw())
     assert (load.failed(), load.sum("resent"), load.cut) == (0, 0, {}), load.report()
-    assert workers(stack, *PROGRAMS) == before, "a worker was restarted"
+    assert workers(stack, *PARTS) == before, "a worker was restarted"
     assert grown < 5, f"supervisord keeps what it cannot write: {grown:.0f} MB"
 
 
@@ -146,7 +147,7 @@ async def test_no_room_for_uploads(
     def pictures() -> set[Path]:
         return {*stack.seen.glob("media/pictures/*")}
 
-    before = workers(stack, *PROGRAMS)
+    before = workers(stack, *PARTS)
     async with Load(stack, confined_crowd) as load:
         await asyncio.sleep(1)
         with stack.full(disk):
@@ -168,7 +169,7 @@ async def test_no_room_for_uploads(
         assert says in answer.text
     assert failed == failures[str(status)], load.report()
     assert (resent, load.cut) == (0, {}), load.report()
-    assert workers(stack, *PROGRAMS) == before, "a worker was restarted"
+    assert workers(stack, *PARTS) == before, "a worker was restarted"
     count = f"from polls.models import Question; print(Question.objects.filter(text='{text}').count())"
     assert stack.manage("shell", "--verbosity=0", "--command", count).strip() == "1", (
         "a question that was refused is there"

@@ -9,6 +9,8 @@ import statistics
 import httpx
 import pytest
 
+from deploy import supervisord
+from deploy.instance import of
 from tests.chaos.load import API, GETS, POSTS, SITE, Load
 from tests.chaos.recovery import recovered, seconds_until, whole, workers
 from tests.chaos.table import Record
@@ -30,7 +32,7 @@ async def test_a_worker(stack: Stack, crowd: Crowd, record: Record, short: bool,
     async with Load(stack, crowd) as load:
         for number in range(kills):
             await asyncio.sleep(APART if number == 2 else 1)
-            victim = random.choice(list(workers(stack, f"{app}:{'ab'[number >= 2]}")))
+            victim = random.choice(list(workers(stack, f"{app}-{'ab'[number >= 2]}")))
             os.kill(victim, signal.SIGKILL)
             seconds.append(await seconds_until(recovered, stack, {victim}))
         await asyncio.sleep(1)
@@ -39,8 +41,8 @@ async def test_a_worker(stack: Stack, crowd: Crowd, record: Record, short: bool,
     assert load.failed(POSTS) <= kills * HELD[app], load.report()
 
 
-def runs(stack: Stack, program: str) -> bool:
-    return bool(stack.supervisor.getProcessInfo(program)["statename"] == "RUNNING")
+def runs(stack: Stack, instance: str) -> bool:
+    return bool(stack.supervisor.getProcessInfo(supervisord.program(instance))["statename"] == "RUNNING")
 
 
 @pytest.mark.parametrize("app", ["site", "api"])
@@ -49,11 +51,11 @@ async def test_a_master(stack: Stack, crowd: Crowd, record: Record, short: bool,
     async with Load(stack, crowd) as load:
         for number in range(kills):
             await asyncio.sleep(APART if number else 1)
-            program = f"{app}:{'ab'[number]}"
+            instance = f"{app}-{'ab'[number]}"
             # One that dies while it starts is another matter to supervisord: test_both_masters.
-            await seconds_until(runs, stack, program)
-            victims = {stack.pids()[program], *workers(stack, program)}
-            os.kill(stack.pids()[program], signal.SIGKILL)
+            await seconds_until(runs, stack, instance)
+            victims = {stack.pids()[instance], *workers(stack, instance)}
+            os.kill(stack.pids()[instance], signal.SIGKILL)
             seconds.append(await seconds_until(recovered, stack, victims))
         await asyncio.sleep(1)
     record(f"kill -9 of a master of {SERVERS[app]}, {kills} ×", *load.figures(), statistics.mean(seconds), load.saw())
@@ -66,14 +68,13 @@ async def test_a_master(stack: Stack, crowd: Crowd, record: Record, short: bool,
 )
 async def test_both_masters(stack: Stack, crowd: Crowd, record: Record, app: str, path: str, kind: str) -> None:
     """Three times, each before they are up again; then nothing is done but to wait."""
-    programs = (f"{app}:a", f"{app}:b")
     kinds = SITE if app == "site" else API
 
     answers: list[httpx.Response] = []
 
     def masters() -> set[int]:
         pids = stack.pids()
-        return {pids[program] for program in programs}
+        return {pids[instance] for instance in of(app)}
 
     def up_again(killed: set[int]) -> bool:
         return not masters() & {0, *killed}

@@ -8,6 +8,7 @@ import time
 
 import psutil
 
+from deploy import supervisord
 from tests.chaos.load import Load
 from tests.chaos.recovery import gone, seconds_until, workers
 from tests.chaos.table import Record
@@ -43,7 +44,7 @@ async def test_reload(stack: Stack, crowd: Crowd, record: Record, short: bool) -
 
 async def test_upgrade_in_place(stack: Stack, crowd: Crowd, record: Record, short: bool) -> None:
     upgrades, seconds, old = 2 if short else 5, [], set()
-    supervised = stack.supervisor.getProcessInfo("nginx")["pid"]
+    supervised = stack.supervisor.getProcessInfo(supervisord.program("nginx"))["pid"]
     async with Load(stack, crowd) as load:
         for _ in range(upgrades):
             master = stack.pids()["nginx"]
@@ -60,13 +61,13 @@ async def test_upgrade_in_place(stack: Stack, crowd: Crowd, record: Record, shor
     assert (load.told, load.cut) == ({}, {}), load.report()
     # When the last watcher that they held has gone, so have they; and supervisord has not noticed.
     await seconds_until(lambda: gone(old))
-    assert stack.supervisor.getProcessInfo("nginx")["pid"] == supervised
+    assert stack.supervisor.getProcessInfo(supervisord.program("nginx"))["pid"] == supervised
     assert "ready" in stack.make("status").stdout
 
 
 async def test_a_master_dies_during_the_next_upgrade(stack: Stack) -> None:
     """Whoever looks for the one that took over finds no pid file then, for a moment."""
-    script = stack.supervisor.getProcessInfo("nginx")["pid"]
+    script = stack.supervisor.getProcessInfo(supervisord.program("nginx"))["pid"]
     pid_file, aside = stack.var / "run/nginx.pid", stack.var / "run/nginx.pid.aside"
     old = stack.pids()["nginx"]
     os.kill(old, signal.SIGUSR2)
@@ -81,7 +82,7 @@ async def test_a_master_dies_during_the_next_upgrade(stack: Stack) -> None:
     await asyncio.sleep(1)
     aside.rename(pid_file)
     await asyncio.sleep(2)
-    assert stack.supervisor.getProcessInfo("nginx")["pid"] == script
+    assert stack.supervisor.getProcessInfo(supervisord.program("nginx"))["pid"] == script
     assert stack.pids()["nginx"] == new
     with stack.client() as client:
         assert client.get("/").status_code == 200

@@ -23,7 +23,7 @@ async def test_rolling_restarts(stack: Stack, crowd: Crowd, record: Record, shor
             seconds.append(time.monotonic() - began)
             assert done.returncode == 0, done.stdout
             after = stack.pids()
-            assert {program for program in before if before[program] == after[program]} == {"nginx"}
+            assert {part for part in before if before[part] == after[part]} == {"nginx"}
         await asyncio.sleep(max(0, (at_least - load.sum("sent")) / load.rate))
     back = sorted(load.back["api events"] + load.back["api socket"])
     note = f"{load.saw()}; watchers told × {load.told.total()}, back after {back[0]:.1f} to {back[-1]:.1f} s"

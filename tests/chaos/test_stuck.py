@@ -7,14 +7,13 @@ from dataclasses import replace
 import psycopg
 import pytest
 
+from deploy.instance import APPS, of
 from tests.chaos.client import Answer, Connection
 from tests.chaos.load import API, Load
 from tests.chaos.recovery import gone, seconds_until, whole, workers
 from tests.chaos.table import Record
 from tests.sample import Crowd, lock
 from tests.stacks import Stack
-
-PROGRAMS = {"site": ("site:a", "site:b"), "api": ("api:a", "api:b")}
 
 
 def logs(stack: Stack, app: str) -> str:
@@ -26,7 +25,7 @@ async def test_endless_loops(stack: Stack, crowd: Crowd, record: Record) -> None
 
     In the api it blocks a process, with all that this process holds: those get a 503 when it is killed.
     """
-    before = {app: workers(stack, *programs) for app, programs in PROGRAMS.items()}
+    before = {app: workers(stack, *of(app)) for app in APPS}
     async with Load(stack, crowd, refusable=API) as load:
         await asyncio.sleep(1)
         began = time.monotonic()
@@ -41,7 +40,7 @@ async def test_endless_loops(stack: Stack, crowd: Crowd, record: Record) -> None
         "site": ("django_site/faults.py", "spin"),
         "api": ("tornado_api/faults.py", "get"),
     }.items():
-        [victim] = before[app] - workers(stack, *PROGRAMS[app])
+        [victim] = before[app] - workers(stack, *of(app))
         assert gone({victim})
         traceback = [each for each in logs(stack, app).splitlines() if line in each and each.endswith(f"in {function}")]
         assert len(traceback) == 1, traceback
@@ -80,12 +79,12 @@ async def test_locked_row(stack: Stack, crowd: Crowd, record: Record) -> None:
 @pytest.mark.parametrize(("app", "path"), [("site", "/faults/leak"), ("api", "/api/v1/faults/leak")])
 async def test_leak(stack: Stack, crowd: Crowd, record: Record, app: str, path: str) -> None:
     """300 MB a request: the second in one worker takes it above its limit."""
-    before = workers(stack, *PROGRAMS[app])
+    before = workers(stack, *of(app))
     async with Load(stack, crowd) as load:
         for _ in range(len(before) + 1):
             answer = await Connection(stack).ask("GET", f"{path}?mb=300")
             assert answer.status == 200
-        seconds = await seconds_until(lambda: before - workers(stack, *PROGRAMS[app]))
+        seconds = await seconds_until(lambda: before - workers(stack, *of(app)))
         seconds += await seconds_until(whole, stack)
         await asyncio.sleep(1)
     record(f"a leak in the {app}", *load.figures(), seconds, load.saw())

@@ -15,7 +15,6 @@ import pytest
 
 from tests.compose.conftest import SERVICES, wait_healthy
 from tests.sample import ENDPOINT
-from tests.stack.test_live import wait_ready
 from tests.stack.test_serving import upstream
 from tests.stacks import PROJECT, ComposeStack, docker
 
@@ -41,7 +40,7 @@ def test_another_container(stack: ComposeStack, service: str) -> None:
     stack.compose("up", "--detach", "--force-recreate", service)
     wait_healthy(stack)
     assert stack.container(service)["Id"] != before
-    wait_ready(stack)
+    stack.wait_ready()
     assert burst(stack) == {200: 60}
 
 
@@ -63,7 +62,7 @@ def test_supervisord_killed(stack: ComposeStack) -> None:
     before = stack.container("api")["State"]["Pid"]
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: stack.container("api")["State"]["Pid"] not in (0, before))
-    wait_ready(stack)
+    stack.wait_ready()
     assert burst(stack) == {200: 60}
 
 
@@ -78,7 +77,7 @@ def test_an_instance_that_supervisord_gave_up_ends_the_container(stack: ComposeS
     docker("run", "--detach", "--read-only", "--restart=unless-stopped", f"--name={name}", *options, api["Image"])
     try:
         wait_until(lambda: int(docker("inspect", "--format={{.RestartCount}}", name)) > 0)
-        assert re.search(r'"ERROR".* "api-[ab] is FATAL"', docker("logs", name))
+        assert re.search(r'"ERROR".* "tandem-api-[ab] is FATAL"', docker("logs", name))
     finally:
         docker("rm", "--force", name)
 

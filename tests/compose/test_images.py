@@ -84,14 +84,14 @@ def test_the_data_ask_for_a_password(stack: ComposeStack) -> None:
     ask = """
 import sys, psycopg
 try:
-    psycopg.connect(host="postgres", user="site", dbname="site", password=sys.argv[1])
+    psycopg.connect(host="postgres", user="tandem", password=sys.argv[1])
     print("let in")
 except psycopg.OperationalError as error:
     print(error)
 """
-    good = stack.setting("DATABASE_URL").partition("://site:")[2].partition("@")[0]
+    good = stack.setting("DATABASE_URL").partition("://tandem:")[2].partition("@")[0]
     assert stack.run("site-a", "python", "-c", ask, good) == "let in\n"
-    for password in ("", "site", "postgres", good[:-1]):
+    for password in ("", "tandem", "postgres", good[:-1]):
         said = stack.run("site-a", "python", "-c", ask, password)
         assert "no password supplied" in said or "password authentication failed" in said
     ask = "import redis; print(redis.Redis('redis').ping(), redis.Redis('redis').get('x'))"

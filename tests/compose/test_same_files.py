@@ -47,13 +47,13 @@ def test_the_servers_files(stack: ComposeStack, service: str, file: str) -> None
     assert (of(stack, service) / file).read_bytes() == (PROJECT / file).read_bytes()
 
 
-@pytest.mark.parametrize("program", ["site:a", "site:b", "api:a", "api:b"])
-def test_the_commands(stack: ComposeStack, program: str) -> None:
+@pytest.mark.parametrize("instance", ["site-a", "site-b", "api-a", "api-b"])
+def test_the_commands(stack: ComposeStack, instance: str) -> None:
     """Those of the files that supervisord has on the machine itself, after what gives them their environment there."""
     [command] = re.findall(
-        r"^command = .* -- \.venv/bin/(.*)$", (SUPERVISOR / f"{program[:-2]}.conf").read_text(), re.M
+        r"^command = .* -- \.venv/bin/(.*)$", (SUPERVISOR / f"{instance[:-2]}.conf").read_text(), re.M
     )
-    process = Path(f"/proc/{stack.pids()[program]}")
+    process = Path(f"/proc/{stack.pids()[instance]}")
     words = process.joinpath("cmdline").read_text().strip("\0").split("\0")
     assert " ".join(words).endswith(f".venv/bin/{command}")
     assert str(process.joinpath("cwd").readlink()) in ("/srv/app", "/srv/app/django_site")

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from deploy.ansible.roles.data.files import app_backup
+from deploy.ansible.roles.data.files.app_backup import DATABASE
 from tests.servers import postgresql, program
 
 FIRST_DATA = """
@@ -31,7 +32,7 @@ def server() -> Iterator[str]:
         while True:
             try:
                 with psycopg.connect(url) as connection:
-                    connection.execute("CREATE ROLE site LOGIN")
+                    connection.execute(f"CREATE ROLE {DATABASE} LOGIN".encode())
                 break
             except psycopg.OperationalError:
                 assert time.monotonic() < deadline
@@ -39,11 +40,11 @@ def server() -> Iterator[str]:
         yield url
 
 
-class Site:
+class Data:
     """The database, and what is uploaded."""
 
     def __init__(self, server: str, media: Path) -> None:
-        self.url = server.rpartition("/")[0] + "/site"
+        self.url = f"{server.rpartition('/')[0]}/{DATABASE}"
         self.media = media
 
     def sql(self, statement: str) -> None:
@@ -62,7 +63,7 @@ class Site:
 
 
 @pytest.fixture
-def site(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def data(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Data]:
     for directory in ("backups", "media", "bin"):
         (tmp_path / directory).mkdir()
     systemctl = tmp_path / "bin/systemctl"
@@ -88,26 +89,27 @@ def site(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
     monkeypatch.setattr(app_backup, "datetime", Clock)
     with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE site OWNER site TEMPLATE template0")
-    site = Site(server, tmp_path / "media")
-    site.sql(FIRST_DATA)
-    site.upload("pictures/one.webp", "one")
-    yield site
+        connection.execute(f"CREATE DATABASE {DATABASE} OWNER {DATABASE} TEMPLATE template0".encode())
+    data = Data(server, tmp_path / "media")
+    data.sql(FIRST_DATA)
+    data.upload("pictures/one.webp", "one")
+    yield data
     with psycopg.connect(server, autocommit=True) as connection:
-        for (name,) in connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'site%'").fetchall():
+        for name in databases(data):
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
-def databases(site: Site) -> set[str]:
-    with psycopg.connect(site.url) as connection:
-        return {name for (name,) in connection.execute("SELECT datname FROM pg_database WHERE datname LIKE 'site%'")}
+def databases(data: Data) -> set[str]:
+    with psycopg.connect(data.url) as connection:
+        found = connection.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [DATABASE])
+        return {name for (name,) in found}
 
 
 def manifest(name: str) -> app_backup.Manifest:
     return app_backup.read_manifest(app_backup.find(name))
 
 
-def test_a_backup_says_what_is_in_it(site: Site) -> None:
+def test_a_backup_says_what_is_in_it(data: Data) -> None:
     name = app_backup.backup()
     found = manifest(name)
     assert found["schema"] == {"shop": "0002_b", "users": "0001_a"}
@@ -121,18 +123,18 @@ def test_a_backup_says_what_is_in_it(site: Site) -> None:
     assert json.loads(json.dumps(status)) == status
 
 
-def test_the_drill_gives_all_back(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_drill_gives_all_back(data: Data, capsys: pytest.CaptureFixture[str]) -> None:
     app_backup.drill(app_backup.find(app_backup.backup()))
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].split() == ["public.orders", "1000", "1000", "same"]
-    assert databases(site) == {"site"}
+    assert databases(data) == {DATABASE}
 
 
-def test_the_counts_are_those_of_the_dump(site: Site) -> None:
+def test_the_counts_are_those_of_the_dump(data: Data) -> None:
     done = threading.Event()
 
     def write() -> None:
-        with psycopg.connect(site.url, autocommit=True) as connection:
+        with psycopg.connect(data.url, autocommit=True) as connection:
             while not done.is_set():
                 connection.execute("INSERT INTO orders (text) VALUES ('while it was made')")
 
@@ -143,11 +145,11 @@ def test_the_counts_are_those_of_the_dump(site: Site) -> None:
     finally:
         done.set()
         writer.join()
-    assert 1000 <= manifest(name)["tables"]["public.orders"]["rows"] < len(site.orders())
+    assert 1000 <= manifest(name)["tables"]["public.orders"]["rows"] < len(data.orders())
     app_backup.drill(app_backup.find(name))
 
 
-def test_the_drill_finds_a_row_that_is_another(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_drill_finds_a_row_that_is_another(data: Data, capsys: pytest.CaptureFixture[str]) -> None:
     backup = app_backup.find(app_backup.backup())
     found = manifest(backup.name)
     found["tables"]["public.orders"]["sum"] += "0"
@@ -155,12 +157,12 @@ def test_the_drill_finds_a_row_that_is_another(site: Site, capsys: pytest.Captur
     with pytest.raises(app_backup.Failed, match="does not give back what it was made of"):
         app_backup.drill(backup)
     assert "DIFFERENT" in capsys.readouterr().out
-    assert databases(site) == {"site"}
+    assert databases(data) == {DATABASE}
 
 
 @pytest.mark.parametrize("file", ["database.dump", "media/pictures/one.webp"])
 @pytest.mark.parametrize("gone", [True, False], ids=["gone", "damaged"])
-def test_damage_is_found_and_not_restored(site: Site, file: str, gone: bool) -> None:
+def test_damage_is_found_and_not_restored(data: Data, file: str, gone: bool) -> None:
     backup = app_backup.find(app_backup.backup())
     if gone:
         (backup / file).unlink()
@@ -173,11 +175,11 @@ def test_damage_is_found_and_not_restored(site: Site, file: str, gone: bool) -> 
         app_backup.drill(backup)
     with pytest.raises(app_backup.Failed, match=f"{file} is {word}"):
         app_backup.restore(backup, force=True)
-    assert len(site.orders()) == 1000
-    assert databases(site) == {"site"}
+    assert len(data.orders()) == 1000
+    assert databases(data) == {DATABASE}
 
 
-def test_a_dump_that_cannot_be_read_leaves_the_database_as_it_is(site: Site) -> None:
+def test_a_dump_that_cannot_be_read_leaves_the_database_as_it_is(data: Data) -> None:
     backup = app_backup.find(app_backup.backup())
     half = (backup / "database.dump").read_bytes()[:4000]
     (backup / "database.dump").write_bytes(half)
@@ -186,57 +188,57 @@ def test_a_dump_that_cannot_be_read_leaves_the_database_as_it_is(site: Site) -> 
     (backup / "manifest.json").write_text(json.dumps(found))
     with pytest.raises(app_backup.Failed, match="pg_restore"):
         app_backup.restore(backup, force=True)
-    assert len(site.orders()) == 1000
-    assert databases(site) == {"site"}
+    assert len(data.orders()) == 1000
+    assert databases(data) == {DATABASE}
 
 
-def test_a_live_database_is_replaced_only_when_told_to(site: Site, tmp_path: Path) -> None:
+def test_a_live_database_is_replaced_only_when_told_to(data: Data, tmp_path: Path) -> None:
     backup = app_backup.find(app_backup.backup())
-    site.sql("DELETE FROM orders WHERE id > 10")
-    site.upload("pictures/one.webp", "another")
-    site.upload("pictures/two.webp", "two")
+    data.sql("DELETE FROM orders WHERE id > 10")
+    data.upload("pictures/one.webp", "another")
+    data.upload("pictures/two.webp", "two")
     with pytest.raises(app_backup.Failed, match=r"is live: 13 rows, 0 connections"):
         app_backup.restore(backup, force=False)
-    assert len(site.orders()) == 10
-    with psycopg.connect(site.url) as kept:
+    assert len(data.orders()) == 10
+    with psycopg.connect(data.url) as kept:
         with pytest.raises(app_backup.Failed, match=r"is live: 13 rows, 1 connections"):
             app_backup.restore(backup, force=False)
         app_backup.restore(backup, force=True)
         with pytest.raises(psycopg.OperationalError):
             kept.execute("SELECT 1")
-    assert site.orders() == [f"number {n}" for n in range(1, 1001)]
-    assert {file.name: file.read_text() for file in site.media.rglob("*.webp")} == {
+    assert data.orders() == [f"number {n}" for n in range(1, 1001)]
+    assert {file.name: file.read_text() for file in data.media.rglob("*.webp")} == {
         "one.webp": "one",
         "two.webp": "two",
     }
-    assert databases(site) == {"site", "site_replaced"}
+    assert databases(data) == {DATABASE, f"{DATABASE}_replaced"}
     assert (tmp_path / "systemctl").read_text() == "restart redis-server.service\n"
     # Numbers go on from where they were.
-    site.sql("INSERT INTO orders (text) VALUES ('the next')")
+    data.sql("INSERT INTO orders (text) VALUES ('the next')")
     app_backup.restore(backup, force=True)
-    assert databases(site) == {"site", "site_replaced"}
+    assert databases(data) == {DATABASE, f"{DATABASE}_replaced"}
 
 
-def test_an_empty_database_needs_no_force(site: Site) -> None:
+def test_an_empty_database_needs_no_force(data: Data) -> None:
     backup = app_backup.find(app_backup.backup())
-    site.sql("DROP TABLE orders, django_migrations")
-    (site.media / "pictures/one.webp").unlink()
-    (site.media / "pictures").rmdir()
+    data.sql("DROP TABLE orders, django_migrations")
+    (data.media / "pictures/one.webp").unlink()
+    (data.media / "pictures").rmdir()
     app_backup.restore(backup, force=False)
-    assert len(site.orders()) == 1000
-    assert (site.media / "pictures/one.webp").read_text() == "one"
+    assert len(data.orders()) == 1000
+    assert (data.media / "pictures/one.webp").read_text() == "one"
 
 
-def test_an_unchanged_file_is_kept_once(site: Site) -> None:
+def test_an_unchanged_file_is_kept_once(data: Data) -> None:
     first = app_backup.find(app_backup.backup())
-    site.upload("pictures/two.webp", "two")
+    data.upload("pictures/two.webp", "two")
     second = app_backup.find(app_backup.backup())
     one = "media/pictures/one.webp"
     assert (first / one).samefile(second / one)
     assert manifest(second.name)["files"].keys() == {"database.dump", one, "media/pictures/two.webp"}
     # One that has rotted is not.
     (second / one).write_text("rot")
-    os.utime(second / one, ns=(0, (site.media / "pictures/one.webp").stat().st_mtime_ns))
+    os.utime(second / one, ns=(0, (data.media / "pictures/one.webp").stat().st_mtime_ns))
     third = app_backup.find(app_backup.backup())
     assert not (third / one).samefile(second / one)
     assert (third / one).read_text() == "one"
@@ -247,13 +249,13 @@ def test_an_unchanged_file_is_kept_once(site: Site) -> None:
     app_backup.drill(fourth)
 
 
-def test_a_file_that_is_being_written_is_copied_when_it_is_whole(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_being_written_is_copied_when_it_is_whole(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     first = app_backup.find(app_backup.backup())
     dump = app_backup.dump
 
     def and_uploads(destination: Path) -> object:
-        site.upload("pictures/one.webp", "one, and more of it")
-        site.upload("pictures/two.webp", "two")
+        data.upload("pictures/one.webp", "one, and more of it")
+        data.upload("pictures/two.webp", "two")
         return dump(destination)
 
     monkeypatch.setattr(app_backup, "dump", and_uploads)
@@ -264,17 +266,17 @@ def test_a_file_that_is_being_written_is_copied_when_it_is_whole(site: Site, mon
     assert app_backup.verify(second, manifest(second.name)["files"]) == []
 
 
-def test_a_backup_that_fails_leaves_nothing_behind(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backup_that_fails_leaves_nothing_behind(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     before = app_backup.backup()
     (app_backup.BACKUPS / "2026-03-01T110000Z.partial").mkdir()
-    site.sql("ALTER TABLE orders RENAME TO others")
+    data.sql("ALTER TABLE orders RENAME TO others")
     monkeypatch.setattr(app_backup, "TABLES", "SELECT 'SELECT count(*) FROM orders' \\gexec")
     with pytest.raises(app_backup.Failed, match="psql"):
         app_backup.backup()
     assert [each.name for each in app_backup.BACKUPS.iterdir()] == [before]
 
 
-def test_one_goes_elsewhere_and_comes_back(site: Site, tmp_path: Path) -> None:
+def test_one_goes_elsewhere_and_comes_back(data: Data, tmp_path: Path) -> None:
     name = app_backup.backup()
     packed = tmp_path / "packed.tar"
     with packed.open("wb") as file:
@@ -289,7 +291,7 @@ def test_one_goes_elsewhere_and_comes_back(site: Site, tmp_path: Path) -> None:
     assert list(app_backup.BACKUPS.iterdir()) == []
 
 
-def test_a_name_that_there_is_not(site: Site) -> None:
+def test_a_name_that_there_is_not(data: Data) -> None:
     with pytest.raises(app_backup.Failed, match="there is no backup newest; there are: none"):
         app_backup.find("newest")
     name = app_backup.backup()

@@ -80,27 +80,3 @@ def test_gunicorn_runs_a_worker_per_core(count: int) -> None:
         check=True,
     )
     assert dict(line.split("=", 1) for line in done.stdout.replace(" ", "").splitlines())["workers"] == str(count)
-
-
-@pytest.mark.parametrize("count", [1, 2, 8])
-def test_uwsgi_runs_a_worker_per_core(tmp_path: Path, count: int) -> None:
-    (tmp_path / "run").mkdir()
-    environment = os.environ | {"CORES": str(count), "INSTANCE": "a", "VAR_DIR": str(tmp_path)}
-    uwsgi = subprocess.Popen(
-        [Path(sys.executable).with_name("uwsgi"), "--ini", PROJECT / "deploy/uwsgi/site.ini"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        assert uwsgi.stdout is not None
-        spawned = 0
-        for line in uwsgi.stdout:
-            spawned += line.startswith("spawned uWSGI worker")
-            if "Stats server enabled" in line:
-                break
-        assert spawned == count
-    finally:
-        uwsgi.terminate()
-        uwsgi.communicate(timeout=30)

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from supervisor.options import ServerOptions
+from supervisor.options import ServerOptions, make_namespec
 
+from deploy import supervisord
 from deploy.env import PROJECT, SECRETS
 from deploy.instance import servers
 from deploy.native import settings
+from deploy.native.stack import PARTS
 from deploy.nginx import render
 from tests.servers import program, self_signed
 
@@ -89,11 +91,11 @@ def test_supervisord_accepts_its_files(tmp_path: Path, monkeypatch: pytest.Monke
     options = ServerOptions()
     options.realize(["-c", str(PROJECT / "deploy/supervisor/supervisord.conf")])
     processes = {
-        f"{group.name}:{process.name}": process
+        make_namespec(group.name, process.name): process
         for group in options.process_group_configs
         for process in group.process_configs
     }
-    assert sorted(processes) == ["api:a", "api:b", "nginx:nginx", "site:a", "site:b"]
+    assert processes.keys() == {supervisord.program(part) for part in PARTS}
     for name, process in processes.items():
         assert process.autorestart, name
         assert process.environment.get("INSTANCE", "") == (name[-1] if "nginx" not in name else "")

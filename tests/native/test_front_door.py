@@ -26,8 +26,8 @@ def copy() -> Iterator[Stack]:
             stack.down()
 
 
-def workers(stack: Stack, program: str) -> set[int]:
-    return {worker.pid for worker in psutil.Process(stack.pids()[program]).children()}
+def workers(stack: Stack, part: str) -> set[int]:
+    return {worker.pid for worker in psutil.Process(stack.pids()[part]).children()}
 
 
 def test_first_time(copy: Stack) -> None:
@@ -70,7 +70,7 @@ def test_an_edited_page_restarts_the_site_alone(copy: Stack) -> None:
         with copy.client() as client:
             assert all("Nothing was ever here" in client.get("/nothing-here/").text for _ in range(8))
     after = copy.pids()
-    assert {program for program in before if before[program] != after[program]} == {"site:a", "site:b"}, said
+    assert {part for part in before if before[part] != after[part]} == {"site-a", "site-b"}, said
     assert "site-b restarted" in said
     copy.up()
 
@@ -106,13 +106,13 @@ def test_a_broken_nginx_file_is_refused(copy: Stack) -> None:
 )
 def test_an_app_that_cannot_start(copy: Stack, app: str, path: str, served: str) -> None:
     """`make up` fails with the end of its log, and the other instance, with the old code, serves on."""
-    other = copy.pids()[f"{app}:b"]
+    other = copy.pids()[f"{app}-b"]
     with edited(copy, path, "import ", "import no_such_module\nimport " if app == "api" else "import no_such_module, "):
         done = copy.make("up")
         assert done.returncode
         assert f"{app}-a cannot stay up" in done.stdout
         assert "no_such_module" in done.stdout
-        assert copy.pids()[f"{app}:b"] == other
+        assert copy.pids()[f"{app}-b"] == other
         assert f"{app}-b serves on" in done.stdout
         with copy.client() as client:
             assert {client.get(served).status_code for _ in range(20)} == {200}
@@ -128,7 +128,7 @@ def test_restart_is_of_what_it_says(copy: Stack) -> None:
     done = copy.make("restart", APP="api")
     assert done.returncode == 0, done.stdout
     after = copy.pids()
-    assert {program for program in before if before[program] != after[program]} == {"api:a", "api:b"}, done.stdout
+    assert {part for part in before if before[part] != after[part]} == {"api-a", "api-b"}, done.stdout
     for nothing in ("api-a", "access", "bogus"):
         done = copy.make("restart", APP=nothing)
         assert done.returncode
@@ -150,7 +150,7 @@ def test_a_changed_setting_is_applied(copy: Stack) -> None:
         done = copy.make("up", LOG_LEVEL="WARNING")
         assert done.returncode == 0, done.stdout
         after = copy.pids()
-        assert {program for program in before if before[program] == after[program]} == {"nginx"}
+        assert {part for part in before if before[part] == after[part]} == {"nginx"}
         log = copy.var / "log/site-a.log"
         size = log.stat().st_size
         with copy.client() as client:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from deploy.env import PROJECT
+from tests import servers
+
 if TYPE_CHECKING:
+    from config.media import MediaStore
     from django.contrib.auth.models import User
     from django.test import Client
-    from polls.models import Question
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,25 +45,6 @@ def quick_passwords(settings: Any) -> None:
 
 
 @pytest.fixture
-def new_question(db: None) -> Callable[..., Question]:
-    """`new_question("a", "b", text=…)` has the choices a and b."""
-    from polls.models import Choice, Question
-
-    def new(*choices: str, **fields: Any) -> Question:
-        question = Question.objects.create(**{"text": "Tea or coffee?"} | fields)
-        for position, text in enumerate(choices or ("Tea", "Coffee")):
-            Choice.objects.create(question=question, text=text, position=position)
-        return question
-
-    return new
-
-
-@pytest.fixture
-def question(new_question: Callable[..., Question]) -> Question:
-    return new_question()
-
-
-@pytest.fixture
 def user(db: None) -> User:
     from django.contrib.auth.models import User
 
@@ -75,3 +61,41 @@ def member(client: Client, user: User) -> Client:
 @pytest.fixture(autouse=True)
 def redis_not_known_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("config.redis.Client.back", 0)
+
+
+@pytest.fixture
+def new_bus() -> Iterator[None]:
+    from config import bus
+
+    bus.client.cache_clear()
+    yield
+    bus.client.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def media_prefix() -> Iterator[Path]:
+    """nginx's, whose workers are other users where it starts as root."""
+    with tempfile.TemporaryDirectory(prefix="media-") as directory:
+        for name in ("tmp", "run", "media", "etc"):
+            (Path(directory) / name).mkdir()
+        yield Path(directory)
+
+
+@pytest.fixture(scope="module")
+def media_port(media_prefix: Path) -> Iterator[int]:
+    port = servers.free_port()
+    shutil.copy(PROJECT / "nginx/media.conf", media_prefix / "etc/nginx.conf")
+    (media_prefix / "etc/listen.conf").write_text(f"listen 127.0.0.1:{port};\n")
+    command = [servers.program("nginx", "nginx"), "-p", str(media_prefix), "-c", "etc/nginx.conf", "-e", "stderr"]
+    with servers.running([*command, "-g", "daemon off; user root;" if servers.AS_POSTGRES else "daemon off;"], port):
+        yield port
+
+
+@pytest.fixture
+def store(media_port: int, settings: Any) -> MediaStore:
+    """Of a real nginx with nginx/media.conf; that of the site, too."""
+    from config.media import MediaStore
+
+    url = f"http://127.0.0.1:{media_port}"
+    settings.STORAGES = settings.STORAGES | {"default": {"BACKEND": "config.media.MediaStore", "OPTIONS": {"url": url}}}
+    return MediaStore(url)

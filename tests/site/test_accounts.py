@@ -14,9 +14,9 @@ SIGN_UP = {"username": "jo", "password1": "battery staple", "password2": "batter
 
 
 def test_signing_up_logs_in_and_leads_on(client: Client, db: None) -> None:
-    response = client.post("/accounts/signup/", SIGN_UP | {"next": "/questions/new/"})
-    assert response.headers["Location"] == "/questions/new/"
-    assert client.get("/questions/new/").status_code == 200
+    response = client.post("/accounts/signup/", SIGN_UP | {"next": "/accounts/"})
+    assert response.headers["Location"] == "/accounts/"
+    assert client.get("/accounts/").status_code == 200
     assert User.objects.get().username == "jo"
 
 

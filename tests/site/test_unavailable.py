@@ -17,23 +17,19 @@ from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in
 from django.db import connection
 from django.test import Client
-from polls.models import Question, Vote
 
 from tests import servers
-from tests.api.served import manage
+from tests.environment import manage
 
 FIRST_DATA = """
 from django.contrib.auth.models import User
-from polls.models import Choice, Question
 User.objects.create_superuser("admin", password="correct horse")
-question = Question.objects.create(text="Tea or coffee?")
-Choice.objects.create(question=question, text="Tea")
 """
 
 
 @pytest.fixture
 def database_url() -> Iterator[str]:
-    """A PostgreSQL of this test's own, with a question and an admin."""
+    """A PostgreSQL of this test's own, with an admin."""
     with servers.postgresql() as url:
         manage("migrate", "-v0", DATABASE_URL=url)
         manage("shell", "-v0", "-c", FIRST_DATA, DATABASE_URL=url)
@@ -67,7 +63,7 @@ def site(database_url: str, log: Path) -> Iterator[Callable[..., httpx.Client]]:
 
 
 def post(client: httpx.Client, path: str, **form: str) -> httpx.Response:
-    return client.post(path, data=form | {"csrfmiddlewaretoken": client.cookies["csrf"]})
+    return client.post(path, data=form | {"csrfmiddlewaretoken": client.cookies["tandem_csrf"]})
 
 
 def log_in(client: httpx.Client) -> httpx.Response:
@@ -77,13 +73,11 @@ def log_in(client: httpx.Client) -> httpx.Response:
 def each_kind(anonymous: httpx.Client, admin: httpx.Client) -> list[httpx.Response]:
     passwords = {"password1": "correct horse battery", "password2": "correct horse battery"}
     return [
-        *[anonymous.get(path) for path in ("/", "/?state=closed", "/questions/1/")],
-        *[admin.get(path) for path in ("/", "/accounts/", "/questions/new/", "/questions/1/", "/nothing-here/")],
-        *[admin.get(path) for path in ("/admin/", "/admin/polls/question/", "/admin/polls/question/1/change/")],
-        post(admin, "/questions/1/vote/", choice="1", key="1"),
-        post(admin, "/questions/new/", text="Which?", choices="one\ntwo"),
+        anonymous.get("/"),
+        *[admin.get(path) for path in ("/", "/accounts/", "/nothing-here/")],
+        *[admin.get(path) for path in ("/admin/", "/admin/auth/user/", "/admin/auth/user/1/change/")],
         post(admin, "/accounts/tokens/", name="laptop"),
-        post(admin, "/admin/polls/question/", action="close_now", _selected_action="1"),
+        post(admin, "/admin/auth/user/", action="delete_selected", _selected_action="1"),
         post(anonymous, "/accounts/signup/", username=f"new-{time.time_ns()}", **passwords),
         log_in(anonymous),
     ]
@@ -120,7 +114,6 @@ def test_postgresql_goes_and_comes_back(site: Callable[..., httpx.Client], datab
     lines = [json.loads(line) for line in log.read_text().splitlines()[before:]]
     assert len(lines) == 2 * requests + 1, "a line for the reason, and an access line"
     assert len([line for line in lines if line["message"].startswith("database: ")]) == requests
-    # One of them votes again, with the same key, on what is closed by now.
     assert {answer.status_code for answer in each_kind(site(), admin)} == {200, 302, 404}
 
 
@@ -137,37 +130,24 @@ def test_postgresql_restarted_between_two_requests(site: Callable[..., httpx.Cli
 
 LOCKS = {
     "sqlite": ("PRAGMA busy_timeout = 100", "BEGIN IMMEDIATE"),
-    "postgresql": ("SET lock_timeout = 100", "BEGIN; LOCK TABLE polls_vote, django_session IN SHARE MODE"),
+    "postgresql": ("SET lock_timeout = 100", "BEGIN; LOCK TABLE django_session, {} IN SHARE MODE"),
 }
 
 
 @contextmanager
-def locked() -> Iterator[None]:
-    """In the block somebody else holds the database: who writes a vote or a session waits 0.1 s, and fails."""
+def locked(table: str = "auth_user") -> Iterator[None]:
+    """In the block somebody else holds the database: who writes to the table or a session waits 0.1 s, and fails."""
     shorter, lock = LOCKS[connection.vendor]
     other = connection.copy()
     with connection.cursor() as cursor, other.cursor() as holder:
         cursor.execute(shorter)
-        holder.execute(lock)
+        holder.execute(lock.format(table))
         try:
             yield
         finally:
             holder.execute("ROLLBACK")
             other.close()
             connection.close()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_vote_that_waits_for_a_lock(member: Client, question: Question) -> None:
-    member.raise_request_exception = False
-    path, form = f"/questions/{question.pk}/vote/", {"choice": str(question.choices.all()[0].pk)}
-    with locked():
-        answer = member.post(path, form)
-        assert answer.status_code == 503
-        assert "Back in a moment" in answer.content.decode()
-        assert member.get(f"/questions/{question.pk}/").status_code == 200  # reading goes on
-    assert not Vote.objects.exists()
-    assert member.post(path, form).status_code == 302
 
 
 @pytest.mark.django_db(transaction=True)
@@ -195,7 +175,7 @@ def test_a_session_that_cannot_be_saved(client: Client, user: User, caplog: pyte
 def test_who_waited_too_long_in_the_queue_is_answered_at_once(
     client: Client, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
-    client.cookies["session"] = "x" * 32
+    client.cookies["tandem_session"] = "x" * 32
     answer = getattr(client, method)("/", headers={"X-Request-Start": f"{time.time() - 9:.3f}"})
     assert answer.status_code == 503
     assert "Back in a moment" in answer.content.decode()

@@ -9,7 +9,6 @@ import pytest
 from tests.sample import ENDPOINT, LIVE
 from tests.stack.test_headers import check
 from tests.stack.test_limits import error
-from tests.stack.test_live import wait_ready
 from tests.stacks import AnyStack
 
 
@@ -18,9 +17,9 @@ def test_each_instance_says_how_it_is(stack: AnyStack, check_name: str) -> None:
     bus = "ok" if stack.setting("REDIS_URL") else "polling"
     expected = {"live": {"status": "live"}, "ready": {"status": "ready", "database": "ok", "bus": bus}}[check_name]
     with stack.inside() as inside:
-        for name in ["site-a", "site-b"] + [f"api-{i}-{slot}" for i in "ab" for slot in range(stack.cores)]:
-            response = inside.get(f"/{name}/health/{check_name}")
-            assert (response.status_code, response.json()) == (200, expected), name
+        for member in stack.members:
+            response = inside.get(f"/{member}/health/{check_name}")
+            assert (response.status_code, response.json()) == (200, expected), member
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/health/stats", "/site-a/health/ready", "/health"])
@@ -41,7 +40,7 @@ def stopped(stack: AnyStack, *instances: str) -> Iterator[None]:
     finally:
         for instance in instances:
             stack.start(instance)
-        wait_ready(stack)
+        stack.wait_ready()
 
 
 @pytest.mark.parametrize(
@@ -73,14 +72,14 @@ def test_with_one_instance_running_nobody_notices(stack: AnyStack, app: str, pat
 
 def test_a_killed_instance_comes_back(stack: AnyStack) -> None:
     """Without anybody's doing."""
-    for program in ("site:a", "api:b"):
-        before = stack.pids()[program]
-        stack.kill(program.replace(":", "-"))
+    for instance in ("site-a", "api-b"):
+        before = stack.pids()[instance]
+        stack.kill(instance)
         deadline = time.monotonic() + 60
-        while stack.pids().get(program) in (None, 0, before):
+        while stack.pids().get(instance) in (None, 0, before):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        wait_ready(stack)
+        stack.wait_ready()
 
 
 @contextmanager
@@ -114,4 +113,4 @@ def test_ready_says_why_not(stack: AnyStack) -> None:
             assert "\n" not in response.json()["database"]
             # It is the database that is away, not the process.
             assert inside.get(f"/{name}/health/live").status_code == 200
-    wait_ready(stack)
+    stack.wait_ready()

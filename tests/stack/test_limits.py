@@ -79,7 +79,7 @@ def test_wrong_host(stack: AnyStack, host: str, path: str, kind: str) -> None:
     ],
 )
 def test_wrong_method(stack: AnyStack, method: str, path: str, allowed: set[str]) -> None:
-    cookies = {"__Host-csrf" if stack.tls else "csrf": CSRF}
+    cookies = {f"{'__Host-' if stack.tls else ''}tandem_csrf": CSRF}
     with stack.client(cookies=cookies, headers={"X-CSRFToken": CSRF, "Origin": stack.url}) as client:
         response = client.request(method, path)
     assert response.status_code == 405

@@ -79,16 +79,7 @@ def restart(stack: AnyStack, instance: str) -> None:
     """Returns when the instance is ready again."""
     stack.stop(instance)
     stack.start(instance)
-    wait_ready(stack)
-
-
-def wait_ready(stack: AnyStack) -> None:
-    names = [f"site-{i}" for i in "ab"] + [f"api-{i}-{slot}" for i in "ab" for slot in range(stack.cores)]
-    deadline = time.monotonic() + 60
-    with stack.inside() as inside:
-        while {inside.get(f"/{name}/health/ready").status_code for name in names} != {200}:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+    stack.wait_ready()
 
 
 def test_event_stream(stack: AnyStack, people: Iterator[Person]) -> None:

@@ -93,7 +93,7 @@ def test_a_client_cannot_say_where_it_came_from(stack: AnyStack) -> None:
         cookie = client.get("/accounts/login/", headers=lies(stack)).headers["Set-Cookie"]
         assert ("secure" in cookie.lower()) == bool(stack.tls)
         # An origin of the other scheme would be the site's own, had it believed X-Forwarded-Proto.
-        csrf = client.cookies["__Host-csrf" if stack.tls else "csrf"]
+        csrf = client.cookies[f"{'__Host-' if stack.tls else ''}tandem_csrf"]
         answers = {
             origin: client.post(
                 "/accounts/login/",

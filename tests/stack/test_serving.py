@@ -46,9 +46,9 @@ def test_who_serves(stack: AnyStack, path: str, server: str) -> None:
 
 
 def test_workers_are_one_per_core_and_instance(stack: AnyStack) -> None:
-    for program, pid in stack.pids().items():
+    for part, pid in stack.pids().items():
         workers = psutil.Process(pid).children()
-        assert len(workers) == stack.cores, (program, workers)
+        assert len(workers) == stack.cores, (part, workers)
 
 
 @pytest.mark.parametrize("path", ["/accounts/login/", ENDPOINT])

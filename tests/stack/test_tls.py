@@ -46,7 +46,7 @@ def test_http2_and_hsts(secure: AnyStack, path: str) -> None:
 
 def test_cookies_are_for_tls_alone(secure: AnyStack) -> None:
     cookie = next(line for line in curl(secure, "/accounts/login/").splitlines() if line.startswith("set-cookie: "))
-    assert cookie.startswith("set-cookie: __Host-csrf=")
+    assert cookie.startswith("set-cookie: __Host-tandem_csrf=")
     assert "secure" in cookie.lower()
 
 

@@ -5,9 +5,9 @@
     python3 -m tests.vm.hosts down DIR
 
 A host is what Debian's installer leaves, and less: systemd, sshd, sudo, python3, and the user `admin`, who may log in
-with a key, and sudo. Its files are an overlay over a base that is made once in TANDEM_HOSTS_DIR, which should be on a
-disk (/var/cache/tandem-hosts). Networks are 10.77.N.0/24, behind this machine's address. Needs root,
-systemd-container and debootstrap.
+with a key, and sudo. Its files are an overlay over a base that is made once in HOSTS_DIR, which should be on a disk
+(/var/cache/stack-hosts). Networks are 10.77.N.0/24, behind this machine's address. Needs root, systemd-container and
+debootstrap.
 
 What a host has not is a kernel of its own: no sysctl outside of net. is writable, and limits of memory and of processes
 (MemoryMax=, TasksMax=) are only kept where this machine's cgroup2 has those controllers.
@@ -35,9 +35,9 @@ import yaml
 
 from tests.servers import Missing, program
 
-CACHE = Path(os.environ.get("TANDEM_HOSTS_DIR", "/var/cache/tandem-hosts"))
+CACHE = Path(os.environ.get("HOSTS_DIR", "/var/cache/stack-hosts"))
 # Who uses which N, by a lock that ends with its process.
-NUMBERS = Path("/run/tandem-hosts")
+NUMBERS = Path("/run/stack-hosts")
 INVENTORIES = Path(__file__).resolve().parents[2] / "deploy/ansible/inventories"
 SUITES = ("bookworm", "trixie", "noble")
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -75,7 +75,7 @@ class Host:
         self.machine = f"h{network.number}-{index}"
         # systemd-nspawn's name for this end of the host's cable.
         self.cable = f"vb-{self.machine}"
-        self.cgroup = cgroups() / f"tandem-{self.machine}"
+        self.cgroup = cgroups() / f"stack-{self.machine}"
         self.directory = network.files / name
         self.booted: subprocess.Popen[bytes] | None = None
 
@@ -322,7 +322,7 @@ def cgroups() -> Path:
 
 def names(number: int) -> tuple[str, str, str]:
     """Of network N: the bridge's name, which is the nft table's too, the subnet, and the bridge's address."""
-    return f"tandem-vm{number}", f"10.77.{number}.0/24", f"10.77.{number}.1"
+    return f"stack-vm{number}", f"10.77.{number}.0/24", f"10.77.{number}.1"
 
 
 def connect(network: Network) -> None:
@@ -407,7 +407,7 @@ def sweep_all() -> None:
 
 def sweep(number: int) -> None:
     """Ends what there is of a network."""
-    for cgroup in cgroups().glob(f"tandem-h{number}-*"):
+    for cgroup in cgroups().glob(f"stack-h{number}-*"):
         kill(cgroup)
     disconnect(number)
     left = [CACHE / f"runs/{number}", *Path("/run/systemd/nspawn/propagate").glob(f"h{number}-*")]

@@ -17,6 +17,8 @@ import pytest
 import yaml
 
 from deploy import supervisord
+from deploy.instance import of
+from deploy.vm.host import unit
 from tests.chaos.conftest import faulty
 from tests.chaos.table import rows
 from tests.servers import self_signed
@@ -129,10 +131,10 @@ class VmStack(AnyStack):
         return next((process.pid for process in family if pid_there(process) == there), 0)
 
     def pids(self) -> dict[str, int]:
-        units = {"nginx": "nginx", "site:a": "site@a", "site:b": "site@b"}
-        pids = {name: self.pid(self.first(name.replace(":", "-")), unit) for name, unit in units.items()}
+        units = {"nginx": "nginx"} | {instance: unit(instance) for instance in of("site")}
+        pids = {part: self.pid(self.first(part), name) for part, name in units.items()}
         infos: Any = self.supervisor.getAllProcessInfo()
-        there = {info["pid"]: f"api:{info['name']}" for info in infos if info["pid"]}
+        there = {info["pid"]: f"api-{info['name']}" for info in infos if info["pid"]}
         for process in self.init(self.first("api")).children(recursive=True):
             if name := there.get(pid_there(process)):
                 pids[name] = process.pid
@@ -144,15 +146,15 @@ class VmStack(AnyStack):
 
     def stop(self, instance: str) -> None:
         if instance.startswith("api"):
-            self.supervisor.stopProcess(instance.replace("-", ":"))
+            self.supervisor.stopProcess(supervisord.program(instance))
         else:
-            self.first(instance).run(f"systemctl stop {instance.replace('-', '@')}")
+            self.first(instance).run(f"systemctl stop {unit(instance)}")
 
     def start(self, instance: str) -> None:
         if instance.startswith("api"):
-            self.supervisor.startProcess(instance.replace("-", ":"), False)
+            self.supervisor.startProcess(supervisord.program(instance), False)
         else:
-            self.first(instance).run(f"systemctl start --no-block {instance.replace('-', '@')}")
+            self.first(instance).run(f"systemctl start --no-block {unit(instance)}")
 
     def setting(self, name: str) -> str:
         read = f"cat /srv/app/secrets/{name.lower()} 2>/dev/null || sed -n 's/^{name}=//p' /srv/app/environment"
@@ -162,7 +164,7 @@ class VmStack(AnyStack):
         host = self.first(app)
         if app == "site":
             # Not what systemd says of the unit.
-            read = [f"journalctl --quiet --output=cat _SYSTEMD_UNIT=site@{instance}.service" for instance in "ab"]
+            read = [f"journalctl --quiet --output=cat _SYSTEMD_UNIT={unit(each)}.service" for each in of("site")]
             return [host.run(command).stdout.splitlines() for command in read]
         names = ["access"] if app == "nginx" else ["api-a", "api-b"]
         return [(self.files(host) / f"srv/app/var/log/{name}.log").read_text().splitlines() for name in names]

@@ -19,7 +19,7 @@ def data(stack: VmStack) -> Host:
 
 
 def people(stack: VmStack) -> int:
-    counted = "psql --no-psqlrc --tuples-only --no-align --dbname=site --command='SELECT count(*) FROM auth_user'"
+    counted = "psql --no-psqlrc -At --dbname=tandem --command='SELECT count(*) FROM auth_user'"
     return int(data(stack).run(f"cd / && {counted}", user="postgres").stdout)
 
 
@@ -100,8 +100,8 @@ def test_a_backup_that_fails_is_seen(vm: VmStack) -> None:
         failed = vm.make("backup")
         assert failed.returncode != 0
         assert "media" in failed.stdout
-        assert "app-backup.service" in host.run("systemctl --failed").stdout
+        assert "tandem-backup.service" in host.run("systemctl --failed").stdout
     finally:
         host.run("mv /srv/app/var/media.away /srv/app/var/media")
     assert vm.make("backup").returncode == 0
-    assert "app-backup.service" not in host.run("systemctl --failed").stdout
+    assert "tandem-backup.service" not in host.run("systemctl --failed").stdout

@@ -10,9 +10,10 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from tests.api.served import PROJECT, Served, manage
+from tests.api.served import PROJECT, Served
 from tests.api.test_requests import problem
 from tests.api.tokens import bearer
+from tests.environment import manage
 from tornado_api.database import user as users
 from tornado_api.polls import store
 

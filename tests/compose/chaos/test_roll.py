@@ -85,7 +85,7 @@ async def test_broken_image(
     reason: str,
 ) -> None:
     """It stops at `a`, and says why; `b` serves on; the next good one heals it, the one before or another."""
-    other, (good, broken, mended) = faults.pids()[f"{app}:b"], words
+    other, (good, broken, mended) = faults.pids()[f"{app}-b"], words
     async with Load(faults, crowd) as load:
         with edited(faults, path, good, broken):
             done = await asyncio.to_thread(faults.make, "up")

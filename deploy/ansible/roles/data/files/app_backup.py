@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Backups of the data host, and the way back: the database, and the files that were uploaded.
 
-    app-backup backup                   what app-backup.service runs, daily; prints the backup's name
+    app-backup backup                   what the service runs, daily; prints the backup's name
     app-backup status                   the newest one's name, age and size, as JSON
     app-backup drill [NAME]             restores it (the newest) beside the database, compares, drops that again
     app-backup restore NAME [--force]   puts it in place of the database, as root; `newest` is a name
@@ -34,7 +34,7 @@ from typing import IO, Any, TypedDict
 
 BACKUPS = Path("/var/backups/app")
 MEDIA = Path("/srv/app/var/media")
-DATABASE = "site"
+DATABASE = "tandem"
 
 NAME = "%Y-%m-%dT%H%M%SZ"
 NAMES = r"\d{4}-\d\d-\d\dT\d{6}Z"
@@ -342,7 +342,7 @@ def status() -> dict[str, Any]:
     """`newest` is null when there is none; ages are in seconds. `failed` is of the service's last run."""
     found = names()
     service = subprocess.run(
-        ["systemctl", "show", "--property=Result", "--value", "app-backup.service"],
+        ["systemctl", "show", "--property=Result", "--value", "tandem-backup.service"],
         stdout=subprocess.PIPE,
         text=True,
         env=ENVIRONMENT,
@@ -395,9 +395,9 @@ def drill(backup: Path) -> None:
 
 
 def restore(backup: Path, force: bool) -> None:
-    """The database that was there stays as site_replaced until the next restore; files that were there stay.
+    """Files that were there stay, and until the next restore the database, as tandem_replaced.
 
-    Connections to that are not allowed: ALTER DATABASE site_replaced ALLOW_CONNECTIONS true.
+    Connections to that are not allowed: ALTER DATABASE tandem_replaced ALLOW_CONNECTIONS true.
     """
     manifest = read_manifest(backup)
     if faults := verify(backup, manifest["files"]):

@@ -1,0 +1,17 @@
+import secrets
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand
+from django.db import transaction
+
+
+class Command(BaseCommand):
+    help = "Makes what a new installation lacks: the user `admin`, whose password it prints once."
+
+    @transaction.atomic
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not User.objects.filter(username="admin").exists():
+            password = secrets.token_urlsafe(12)
+            User.objects.create_superuser("admin", password=password)
+            self.stdout.write(f"admin user: admin, password: {password} (shown this once)")

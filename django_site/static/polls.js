@@ -1,0 +1,18 @@
+// Moves a question's results when live.js has news of them.
+const tally = document.getElementById("tally");
+const plural = (votes) => `${votes} vote${votes === 1 ? "" : "s"}`;
+
+tally.addEventListener("news", ({ detail: news }) => {
+  for (const choice of news.choices) {
+    const row = tally.querySelector(`[data-choice="${choice.id}"]`);
+    if (!row) {
+      document.getElementById("state").textContent = "the choices have changed: reload the page";
+      return;
+    }
+    const share = news.total ? Math.round((100 * choice.votes) / news.total) : 0;
+    row.querySelector(".votes").textContent = plural(choice.votes);
+    row.querySelector(".share").textContent = `${share}%`;
+    row.querySelector("rect").setAttribute("width", `${share}%`);
+  }
+  document.getElementById("total").textContent = plural(news.total);
+});
