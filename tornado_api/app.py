@@ -7,28 +7,28 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from tornado.web import Application, RequestHandler
 
-from . import handlers
+from . import handlers, openapi
 from .bus import Bus
+from .handlers import Route
 from .limits import HEARTBEAT
 from .live import Hub
-from .store import Store
+from .polls import endpoints as polls
+from .polls.openapi import DESCRIPTIONS, OPERATIONS, TYPES
+from .polls.store import Store
 
 access = logging.getLogger("access")
 
-QUESTION = r"questions/([0-9]{1,19})"
-ROUTES: list[tuple[str, type[RequestHandler]]] = [
-    (r"/api/v1/questions", handlers.Questions),
-    (rf"/api/v1/{QUESTION}", handlers.Question),
-    (rf"/api/v1/{QUESTION}/results", handlers.Results),
-    (rf"/api/v1/{QUESTION}/votes", handlers.Votes),
-    (rf"/api/v1/live/{QUESTION}/events", handlers.Events),
-    (rf"/api/v1/live/{QUESTION}/socket", handlers.Socket),
-    (rf"/api/v1/live/{QUESTION}/poll", handlers.Poll),
+ROUTES: list[Route] = [
+    *polls.ROUTES,
     (r"/api/(|openapi\.json|docs\.css)", handlers.Document),
     (r"/health/live", handlers.HealthLive),
     (r"/health/ready", handlers.HealthReady),
     (r"/health/stats", handlers.HealthStats),
 ]
+PROBLEMS = handlers.PROBLEMS | polls.PROBLEMS
+DOCUMENT = openapi.document(
+    "Live polls", "Questions, votes, and results as they move.", OPERATIONS, TYPES, DESCRIPTIONS
+)
 
 
 class Api(Application):
@@ -44,6 +44,8 @@ class Api(Application):
             websocket_max_message_size=1024,
         )
         self.token_keys = token_keys
+        self.problems = PROBLEMS
+        self.document = DOCUMENT
         self.instance = instance
         self.slot = 0
         self.started = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""How this process hears of votes that others took: it polls the database, and Redis only wakes it earlier.
+"""How this process hears of what others changed: it polls the database, and Redis only wakes it earlier.
 
 So a lost notification, or Redis gone, costs a second, and there is no other mode to fall back to.
 """
@@ -11,8 +11,8 @@ import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from .database import one_line
 from .live import Hub
-from .store import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -80,10 +80,10 @@ class Bus:
         await self.redis.ping()
         return "ok"
 
-    def publish(self, question: int) -> None:
+    def publish(self, key: int) -> None:
         """Tell everybody, after the commit; never waits and never fails."""
-        self.hub.stale(question)
-        self.changed.add(question)
+        self.hub.stale(key)
+        self.changed.add(key)
         self.wake.set()
 
     async def poll(self) -> None:
@@ -101,11 +101,11 @@ class Bus:
         while True:
             await self.wake.wait()
             self.wake.clear()
-            # Votes that came meanwhile are one message for each question: what waits here cannot grow without bound.
+            # Changes that came meanwhile are one message for each key: what waits here cannot grow without bound.
             changed, self.changed = self.changed, set()
             try:
-                for question in changed:
-                    await client.publish(CHANNEL, question)
+                for key in changed:
+                    await client.publish(CHANNEL, key)
                 outage.end()
             except Exception as error:
                 outage.begin(error)

@@ -1,4 +1,4 @@
-"""The endpoints. What each takes and answers is described for its clients in openapi.py."""
+"""What endpoints are made of: requests, errors, watchers; and the endpoints of every api, its document and health."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ import random
 import re
 import traceback
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import cached_property
 from types import TracebackType
@@ -20,39 +20,29 @@ from tornado.web import RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from . import auth, openapi
+from .database import NoUser, Unavailable, one_line
 from .limits import HEARTBEAT, MAX_BODY, REQUEST_DEADLINE, STALL
-from .live import Channel, TooManyWatchers, Watcher
+from .live import Channel, State, TooManyWatchers, Watcher
 from .log import request_id
 from .problem import ProblemError, invalid, unavailable
-from .schemas import LARGEST_ID, Key, ListQuery, NewVote, PollQuery, Vote
-from .store import AlreadyVoted, Closed, KeyReused, NoChoice, NoQuestion, NoVoter, Unavailable, one_line
+from .schemas import Key, PollQuery
 
 if TYPE_CHECKING:
     from .app import Api
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+# An address, who answers there, and what its initialize() takes.
+Route = tuple[str, type[RequestHandler]] | tuple[str, type[RequestHandler], dict[str, Any]]
 
-# Seconds for each check of readiness; a database that hangs takes one more (Store.connect).
+# Seconds for each check of readiness; a database that hangs takes one more (Database.connect).
 HEALTH_LIMIT = 1
 
 PROBLEMS: dict[type[BaseException], ProblemError] = {
-    NoQuestion: ProblemError(404, "There is no such question."),
-    NoChoice: ProblemError(404, "The question has no such choice."),
-    NoVoter: auth.refuse("The token's user is not there any more.", ' error="invalid_token"'),
-    AlreadyVoted: ProblemError(409, "You have voted on this question before; your first vote stands."),
-    KeyReused: ProblemError(422, "You sent this Idempotency-Key with another choice before; that vote stands."),
-    Closed: ProblemError(410, "The question is closed."),
+    NoUser: auth.refuse("The token's user is not there any more.", ' error="invalid_token"'),
     Unavailable: unavailable("The database does not answer. Please try again."),
     TooManyWatchers: unavailable("Too many are watching here. Please try again."),
 }
-
-
-def id_from(path: str) -> int:
-    """Raises NoQuestion: the database's ids end where its bigint does."""
-    if int(path) > LARGEST_ID:
-        raise NoQuestion
-    return int(path)
 
 
 def retry() -> bytes:
@@ -96,7 +86,7 @@ class Handler(RequestHandler):
             self.timer.cancel()
 
     def compute_etag(self) -> None:
-        """No hash over every answer: a tally has its version."""
+        """No hash over every answer: a state has its version."""
 
     @property
     def allowed(self) -> str:
@@ -126,6 +116,18 @@ class Handler(RequestHandler):
         except msgspec.DecodeError as error:
             raise ProblemError(400, f"The body is not JSON: {error}.") from None
 
+    def user(self) -> int:
+        """The id of the user whose token was sent. Raises ProblemError, 401."""
+        return auth.user_id(self.request.headers.get("Authorization", ""), self.application.token_keys)
+
+    def idempotency_key(self) -> str:
+        """Empty when there is none. Raises ProblemError, 400, as draft-ietf-httpapi-idempotency-key-header has it."""
+        given = self.request.headers.get("Idempotency-Key")
+        try:
+            return "" if given is None else msgspec.convert(given, Key)
+        except msgspec.ValidationError:
+            raise ProblemError(400, "An Idempotency-Key has 1 to 64 visible ASCII characters.") from None
+
     def answer(self, value: object) -> None:
         self.finish(msgspec.json.encode(value))
 
@@ -133,8 +135,8 @@ class Handler(RequestHandler):
         error: BaseException | None = kwargs["exc_info"][1] if "exc_info" in kwargs else None
         if isinstance(error, ProblemError):
             problem = error
-        elif error is not None and type(error) in PROBLEMS:
-            problem = PROBLEMS[type(error)]
+        elif error is not None and type(error) in self.application.problems:
+            problem = self.application.problems[type(error)]
         elif self.overdue:
             # With the cancellation's traceback, which ends where it was stuck.
             logger.error("%s took longer than %s s", self.request.path, self.deadline, exc_info=True)
@@ -158,7 +160,7 @@ class Handler(RequestHandler):
     ) -> None:
         if isinstance(value, Unavailable):
             logger.warning("database: %s", value)
-        elif not isinstance(value, (ProblemError, *PROBLEMS)):
+        elif not isinstance(value, (ProblemError, *self.application.problems)):
             super().log_exception(typ, value, tb)
 
 
@@ -173,56 +175,22 @@ class Resource(Handler):
     def head(self, *path: str) -> Awaitable[None] | None:
         return self.get(*path)
 
-
-class Questions(Resource):
-    async def get(self) -> None:
-        query = self.query(ListQuery)
-        self.answer(await self.application.store.questions(query.state or None, query.page))
-
-
-class Question(Resource):
-    async def get(self, id: str) -> None:
-        self.answer(await self.application.store.question(id_from(id)))
-
-
-class Results(Resource):
-    async def get(self, id: str) -> None:
-        tally = await self.application.store.tally(id_from(id))
+    def answer_newest(self, state: State) -> None:
+        """With its version as the ETag: who sends that back gets 304 while nothing changed."""
         self.set_header("Cache-Control", "no-cache")
-        self.set_header("ETag", f'"{tally.version}"')
+        self.set_header("ETag", f'"{state.version}"')
         if self.check_etag_header():
             self.set_status(304)
         else:
-            self.answer(tally)
-
-
-class Votes(Handler):
-    async def post(self, id: str) -> None:
-        voter = auth.user_id(self.request.headers.get("Authorization", ""), self.application.token_keys)
-        key = self.idempotency_key()
-        choice = self.body(NewVote).choice
-        question = id_from(id)
-        if not 0 < choice <= LARGEST_ID:
-            raise NoChoice
-        version = await self.application.store.vote(question, choice, voter, key)
-        self.application.bus.publish(question)
-        self.set_status(201)
-        self.answer(Vote(question, choice, version))
-
-    def idempotency_key(self) -> str:
-        """Empty when there is none. Raises ProblemError, 400, as draft-ietf-httpapi-idempotency-key-header has it."""
-        given = self.request.headers.get("Idempotency-Key")
-        try:
-            return "" if given is None else msgspec.convert(given, Key)
-        except msgspec.ValidationError:
-            raise ProblemError(400, "An Idempotency-Key has 1 to 64 visible ASCII characters.") from None
+            self.answer(state)
 
 
 class Live(Handler):
-    """A watcher, which leaves when its client hangs up."""
+    """A watcher, which leaves when its client hangs up. `key` makes the channel's of the address."""
 
-    def initialize(self) -> None:
+    def initialize(self, key: Callable[..., int]) -> None:  # type: ignore[override]
         super().initialize()
+        self.key = key
         self.watcher = Watcher()
 
     def on_connection_close(self) -> None:
@@ -230,10 +198,10 @@ class Live(Handler):
 
 
 class Poll(Live):
-    async def get(self, id: str) -> None:
+    async def get(self, *path: str) -> None:
         query = self.query(PollQuery)
         self.watcher.seen = query.after
-        async with self.application.hub.watch(id_from(id), self.watcher) as channel:
+        async with self.application.hub.watch(self.key(*path), self.watcher) as channel:
             if await self.watcher.news(query.wait):
                 self.finish(channel.json)
             else:
@@ -243,10 +211,10 @@ class Poll(Live):
 class Events(Live):
     deadline = None
 
-    async def get(self, id: str) -> None:
+    async def get(self, *path: str) -> None:
         last = self.request.headers.get("Last-Event-ID", "")
         self.watcher.seen = int(last) if re.fullmatch("[0-9]{1,18}", last) else -1
-        async with self.application.hub.watch(id_from(id), self.watcher) as channel:
+        async with self.application.hub.watch(self.key(*path), self.watcher) as channel:
             self.set_header("Content-Type", "text/event-stream")
             self.set_header("X-Accel-Buffering", "no")
             await self.send(retry())
@@ -256,7 +224,7 @@ class Events(Live):
                 self.write(retry())
 
     async def send(self, data: bytes) -> None:
-        """Returns when the client has taken everything: what comes meanwhile is one newer tally, not a queue."""
+        """Returns when the client has taken everything: what comes meanwhile is one newer state, not a queue."""
         self.write(data)
         try:
             async with asyncio.timeout(STALL):
@@ -273,8 +241,8 @@ class Socket(Live, WebSocketHandler):
     # Tornado's, which calls on_close().
     on_connection_close = WebSocketHandler.on_connection_close
 
-    async def get(self, id: str) -> None:
-        async with self.application.hub.watch(id_from(id), self.watcher) as channel:
+    async def get(self, *path: str) -> None:
+        async with self.application.hub.watch(self.key(*path), self.watcher) as channel:
             headers = self.request.headers
             if headers.get("Upgrade", "").lower() != "websocket" or headers.get("Sec-WebSocket-Version") != "13":
                 raise ProblemError(426, "This is a WebSocket.", headers={"Upgrade": "websocket"})
@@ -300,7 +268,7 @@ class Socket(Live, WebSocketHandler):
         if self.application.hub.draining:
             self.close(1012, "restarting, come back")
         else:
-            self.close(1000, "the question was deleted")
+            self.close(1000, "it was deleted")
 
     def on_message(self, message: str | bytes) -> None:
         self.close(1003, "nothing is expected here")
@@ -309,20 +277,26 @@ class Socket(Live, WebSocketHandler):
         self.watcher.leave()
 
 
+def live(address: str, key: Callable[..., int]) -> list[Route]:
+    """The three ways to watch; `key` gets what the address's groups matched."""
+    ways: dict[str, type[Live]] = {"events": Events, "socket": Socket, "poll": Poll}
+    return [(f"{address}/{way}", handler, {"key": key}) for way, handler in ways.items()]
+
+
 class Document(Resource):
     """The OpenAPI document, and, of the same, the page for people and its style sheet."""
 
     async def get(self, name: str) -> None:
         self.set_header("Cache-Control", "public, max-age=300")
         if name == "openapi.json":
-            self.finish(openapi.JSON_DOCUMENT)
+            self.answer(self.application.document)
         elif name == "docs.css":
             self.set_header("Content-Type", "text/css")
             self.finish(openapi.STYLE)
         else:
             self.set_header("Content-Type", "text/html; charset=utf-8")
             base = f"{self.request.protocol}://{self.request.host}"
-            self.finish(openapi.PAGE.generate(document=openapi.DOCUMENT, kind=openapi.kind, base=base))
+            self.finish(openapi.PAGE.generate(document=self.application.document, kind=openapi.kind, base=base))
 
 
 class HealthLive(Resource):

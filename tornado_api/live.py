@@ -1,18 +1,19 @@
-"""Results as they move: a channel for each question that is watched here, read and encoded once however many watch."""
+"""State as it moves: a channel for each that is watched here, read and encoded once however many watch."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import msgspec
 
+from .database import Unavailable
 from .limits import MAX_WATCHERS
-from .store import NoQuestion, Store, Unavailable
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two updates of a question: faster than ten times a second nobody sees.
+# Seconds between two updates of a channel: faster than ten times a second nobody sees.
 PACE = 0.1
 # Seconds until a channel tries again what the database refused.
 RETRY = 1.0
@@ -20,17 +21,37 @@ RETRY = 1.0
 encode = msgspec.json.Encoder().encode
 
 
+class Gone(Exception):
+    """What is watched is not there, or not any more."""
+
+
 class TooManyWatchers(Exception):
     pass
 
 
+class State(Protocol):
+    """What msgspec can encode, with a version that only grows. A watcher gets the newest, which replaces all before."""
+
+    version: int
+
+
+class Store(Protocol):
+    """What the states are read from, each by its key."""
+
+    async def state(self, key: int, /) -> State:
+        """Raises Gone, Unavailable."""
+
+    async def versions(self, keys: Iterable[int], /) -> dict[int, int]:
+        """Of those that are there. Raises Unavailable."""
+
+
 class Channel:
-    """A question's newest tally: its version, and its JSON as every watcher gets it."""
+    """The newest state of what has this key: its version, and its JSON as every watcher gets it."""
 
     follower: asyncio.Task[None]
 
-    def __init__(self, question: int) -> None:
-        self.question = question
+    def __init__(self, key: int) -> None:
+        self.key = key
         self.version = -1
         self.json = b""
         self.open = True
@@ -60,7 +81,7 @@ class Watcher:
 
     @property
     def watching(self) -> bool:
-        """False once the client hung up, the question was deleted, or the process drains."""
+        """False once the client hung up, it was deleted, or the process drains."""
         return self.here and self.channel.open
 
     def leave(self) -> None:
@@ -104,17 +125,17 @@ class Hub:
         self.watchers = 0
         self.draining = False
 
-    def stale(self, question: int) -> None:
-        """A question's tally is said to have changed."""
-        if channel := self.channels.get(question):
+    def stale(self, key: int) -> None:
+        """The state is said to have changed."""
+        if channel := self.channels.get(key):
             channel.stale.set()
 
     async def poll(self) -> None:
         """Find what changed of all that is watched, in one query. Raises Unavailable."""
         if self.channels:
             versions = await self.store.versions(self.channels)
-            for question, channel in self.channels.items():
-                if versions.get(question) != channel.version:
+            for key, channel in self.channels.items():
+                if versions.get(key) != channel.version:
                     channel.stale.set()
 
     def drain(self) -> None:
@@ -124,13 +145,13 @@ class Hub:
             channel.close()
 
     @asynccontextmanager
-    async def watch(self, question: int, watcher: Watcher) -> AsyncIterator[Channel]:
-        """Raises NoQuestion, TooManyWatchers, Unavailable."""
+    async def watch(self, key: int, watcher: Watcher) -> AsyncIterator[Channel]:
+        """Raises Gone, TooManyWatchers, Unavailable."""
         if self.watchers >= MAX_WATCHERS:
             raise TooManyWatchers
-        channel = self.channels.get(question)
+        channel = self.channels.get(key)
         if channel is None:
-            channel = self.channels[question] = Channel(question)
+            channel = self.channels[key] = Channel(key)
             channel.open = not self.draining
             channel.follower = asyncio.create_task(self.follow(channel))
         watcher.channel = channel
@@ -154,30 +175,30 @@ class Hub:
                 self.forget(channel)
 
     def forget(self, channel: Channel) -> None:
-        if self.channels.get(channel.question) is channel:
-            del self.channels[channel.question]
+        if self.channels.get(channel.key) is channel:
+            del self.channels[channel.key]
 
     async def follow(self, channel: Channel) -> None:
-        """Read a channel's tally when it is stale, at a pace; until nobody watches or the question is deleted."""
+        """Read a channel's state when it is stale, at a pace; until nobody watches or it is deleted."""
         while True:
             await channel.stale.wait()
             channel.stale.clear()
             fault: Exception | None = None
             try:
-                tally = await self.store.tally(channel.question)
-            except (NoQuestion, Unavailable) as error:
+                state = await self.store.state(channel.key)
+            except (Gone, Unavailable) as error:
                 fault = error
             except Exception as error:
                 # Whatever it is: those who wait for this read are told, and the next may be better.
-                logger.exception("reading question %d", channel.question)
+                logger.exception("reading the state of %d", channel.key)
                 fault = error
             else:
-                if tally.version != channel.version:
-                    channel.version, channel.json = tally.version, encode(tally)
+                if state.version != channel.version:
+                    channel.version, channel.json = state.version, encode(state)
                     channel.wake()
             read, channel.read = channel.read, asyncio.get_running_loop().create_future()
             read.set_result(fault)
-            if isinstance(fault, NoQuestion):
+            if isinstance(fault, Gone):
                 self.forget(channel)
                 channel.close()
                 return

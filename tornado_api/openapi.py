@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document, made from the types that validate (schemas.py), and the page that shows it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -9,13 +9,16 @@ from tornado.template import Template
 
 from .limits import HEARTBEAT, MAX_BODY
 from .problem import Problem
-from .schemas import LARGEST_ID, Key, ListQuery, NewVote, PollQuery, QuestionPage, QuestionWithChoices, Tally, Vote
+from .schemas import LARGEST_ID, PollQuery
 
 JSON, EVENTS, PROBLEM = "application/json", "text/event-stream", "application/problem+json"
 
 
 class Operation(NamedTuple):
-    """An endpoint. `example` follows `curl`; `problems` are its statuses beside those that all have."""
+    """An endpoint.
+
+    `example` follows `curl`; `problems` are its statuses beside those that all have, 401 if it takes a token.
+    """
 
     method: str
     path: str
@@ -39,114 +42,71 @@ def text(description: str) -> Any:
     return Annotated[str, msgspec.Meta(description=description)]
 
 
-ETAG = {"ETag": {"description": "The tally's version", "schema": {"type": "string", "pattern": '^"[0-9]+"$'}}}
-OPERATIONS = [
-    Operation(
-        "get",
-        "/api/v1/questions",
-        "listQuestions",
-        "List questions",
-        "Newest first.",
-        "'/api/v1/questions?state=open'",
-        {200: {"description": "A page of them", "content": content(QuestionPage)}},
-        (422,),
-        query=ListQuery,
-    ),
-    Operation(
-        "get",
-        "/api/v1/questions/{id}",
-        "readQuestion",
-        "Read a question",
-        "With its choices.",
-        "/api/v1/questions/1",
-        {200: {"description": "The question", "content": content(QuestionWithChoices)}},
-        (404,),
-    ),
-    Operation(
-        "get",
-        "/api/v1/questions/{id}/results",
-        "readResults",
-        "Read a question's results",
-        "The tally as the database has it now. Its version is the ETag: send it back, get 304 while nothing changed.",
-        "-H 'If-None-Match: \"12\"' /api/v1/questions/1/results",
-        {
-            200: {"description": "The tally", "content": content(Tally), "headers": ETAG},
-            304: {"description": "It is the one that you have", "headers": ETAG},
-        },
-        (404,),
-        headers={"If-None-Match": text("The ETag that you have")},
-    ),
-    Operation(
-        "post",
-        "/api/v1/questions/{id}/votes",
-        "castVote",
-        "Vote",
-        "Once for each question and user; the first vote stands. The site gives you a token, on your account's page. "
-        "If no answer comes, send the vote again with the same Idempotency-Key: it counts once, and each time the "
-        "answer is 201, after the question has closed too.",
-        "-H \"Authorization: Bearer $TOKEN\" -H 'Idempotency-Key: 5f0c7a2e' --json '{\"choice\": 1}' "
-        "/api/v1/questions/1/votes",
-        {201: {"description": "The vote counts", "content": content(Vote)}},
-        (401, 404, 409, 410, 413, 415, 422, 429),
-        headers={"Idempotency-Key": Key},
-        body=NewVote,
-    ),
-    Operation(
-        "get",
-        "/api/v1/live/questions/{id}/events",
-        "watchEvents",
-        "Watch a question's results: server-sent events",
-        "An event's data is a Tally and its id the version: the newest state, which replaces what you have. Every "
-        f"{HEARTBEAT} s without news there is a comment. When the stream ends, come back after the time that `retry` "
-        "says, as browsers do.",
-        "--no-buffer /api/v1/live/questions/1/events",
-        {200: {"description": "A stream", "content": {EVENTS: {"schema": {"type": "string"}}}}},
-        (404,),
-        headers={"Last-Event-ID": text("The version that you have: the stream begins with the next one")},
-    ),
-    Operation(
-        "get",
-        "/api/v1/live/questions/{id}/socket",
-        "watchSocket",
-        "Watch a question's results: WebSocket",
-        "A text message is a Tally: the newest state, which replaces what you have. The server closes with 1012 when "
-        "it restarts (come back some random seconds later), 1003 when you send a message, 1008 when you do not read, "
-        "and 1000 when the question was deleted.",
-        "--no-buffer --http1.1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' "
-        "-H 'Sec-WebSocket-Key: bGl2ZSBwb2xscyBhcGkgMQ==' /api/v1/live/questions/1/socket",
-        {101: {"description": "The WebSocket is open"}},
-        (403, 404, 426),
-        headers={
-            "Upgrade": text("websocket"),
-            "Sec-WebSocket-Version": text("13"),
-            "Sec-WebSocket-Key": text("As in RFC 6455"),
-        },
-    ),
-    Operation(
-        "get",
-        "/api/v1/live/questions/{id}/poll",
-        "watchPoll",
-        "Watch a question's results: long-poll",
-        "Answers at once when the version is not the one that you have, and otherwise as soon as there is another.",
-        "'/api/v1/live/questions/1/poll?after=12&wait=10'",
-        {
-            200: {"description": "The newest tally", "content": content(Tally)},
-            204: {"description": "Nothing new in that time, or the server restarts: ask again"},
-        },
-        (404, 422),
-        query=PollQuery,
-    ),
-]
+def version_header(description: str) -> dict[str, Any]:
+    """Of Resource.answer_newest."""
+    return {"ETag": {"description": description, "schema": {"type": "string", "pattern": '^"[0-9]+"$'}}}
+
+
+def live(id: str, path: str, what: str, state: type[msgspec.Struct]) -> list[Operation]:
+    """The three ways to watch, of handlers.live."""
+    name, example = state.__name__, path.replace("{id}", "1")
+    missing = (404,) if "{id}" in path else ()
+    return [
+        Operation(
+            "get",
+            f"{path}/events",
+            f"{id}Events",
+            f"Watch {what}: server-sent events",
+            f"An event's data is a {name} and its id the version: the newest state, which replaces what you have. "
+            f"Every {HEARTBEAT} s without news there is a comment. When the stream ends, come back after the time that "
+            "`retry` says, as browsers do.",
+            f"--no-buffer {example}/events",
+            {200: {"description": "A stream", "content": {EVENTS: {"schema": {"type": "string"}}}}},
+            missing,
+            headers={"Last-Event-ID": text("The version that you have: the stream begins with the next one")},
+        ),
+        Operation(
+            "get",
+            f"{path}/socket",
+            f"{id}Socket",
+            f"Watch {what}: WebSocket",
+            f"A text message is a {name}: the newest state, which replaces what you have. The server closes with 1012 "
+            "when it restarts (come back some random seconds later), 1003 when you send a message, 1008 when you do "
+            "not read, and 1000 when what you watch was deleted.",
+            "--no-buffer --http1.1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' "
+            f"-H 'Sec-WebSocket-Key: bGl2ZSBwb2xscyBhcGkgMQ==' {example}/socket",
+            {101: {"description": "The WebSocket is open"}},
+            (403, *missing, 426),
+            headers={
+                "Upgrade": text("websocket"),
+                "Sec-WebSocket-Version": text("13"),
+                "Sec-WebSocket-Key": text("As in RFC 6455"),
+            },
+        ),
+        Operation(
+            "get",
+            f"{path}/poll",
+            f"{id}Poll",
+            f"Watch {what}: long-poll",
+            "Answers at once when the version is not the one that you have, and otherwise as soon as there is another.",
+            f"'{example}/poll?after=12&wait=10'",
+            {
+                200: {"description": f"The newest {name.lower()}", "content": content(state)},
+                204: {"description": "Nothing new in that time, or the server restarts: ask again"},
+            },
+            (*missing, 422),
+            query=PollQuery,
+        ),
+    ]
+
+
 DESCRIPTIONS = {
     400: "The request is malformed",
     401: "No token, or one that is malformed, expired or another site's",
     403: "A page of another site may not open this",
-    404: "No such question or choice",
-    409: "You have voted on this question before",
-    410: "The question is closed",
     413: f"The body has more than {MAX_BODY} bytes",
     415: "The body is not application/json",
-    422: "The body or the query is not as described, and `errors` names the field; or the key was another choice's",
+    422: "The body or the query is not as described, and `errors` names the field",
     426: "This is no WebSocket handshake",
     429: "Too many requests in a short time",
     503: "Restarting, the database does not answer, or too many are watching",
@@ -157,13 +117,13 @@ ID = {
     "name": "id",
     "in": "path",
     "required": True,
-    "description": "The question's",
+    "description": "Of what the address names",
     "schema": {"type": "integer", "minimum": 1, "maximum": LARGEST_ID},
 }
 
 
-def problem(status: int) -> dict[str, Any]:
-    response: dict[str, Any] = {"description": DESCRIPTIONS[status], "content": content(Problem, PROBLEM)}
+def problem(status: int, description: str) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": description, "content": content(Problem, PROBLEM)}
     if status in HEADERS:
         response["headers"] = {HEADERS[status]: {"schema": {"type": "string"}}}
     return response
@@ -182,8 +142,8 @@ def parameters(endpoint: Operation) -> list[dict[str, Any]]:
     return found
 
 
-def operation(endpoint: Operation) -> dict[str, Any]:
-    problems = {status: problem(status) for status in (*endpoint.problems, *EVERYWHERE)}
+def operation(endpoint: Operation, descriptions: Mapping[int, str]) -> dict[str, Any]:
+    problems = {status: problem(status, descriptions[status]) for status in (*endpoint.problems, *EVERYWHERE)}
     described = {
         "operationId": endpoint.id,
         "summary": endpoint.summary,
@@ -194,24 +154,30 @@ def operation(endpoint: Operation) -> dict[str, Any]:
     }
     if endpoint.body:
         described["requestBody"] = {"required": True, "content": content(endpoint.body)}
+    if 401 in endpoint.problems:
         described["security"] = [{"token": []}]
     return described
 
 
-def document() -> dict[str, Any]:
-    """As in https://spec.openapis.org/oas/v3.1.1.html"""
-    _, schemas = msgspec.json.schema_components(
-        [QuestionPage, QuestionWithChoices, Tally, NewVote, Vote, Problem], ref_template="#/components/schemas/{name}"
-    )
+def document(
+    title: str,
+    description: str,
+    operations: Iterable[Operation],
+    types: Iterable[type[msgspec.Struct]],
+    descriptions: Mapping[int, str],
+) -> dict[str, Any]:
+    """As in https://spec.openapis.org/oas/v3.1.1.html; `types` are the operations', `descriptions` their statuses'."""
+    descriptions = {**DESCRIPTIONS, **descriptions}
+    _, schemas = msgspec.json.schema_components([*types, Problem], ref_template="#/components/schemas/{name}")
     return {
         "openapi": "3.1.1",
         "info": {
-            "title": "Live polls",
+            "title": title,
             "version": "1",
-            "description": "Questions, votes, and results as they move. Errors are problem details (RFC 9457).",
+            "description": f"{description} Errors are problem details (RFC 9457).",
         },
         "servers": [{"url": "/"}],
-        "paths": {endpoint.path: {endpoint.method: operation(endpoint)} for endpoint in OPERATIONS},
+        "paths": {endpoint.path: {endpoint.method: operation(endpoint, descriptions)} for endpoint in operations},
         "components": {
             "schemas": schemas,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
@@ -234,8 +200,6 @@ def kind(schema: dict[str, Any]) -> str:
     return " ".join(words)
 
 
-DOCUMENT = document()
-JSON_DOCUMENT = msgspec.json.encode(DOCUMENT)
 HERE = Path(__file__).parent
 PAGE = Template((HERE / "docs.html").read_text(), whitespace="oneline")
 STYLE = (HERE / "docs.css").read_bytes()

@@ -10,14 +10,16 @@ from functools import partial
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
-import sqlalchemy as sa
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from tests.api.served import Question, Served, tally, until
+from tests.api.sample import Subject
+from tests.api.served import Served, tally, until
 from tests.api.test_requests import problem
-from tornado_api import handlers, live, store
+from tests.sample import ENDPOINT
+from tornado_api import handlers, live
 
 
 async def raw(api: Served, path: str, *headers: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -31,8 +33,8 @@ async def raw(api: Served, path: str, *headers: str) -> tuple[asyncio.StreamRead
     return reader, writer
 
 
-def socket_of(api: Served, question: Question, **options: Any) -> connect:
-    return connect(f"ws://{api.address}{question.socket}", **options)
+def socket_of(api: Served, subject: Subject, **options: Any) -> connect:
+    return connect(f"ws://{api.address}{subject.socket}", **options)
 
 
 async def message(connection: ClientConnection) -> dict[str, Any]:
@@ -41,148 +43,148 @@ async def message(connection: ClientConnection) -> dict[str, Any]:
 
 
 async def test_event_stream(api: Served) -> None:
-    asked = await api.ask("Red", "Blue")
-    async with api.client.stream("GET", asked.events) as response:
+    subject = await api.fresh()
+    async with api.client.stream("GET", subject.events) as response:
         assert response.headers["Content-Type"] == "text/event-stream"
         assert response.headers["Cache-Control"] == "no-store"
         assert response.headers["X-Accel-Buffering"] == "no"
-    async with api.events(asked) as events:
+    async with api.events(subject) as events:
         assert int((await anext(events))["retry"]) > 0
-        assert await tally(events) == await api.results(asked)
-        await api.vote(asked, 1)
-        assert await tally(events) == await api.results(asked)
+        assert await tally(events) == await api.newest(subject)
+        await api.write(subject)
+        assert await tally(events) == await api.newest(subject)
     await until(lambda: api.app.hub.watchers == 0)
     assert api.app.hub.channels == {}
 
 
 async def test_heartbeats(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "HEARTBEAT", 0.1)
-    asked = await api.ask()
-    async with api.events(asked) as events:
+    subject = await api.fresh()
+    async with api.events(subject) as events:
         await tally(events)
         for _ in range(3):
             assert await anext(events) == {"": ""}
 
 
 async def test_times_to_come_back_are_spread(api: Served) -> None:
-    asked = await api.ask()
+    subject = await api.fresh()
     times = set()
     for _ in range(10):
-        async with api.events(asked) as events:
+        async with api.events(subject) as events:
             times.add((await anext(events))["retry"])
     assert len(times) > 5
 
 
 async def test_coming_back_to_an_event_stream(api: Served) -> None:
-    asked = await api.ask()
-    await api.vote(asked)
-    async with api.events(asked, **{"Last-Event-ID": "1"}) as events:
+    subject = await api.fresh()
+    await api.write(subject)
+    async with api.events(subject, **{"Last-Event-ID": "1"}) as events:
         await anext(events)
         second = asyncio.ensure_future(tally(events))
         await asyncio.sleep(0.5)
         assert not second.done(), "it was sent what it had"
-        await api.vote(asked)
+        await api.write(subject)
         assert (await second)["version"] == 2
-    async with api.events(asked, **{"Last-Event-ID": "1"}) as events:
+    async with api.events(subject, **{"Last-Event-ID": "1"}) as events:
         assert (await tally(events))["version"] == 2
     for nonsense in ("x", "-1", "9" * 30, ""):
-        async with api.events(asked, **{"Last-Event-ID": nonsense}) as events:
+        async with api.events(subject, **{"Last-Event-ID": nonsense}) as events:
             assert (await tally(events))["version"] == 2
 
 
 async def test_coming_back_with_a_version_that_this_process_has_not_heard_of(api: Served) -> None:
     """No watcher is sent something older than it has: it may have that from another process, which was quicker."""
-    asked = await api.ask()
-    async with api.events(asked) as events:
+    subject = await api.fresh()
+    async with api.events(subject) as events:
         await tally(events)
-        version = await api.vote_elsewhere(asked)
-        async with api.events(asked, **{"Last-Event-ID": str(version)}) as again:
+        version = await api.write_elsewhere(subject)
+        async with api.events(subject, **{"Last-Event-ID": str(version)}) as again:
             await anext(again)
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(tally(again), 0.5)
 
 
 async def test_socket(api: Served) -> None:
-    asked = await api.ask("Red", "Blue")
-    async with socket_of(api, asked) as connection:
-        assert await message(connection) == await api.results(asked)
-        await api.vote(asked, 1)
-        assert await message(connection) == await api.results(asked)
+    subject = await api.fresh()
+    async with socket_of(api, subject) as connection:
+        assert await message(connection) == await api.newest(subject)
+        await api.write(subject)
+        assert await message(connection) == await api.newest(subject)
     await until(lambda: api.app.hub.watchers == 0)
 
 
 async def test_socket_takes_no_message(api: Served) -> None:
-    asked = await api.ask()
-    async with socket_of(api, asked) as connection:
+    subject = await api.fresh()
+    async with socket_of(api, subject) as connection:
         await connection.send("hello")
         await connection.wait_closed()
         assert connection.close_code == 1003
-    async with socket_of(api, asked) as connection:
+    async with socket_of(api, subject) as connection:
         await connection.send("x" * 2000)
         await connection.wait_closed()
         assert connection.close_code == 1009
 
 
 async def test_socket_of_another_origin(api: Served) -> None:
-    asked = await api.ask()
-    async with socket_of(api, asked, origin=f"http://{api.address}") as connection:
+    subject = await api.fresh()
+    async with socket_of(api, subject, origin=f"http://{api.address}") as connection:
         await message(connection)
     with pytest.raises(InvalidStatus) as refused:
-        await socket_of(api, asked, origin="https://evil.example")
+        await socket_of(api, subject, origin="https://evil.example")
     assert refused.value.response.status_code == 403
     assert json.loads(refused.value.response.body or b"")["status"] == 403
 
 
 async def test_socket_without_a_handshake(api: Served) -> None:
-    asked = await api.ask()
-    response = await api.client.get(asked.socket)
+    subject = await api.fresh()
+    response = await api.client.get(subject.socket)
     problem(response, 426)
     assert response.headers["Upgrade"] == "websocket"
 
 
 async def test_long_poll(api: Served) -> None:
-    asked = await api.ask()
-    now = await api.client.get(asked.poll)
-    assert now.json() == await api.results(asked)
+    subject = await api.fresh()
+    now = await api.client.get(subject.poll)
+    assert now.json() == await api.newest(subject)
     assert now.headers["Cache-Control"] == "no-store"
     started = time.monotonic()
-    nothing = await api.client.get(asked.poll, params={"after": 0, "wait": 0.5})
+    nothing = await api.client.get(subject.poll, params={"after": 0, "wait": 0.5})
     assert (nothing.status_code, nothing.content) == (204, b"")
     assert time.monotonic() - started >= 0.5
-    waiting = asyncio.ensure_future(api.client.get(asked.poll, params={"after": 0}))
+    waiting = asyncio.ensure_future(api.client.get(subject.poll, params={"after": 0}))
     await until(lambda: api.app.hub.watchers)
-    await api.vote(asked)
-    assert (await waiting).json() == await api.results(asked)
+    await api.write(subject)
+    assert (await waiting).json() == await api.newest(subject)
     # Whoever is behind is told at once.
-    assert (await api.client.get(asked.poll, params={"after": 0})).json()["version"] == 1
+    assert (await api.client.get(subject.poll, params={"after": 0})).json()["version"] == 1
 
 
 async def test_hanging_up_while_waiting(api: Served) -> None:
-    asked = await api.ask()
-    waiting = asyncio.ensure_future(api.client.get(asked.poll, params={"after": 0}))
+    subject = await api.fresh()
+    waiting = asyncio.ensure_future(api.client.get(subject.poll, params={"after": 0}))
     await until(lambda: api.app.hub.watchers)
     waiting.cancel()
     await until(lambda: not api.app.hub.watchers)
 
 
 async def test_versions_only_grow_and_the_last_is_seen(api: Served) -> None:
-    asked = await api.ask()
-    async with api.events(asked) as events, socket_of(api, asked) as connection:
-        voting = asyncio.gather(*(api.vote(asked, n % 2) for n in range(50)))
+    subject = await api.fresh()
+    async with api.events(subject) as events, socket_of(api, subject) as connection:
+        voting = asyncio.gather(*(api.write(subject) for n in range(50)))
         for next_one in (partial(tally, events), partial(message, connection)):
             seen = [await next_one()]
             while seen[-1]["version"] < 50:
                 seen.append(await next_one())
             versions = [each["version"] for each in seen]
             assert versions == sorted(set(versions))
-            # Each is of one moment: as many votes are counted as were cast by that version.
+            # Each is of one moment: as much is counted as was written by that version.
             assert [each["total"] for each in seen] == versions
         await voting
 
 
 async def test_many_watchers_are_one_read_and_one_encoding(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     reads, encodings = Counter[str](), Counter[str]()
-    read, encode = api.app.store.tally, live.encode
+    read, encode = api.app.store.state, live.encode
 
     async def counted_read(id: int) -> Any:
         reads["all"] += 1
@@ -192,12 +194,12 @@ async def test_many_watchers_are_one_read_and_one_encoding(api: Served, monkeypa
         encodings["all"] += 1
         return encode(value)
 
-    monkeypatch.setattr(api.app.store, "tally", counted_read)
+    monkeypatch.setattr(api.app.store, "state", counted_read)
     monkeypatch.setattr(live, "encode", counted_encode)
-    asked = await api.ask()
+    subject = await api.fresh()
     async with AsyncExitStack() as stack:
-        streams = [await stack.enter_async_context(api.events(asked)) for _ in range(25)]
-        sockets = [await stack.enter_async_context(socket_of(api, asked)) for _ in range(25)]
+        streams = [await stack.enter_async_context(api.events(subject)) for _ in range(25)]
+        sockets = [await stack.enter_async_context(socket_of(api, subject)) for _ in range(25)]
 
         async def everybody() -> list[int]:
             answers = await asyncio.gather(*map(tally, streams), *map(message, sockets))
@@ -206,46 +208,64 @@ async def test_many_watchers_are_one_read_and_one_encoding(api: Served, monkeypa
         assert await everybody() == [0] * 50
         reads.clear()
         encodings.clear()
-        await api.vote(asked)
+        await api.write(subject)
         assert await everybody() == [1] * 50
         assert encodings.total() == 1
         assert reads.total() <= 2, "the poll may have found it too"
 
 
-async def test_at_most_ten_updates_a_second(api: Served) -> None:
-    asked = await api.ask()
-    change = (
-        sa.update(store.question).where(store.question.c.id == asked.id).values(version=store.question.c.version + 1)
-    )
-    async with api.events(asked) as events:
-        await tally(events)
-        started = time.monotonic()
+class Heavy(msgspec.Struct):
+    """A state of 200 kB."""
+
+    version: int
+    padding: str = "x" * 200_000
+
+
+async def test_at_most_ten_updates_a_second(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = await api.fresh()
+    started = time.monotonic()
+
+    async def another_each_millisecond(key: int) -> Heavy:
+        return Heavy(int(1000 * (time.monotonic() - started)))
+
+    monkeypatch.setattr(api.app.store, "state", another_each_millisecond)
+    async with api.events(subject) as events:
+        first = await tally(events)
 
         async def changes() -> None:
             while time.monotonic() < started + 1.5:
-                async with api.app.store.engine.begin() as connection:
-                    await connection.execute(change)
-                api.app.hub.stale(asked.id)
+                api.app.hub.stale(subject.id)
+                await asyncio.sleep(0.001)
 
         changing = asyncio.ensure_future(changes())
         updates = 0
         while not changing.done():
-            await tally(events)
+            last = await tally(events)
             updates += 1
-        version = (await api.results(asked))["version"]
-        assert version > 2 * updates, "nothing was skipped"
+        assert last["version"] > first["version"] + 2 * updates, "nothing was skipped"
         assert updates <= 10 * (time.monotonic() - started) + 1
 
 
+@pytest.fixture
+def heavy(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = api.app.store.state
+
+    async def heavy_state(key: int) -> Heavy:
+        return Heavy((await state(key)).version)
+
+    monkeypatch.setattr(api.app.store, "state", heavy_state)
+
+
+@pytest.mark.usefixtures("heavy")
 async def test_slow_watcher_gets_the_newest_and_costs_nothing(api: Served) -> None:
-    """While it takes nothing, ten large tallies pass: of those it gets the first ones, and the last."""
-    asked = await api.ask(*(f"{n:05}{'x' * 95}" for n in range(2000)))
-    reader, writer = await raw(api, asked.events)
+    """While it takes nothing, ten large states pass: of those it gets the first ones, and the last."""
+    subject = await api.fresh()
+    reader, writer = await raw(api, subject.events)
     await until(lambda: api.app.hub.watchers)
-    channel = api.app.hub.channels[asked.id]
+    channel = api.app.hub.channels[subject.id]
     for number in range(1, 11):
-        await api.vote_elsewhere(asked)
-        api.app.bus.publish(asked.id)
+        await api.write_elsewhere(subject)
+        api.app.bus.publish(subject.id)
         await until(lambda number=number: channel.version == number)  # type: ignore[misc]
         [connection] = api.server._connections
         assert len(connection.stream._write_buffer) <= len(channel.json) + 1000
@@ -264,39 +284,25 @@ HANDSHAKE = (
 )
 
 
+@pytest.mark.usefixtures("heavy")
 @pytest.mark.parametrize("kind", ["events", "socket"])
 async def test_watcher_that_takes_nothing_is_dropped(
     api: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     monkeypatch.setattr(handlers, "STALL", 0.3)
-    asked = await api.ask(*(f"{n:05}{'x' * 95}" for n in range(2000)))
-    _, writer = await raw(api, getattr(asked, kind), *(HANDSHAKE if kind == "socket" else ()))
+    subject = await api.fresh()
+    _, writer = await raw(api, getattr(subject, kind), *(HANDSHAKE if kind == "socket" else ()))
     await until(lambda: api.app.hub.watchers)
-    await api.vote_elsewhere(asked)
+    await api.write_elsewhere(subject)
     await until(lambda: not api.app.hub.watchers)
     writer.close()
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-async def test_deleted_question(api: Served) -> None:
-    asked = await api.ask()
-    async with api.events(asked) as events, socket_of(api, asked) as connection:
-        await tally(events)
-        await message(connection)
-        async with api.app.store.engine.begin() as database:
-            await database.execute(sa.delete(store.choice).where(store.choice.c.question_id == asked.id))
-            await database.execute(sa.delete(store.question).where(store.question.c.id == asked.id))
-        async for block in events:
-            assert "data" not in block
-        await connection.wait_closed()
-        assert connection.close_code == 1000
-    problem(await api.client.get(asked.events), 404)
-
-
 async def test_drain(api: Served) -> None:
-    asked = await api.ask()
-    poll = asyncio.ensure_future(api.client.get(asked.poll, params={"after": 0}))
-    async with api.events(asked) as events, socket_of(api, asked) as connection:
+    subject = await api.fresh()
+    poll = asyncio.ensure_future(api.client.get(subject.poll, params={"after": 0}))
+    async with api.events(subject) as events, socket_of(api, subject) as connection:
         await tally(events)
         await message(connection)
         await until(lambda: api.app.hub.watchers == 3)
@@ -306,34 +312,34 @@ async def test_drain(api: Served) -> None:
         assert connection.close_code == 1012
     assert (await poll).status_code == 204
     # Who still gets here is told the newest, and to go.
-    async with api.events(asked) as events:
+    async with api.events(subject) as events:
         assert (await tally(events))["version"] == 0
         assert [set(block) async for block in events] == [{"retry"}]
 
 
 async def test_too_many_watchers(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "MAX_WATCHERS", 2)
-    asked = await api.ask()
-    async with api.events(asked), socket_of(api, asked):
+    subject = await api.fresh()
+    async with api.events(subject), socket_of(api, subject):
         await until(lambda: api.app.hub.watchers == 2)
-        for path in (asked.events, asked.poll, asked.socket):
+        for path in (subject.events, subject.poll, subject.socket):
             response = await api.client.get(path)
             problem(response, 503)
             assert int(response.headers["Retry-After"]) > 0
-        assert (await api.client.get(asked.results)).status_code == 200
+        assert (await api.client.get(subject.newest)).status_code == 200
     await until(lambda: api.app.hub.watchers == 0)
-    assert (await api.client.get(asked.poll)).status_code == 200
+    assert (await api.client.get(subject.poll)).status_code == 200
 
 
 async def test_request_that_takes_too_long(
     api: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def tally_that_is_stuck(id: int) -> None:
+    async def state_that_is_stuck(key: int) -> None:
         await asyncio.sleep(60)
 
-    monkeypatch.setattr(handlers.Results, "deadline", 0.2)
-    monkeypatch.setattr(api.app.store, "tally", tally_that_is_stuck)
-    response: httpx.Response = await api.client.get("/api/v1/questions/1/results")
+    monkeypatch.setattr(handlers.Handler, "deadline", 0.2)
+    monkeypatch.setattr(api.app.store, "state", state_that_is_stuck)
+    response: httpx.Response = await api.client.get(ENDPOINT)
     problem(response, 503)
     assert response.headers["Retry-After"]
-    assert "in tally_that_is_stuck" in caplog.text
+    assert "in state_that_is_stuck" in caplog.text

@@ -17,18 +17,18 @@ async def document(api: Served) -> dict[str, Any]:
 
 async def test_every_address_is_described(api: Served) -> None:
     described = (await document(api))["paths"]
-    for pattern, handler in ROUTES:
+    for pattern, handler, *_ in ROUTES:
         if pattern.startswith("/api/v1/"):
             [path] = [path for path in described if re.fullmatch(pattern, path.replace("{id}", "1"))]
             allowed = (await api.client.options(path.replace("{id}", "1"))).headers["Allow"].lower().split(", ")
             assert set(described[path]) == set(allowed) - {"head", "options"}, handler
-    assert len(described) == len([pattern for pattern, _ in ROUTES if pattern.startswith("/api/v1/")])
+    assert len(described) == len([pattern for pattern, *_ in ROUTES if pattern.startswith("/api/v1/")])
 
 
 async def test_every_type_is_there(api: Served) -> None:
     whole = await document(api)
     named = set(re.findall(r"#/components/schemas/(\w+)", str(whole)))
-    assert named | {"QuestionPage"} <= set(whole["components"]["schemas"])
+    assert named <= set(whole["components"]["schemas"])
     for methods in whole["paths"].values():
         for operation in methods.values():
             for status, response in operation["responses"].items():
@@ -37,21 +37,20 @@ async def test_every_type_is_there(api: Served) -> None:
 
 
 async def test_parameters_have_their_bounds(api: Served) -> None:
-    poll = (await document(api))["paths"]["/api/v1/live/questions/{id}/poll"]["get"]
+    [poll] = [methods["get"] for path, methods in (await document(api))["paths"].items() if path.endswith("/poll")]
     schemas = {parameter["name"]: parameter["schema"] for parameter in poll["parameters"]}
     assert schemas["wait"] == {"type": "number", "minimum": 0, "maximum": 15, "default": 15}
-    assert schemas["id"]["maximum"] == 2**63 - 1
 
 
 async def test_page(api: Served) -> None:
     whole = await document(api)
-    page = await api.client.get("/api/", headers={"X-Forwarded-Proto": "https", "Host": "polls.example"})
+    page = await api.client.get("/api/", headers={"X-Forwarded-Proto": "https", "Host": "own.example"})
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"
     for methods in whole["paths"].values():
         for operation in methods.values():
             assert operation["summary"] in html.unescape(page.text)
     assert page.text.count("<code>curl ") == len(whole["paths"])
-    assert page.text.count("https://polls.example/api/v1/") == len(whole["paths"])
+    assert page.text.count("https://own.example/api/v1/") == len(whole["paths"])
     for name in whole["components"]["schemas"]:
         assert f'<h3 id="{name}">' in page.text
     # What the policy of nginx's Content-Security-Policy forbids.

@@ -13,17 +13,19 @@ import pytest
 from redis.asyncio import Redis
 
 from tests import servers
-from tests.api.served import Served, bearer, migrate, serve, tally, until
+from tests.api.sample import Subject
+from tests.api.served import Served, migrate, serve, tally, until
 from tests.api.test_requests import problem
+from tests.sample import ENDPOINT, LIVE
 from tests.servers import away
-from tornado_api import bus, store
+from tornado_api import bus, database
 
 
 async def test_missed_notification_is_repaired_by_the_next_poll(api: Served) -> None:
-    asked = await api.ask()
-    async with api.events(asked) as events:
+    subject = await api.fresh()
+    async with api.events(subject) as events:
         await tally(events)
-        await api.vote_elsewhere(asked)
+        await api.write_elsewhere(subject)
         assert (await asyncio.wait_for(tally(events), 5 * bus.TICK_WITH_REDIS))["version"] == 1
 
 
@@ -48,19 +50,19 @@ async def test_notification_comes_before_the_poll(
             return bool(number == 2)
 
         await until(both_listen)
-        asked = await one.ask()
-        async with one.events(asked) as events:
+        subject = await one.fresh()
+        async with one.events(subject) as events:
             await tally(events)
             # As the api tells the others, and as the site does.
-            await other.vote(asked)
+            await other.write(subject)
             assert (await asyncio.wait_for(tally(events), 10))["version"] == 1
-            await one.vote_elsewhere(asked)
-            await client.publish("tallies", asked.id)
+            await one.write_elsewhere(subject)
+            await client.publish(bus.CHANNEL, subject.id)
             assert (await asyncio.wait_for(tally(events), 10))["version"] == 2
             # Nonsense from somebody else on the channel is nothing.
             for nonsense in ("x", "", b"\xff", "9" * 40, "-1"):
-                await client.publish("tallies", nonsense)
-            await other.vote(asked)
+                await client.publish(bus.CHANNEL, nonsense)
+            await other.write(subject)
             assert (await asyncio.wait_for(tally(events), 10))["version"] == 3
 
 
@@ -71,22 +73,22 @@ async def test_redis_goes_and_comes_back(
     port = urlsplit(redis_url).port
     assert port
     async with serve(database_url, redis_url) as api:
-        asked = await api.ask()
-        async with api.events(asked) as events:
+        subject = await api.fresh()
+        async with api.events(subject) as events:
             await tally(events)
             with away(port, how):
                 for number in range(1, 4):
                     started = time.monotonic()
-                    assert (await api.vote(asked)).status_code == 201
-                    assert time.monotonic() - started < bus.LIMIT, "the vote waited for Redis"
+                    assert (await api.write(subject)).status_code == 201
+                    assert time.monotonic() - started < bus.LIMIT, "the request waited for Redis"
                     assert (await asyncio.wait_for(tally(events), 5))["version"] == number
-                await api.vote_elsewhere(asked)
+                await api.write_elsewhere(subject)
                 assert (await asyncio.wait_for(tally(events), 5))["version"] == 4
                 ready = await api.client.get("/health/ready")
                 assert ready.status_code == 503
                 assert ready.json()["database"] == "ok"
             await until(api.ready)
-            await api.vote(asked)
+            await api.write(subject)
             assert (await asyncio.wait_for(tally(events), 5))["version"] == 5
     loud = [record.getMessage() for record in caplog.records if "publishing to Redis" in record.getMessage()]
     assert 1 <= len(loud) <= 2, loud
@@ -100,27 +102,26 @@ async def other_postgresql() -> AsyncIterator[tuple[Served, int]]:
             yield api, urlsplit(url).port or 0
 
 
-def each_kind(api: Served, question: int) -> list[asyncio.Future[httpx.Response]]:
-    paths = ["", f"/{question}", f"/{question}/results", f"/{question}/votes"]
-    requests = [api.client.get(f"/api/v1/questions{path}", timeout=60) for path in paths[:3]]
-    vote = api.client.post(f"/api/v1/questions{paths[3]}", json={"choice": question}, headers=bearer(9), timeout=60)
-    poll = api.client.get(f"/api/v1/live/questions/{question + 1}/poll", timeout=60)
-    return [asyncio.ensure_future(request) for request in (*requests, vote, poll)]
+def each_kind(api: Served, subject: Subject, other: Subject) -> list[asyncio.Future[httpx.Response]]:
+    gets = [api.client.get(path, timeout=60) for path in (*subject.reads, other.poll)]
+    return [asyncio.ensure_future(request) for request in (*gets, api.write(subject))]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGSTOP])
 async def test_postgresql_goes_and_comes_back(how: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     # Shorter: a test has other things to do.
-    monkeypatch.setattr(store, "DATABASE_DEADLINE", 1)
+    monkeypatch.setattr(database, "DATABASE_DEADLINE", 1)
     async with other_postgresql() as (api, port):
-        asked, other = await api.ask(), await api.ask()
-        assert (await api.client.get(other.results)).status_code == 200
-        async with api.events(asked) as events:
+        subject, other = await api.fresh(), await api.fresh()
+        assert (await api.client.get(other.newest)).status_code == 200
+        async with api.events(subject) as events:
             await tally(events)
             with away(port, how):
                 started = time.monotonic()
                 # More than the pool has connections.
-                for response in await asyncio.gather(*(each for _ in range(5) for each in each_kind(api, asked.id))):
+                for response in await asyncio.gather(
+                    *(each for _ in range(5) for each in each_kind(api, subject, other))
+                ):
                     problem(response, 503)
                     assert int(response.headers["Retry-After"]) > 0
                 assert time.monotonic() - started < 5
@@ -130,10 +131,10 @@ async def test_postgresql_goes_and_comes_back(how: signal.Signals, monkeypatch: 
                 assert "\n" not in ready.json()["database"]
                 assert (await api.client.get("/health/live")).status_code == 200
             await until(api.ready)
-            for response in await asyncio.gather(*each_kind(api, asked.id)):
+            for response in await asyncio.gather(*each_kind(api, subject, other)):
                 assert response.status_code in (200, 201, 409), response.text
             # The stream was there all the time.
-            version = (await api.vote(asked)).json()["version"]
+            version = (await api.write(subject)).json()["version"]
             while (await asyncio.wait_for(tally(events), 10))["version"] < version:
                 pass
 
@@ -141,38 +142,38 @@ async def test_postgresql_goes_and_comes_back(how: signal.Signals, monkeypatch: 
 async def test_postgresql_restarted_between_two_requests() -> None:
     """The connections that were kept are dead: nobody notices."""
     async with other_postgresql() as (api, port):
-        asked = await api.ask()
-        await asyncio.gather(*(api.results(asked) for _ in range(10)))
+        subject = await api.fresh()
+        await asyncio.gather(*(api.newest(subject) for _ in range(10)))
         with away(port, signal.SIGINT):
             pass
-        answers = await asyncio.gather(*(api.vote(asked) for _ in range(10)))
+        answers = await asyncio.gather(*(api.write(subject) for _ in range(10)))
         assert [answer.status_code for answer in answers] == [201] * 10
 
 
 async def test_sqlite_locked_by_somebody(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "DATABASE_DEADLINE", 1)
+    monkeypatch.setattr(database, "DATABASE_DEADLINE", 1)
     path = tmp_path_factory.mktemp("locked") / "db.sqlite3"
     migrate(f"sqlite:///{path}")
     async with serve(f"sqlite:///{path}") as api:
-        asked = await api.ask()
+        subject = await api.fresh()
         with sqlite3.connect(path, isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
-            for response in await asyncio.gather(*(api.vote(asked) for _ in range(10))):
+            for response in await asyncio.gather(*(api.write(subject) for _ in range(10))):
                 problem(response, 503)
                 assert int(response.headers["Retry-After"]) > 0
             # Reading goes on.
-            assert (await api.client.get(asked.results)).status_code == 200
+            assert (await api.client.get(subject.newest)).status_code == 200
             other.execute("ROLLBACK")
         other.close()
-        assert (await api.vote(asked)).status_code == 201
-        assert (await api.results(asked))["total"] == 1
+        assert (await api.write(subject)).status_code == 201
+        assert (await api.newest(subject))["total"] == 1
 
 
 async def test_database_that_is_not_there_at_start() -> None:
     url = f"postgresql://nobody@127.0.0.1:{servers.free_port()}/nothing"
     async with serve(url) as api:
-        problem(await api.client.get("/api/v1/questions"), 503)
-        problem(await api.client.get("/api/v1/live/questions/1/poll"), 503)
+        problem(await api.client.get(ENDPOINT), 503)
+        problem(await api.client.get(f"{LIVE}/poll"), 503)
         await until(lambda: not api.app.hub.channels)

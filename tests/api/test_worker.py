@@ -19,7 +19,7 @@ import psutil
 import pytest
 from websockets.asyncio.client import unix_connect
 
-from tests.api.served import PROJECT, bearer, blocks, tally, until
+from tests.api.served import PROJECT, blocks, tally, until
 
 GUNICORN = str(PROJECT / ".venv/bin/gunicorn")
 CONFIG = "deploy/gunicorn/api.py"
@@ -109,11 +109,11 @@ async def running(directory: Path, *options: str, cores: int = 1) -> AsyncIterat
 
 
 @pytest.fixture
-async def question(database_url: str) -> Any:
+async def subject(database_url: str) -> Any:
     from tests.api.served import serve
 
     async with serve(database_url) as served:
-        return await served.ask()
+        return await served.fresh()
 
 
 async def test_each_worker_has_its_own_socket(directory: Path, database_url: str) -> None:
@@ -150,14 +150,14 @@ async def test_tcp(directory: Path, database_url: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-async def test_drain(directory: Path, question: Any, number: signal.Signals) -> None:
+async def test_drain(directory: Path, subject: Any, number: signal.Signals) -> None:
     """A stream, a WebSocket, a long-poll and a connection that is between two requests lose nothing."""
     async with running(directory) as instance, instance.client() as client, instance.client() as idle:
         before = await instance.stats()
-        assert (await idle.get(question.results)).status_code == 200
-        poll = asyncio.ensure_future(client.get(question.poll, params={"after": 0}))
-        watching = unix_connect(str(instance.socket(0)), f"ws://api{question.socket}")
-        async with client.stream("GET", question.events) as response, watching as connection:
+        assert (await idle.get(subject.newest)).status_code == 200
+        poll = asyncio.ensure_future(client.get(subject.poll, params={"after": 0}))
+        watching = unix_connect(str(instance.socket(0)), f"ws://api{subject.socket}")
+        async with client.stream("GET", subject.events) as response, watching as connection:
             events = blocks(response)
             await tally(events)
             await connection.recv()
@@ -167,9 +167,8 @@ async def test_drain(directory: Path, question: Any, number: signal.Signals) -> 
             last = [block async for block in events]
             assert "retry" in last[-1]
             # nginx may use a connection that it has, until it finds that it is closed.
-            vote = {"choice": question.choices[0]}
-            cast = await idle.post(question.votes, json=vote, headers=bearer(8 if number == signal.SIGTERM else 9))
-            assert (cast.status_code, cast.headers["Connection"]) == (201, "close")
+            written = await idle.post(**subject.request(user=8 if number == signal.SIGTERM else 9))
+            assert (written.status_code, written.headers["Connection"]) == (201, "close")
             await connection.wait_closed()
             assert connection.close_code == 1012
         answer = await poll
@@ -181,10 +180,10 @@ async def test_drain(directory: Path, question: Any, number: signal.Signals) -> 
         await until(lambda: '"drained: 0 connections and 0 watchers left"' in instance.log.read_text())
 
 
-async def test_worker_that_is_told_to_stop_is_replaced(directory: Path, question: Any) -> None:
+async def test_worker_that_is_told_to_stop_is_replaced(directory: Path, subject: Any) -> None:
     async with running(directory) as instance, instance.client() as client:
         before = await instance.stats()
-        poll = asyncio.ensure_future(client.get(question.poll, params={"after": 0, "wait": 15}))
+        poll = asyncio.ensure_future(client.get(subject.poll, params={"after": 0, "wait": 15}))
         await until(partial(instance.has_watchers, 1))
         os.kill(before["pid"], signal.SIGTERM)
         assert (await poll).status_code == 204
@@ -193,9 +192,9 @@ async def test_worker_that_is_told_to_stop_is_replaced(directory: Path, question
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
-async def test_stopping_at_once(directory: Path, question: Any, number: signal.Signals) -> None:
+async def test_stopping_at_once(directory: Path, subject: Any, number: signal.Signals) -> None:
     async with running(directory) as instance, instance.client() as client:
-        poll = asyncio.ensure_future(client.get(question.poll, params={"after": 0}))
+        poll = asyncio.ensure_future(client.get(subject.poll, params={"after": 0}))
         await until(partial(instance.has_watchers, 1))
         instance.process.send_signal(number)
         assert await asyncio.wait_for(instance.stopped(), 5) == 0
@@ -232,13 +231,13 @@ async def test_killed_master(directory: Path, database_url: str) -> None:
             assert [(await new.stats(slot))["slot"] for slot in range(2)] == [0, 1]
 
 
-async def test_recycling(directory: Path, question: Any) -> None:
+async def test_recycling(directory: Path, subject: Any) -> None:
     """After so many requests, on however few connections, a worker makes room for a new one, and nobody loses one."""
     options = ("--max-requests", "50", "--max-requests-jitter", "0")
     async with running(directory, *options) as instance, instance.client() as client:
         first = await instance.stats()
         for _ in range(50):
-            assert (await client.get(question.results)).status_code == 200
+            assert (await client.get(subject.newest)).status_code == 200
         # Asking for its health does not count.
         assert (await instance.stats())["requests"] == 50
         await instance.ready(unlike=first["pid"])
@@ -307,15 +306,15 @@ def test_setting_that_is_wrong(directory: Path, name: str, value: str | None) ->
     assert value is None or value not in line
 
 
-async def test_log(directory: Path, question: Any) -> None:
+async def test_log(directory: Path, subject: Any) -> None:
     async with running(directory) as instance, instance.client() as client:
         headers = {"X-Request-ID": "0123456789abcdef"}
-        await client.get(f"{question.results}?secret=1", headers=headers)
+        await client.get(f"{subject.newest}?secret=1", headers=headers)
         await client.get("/health/live")
     lines = [json.loads(line) for line in instance.log.read_text().splitlines()]
     assert all(line["app"] == "api" and line["instance"] == "a" and line["time"] and line["pid"] for line in lines)
     [access] = [line for line in lines if line["logger"] == "access"]
     assert access["request_id"] == "0123456789abcdef"
-    assert (access["method"], access["path"], access["status"]) == ("GET", question.results, 200)
+    assert (access["method"], access["path"], access["status"]) == ("GET", subject.newest, 200)
     assert access["duration_ms"] > 0
     assert "secret" not in instance.log.read_text()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import servers
-from tests.chaos.load import Crowd
+from tests.sample import Crowd
 from tests.stacks import Stack, copied
 
 HERE = Path(__file__).parent
@@ -59,7 +59,7 @@ def stack(pytestconfig: pytest.Config) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def crowd(stack: Stack) -> Crowd:
-    return Crowd.gather(stack, people=200, questions=300)
+    return Crowd.gather(stack)
 
 
 @pytest.fixture(scope="session")

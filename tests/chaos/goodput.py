@@ -19,9 +19,10 @@ import psutil
 
 from tests import servers
 from tests.environment import environment
+from tests.sample import ENDPOINT, PAGE
 from tests.stacks import PROJECT, Stack, directory
 
-PATHS = {"site": "/questions/1/", "api": "/api/v1/questions/1/results"}
+PATHS = {"site": PAGE, "api": ENDPOINT}
 # Clients that find the best rate, each with one request at a time: enough to keep every worker busy.
 CLIENTS = 16
 # Seconds after which a visitor has gone, for the plot: an answer that comes later is of no use.

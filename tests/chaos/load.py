@@ -1,4 +1,4 @@
-"""Steady load on a stack: every kind of request at once, what came of each, and proof that each vote counted once.
+"""Steady load on a stack: every kind of request at once, what came of each, and proof that each write counted once.
 
     async with Load(stack, crowd) as load:
         ...  # what should disturb nobody
@@ -13,21 +13,20 @@ import json
 import random
 import re
 import time
-import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import urlencode
+from typing import Self
 
 import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from tests.chaos.client import PATIENCE, Answer, Connection, Lost, blocks
-from tests.stack.conftest import CSRF, MAKE_PEOPLE
+from tests.people import CSRF
+from tests.sample import Crowd, State, Subject, Write
 from tests.stack.pictures import PNG
 from tests.stacks import AnyStack
 
@@ -40,77 +39,15 @@ GETS = (
     "site page",
     "site page, logged in",
     "site 3 s",
-    "api results",
+    "api read",
     "api 3 s",
     "api poll",
     "api events",
     "api socket",
 )
-POSTS = ("site vote", "site upload", "api vote")
+POSTS = ("site write", "site upload", "api write")
 SITE = tuple(kind for kind in GETS + POSTS if kind.startswith("site"))
 API = tuple(kind for kind in GETS + POSTS if kind.startswith("api"))
-
-MAKE_QUESTIONS = """
-from polls.models import Choice, Question
-asked = Question.objects.bulk_create(Question(text="Tea or coffee?") for _ in range(COUNT))
-choices = Choice.objects.bulk_create(Choice(question=each, text=text) for each in asked for text in ("Tea", "Coffee"))
-print(json.dumps([[each.pk, choices[2 * n].pk, choices[2 * n + 1].pk] for n, each in enumerate(asked)]))
-"""
-READ_VOTES = """
-import json
-from polls.models import Question, Vote
-votes = Vote.objects.filter(question__in=IDS).values_list("question", "voter__username", "choice")
-versions = Question.objects.filter(pk__in=IDS).values_list("pk", "version")
-print(json.dumps([list(votes), list(versions)]))
-"""
-Tally = dict[str, Any]
-
-
-@dataclass
-class Question:
-    id: int
-    choices: list[int]
-
-
-@dataclass
-class Crowd:
-    """Who votes, and questions that nobody has voted on yet."""
-
-    people: list[dict[str, Any]]
-    questions: Iterator[Question]
-
-    @classmethod
-    def gather(cls, stack: AnyStack, people: int, questions: int) -> Self:
-        script = MAKE_PEOPLE.replace("COUNT", str(people)) + MAKE_QUESTIONS.replace("COUNT", str(questions))
-        made = [json.loads(line) for line in stack.manage("shell", "--verbosity=0", "--command", script).splitlines()]
-        return cls(made[0], (Question(id, choices) for id, *choices in made[1]))
-
-
-def cookies(person: Mapping[str, Any]) -> str:
-    return "; ".join(f"{name}={value}" for name, value in person["cookies"].items())
-
-
-def ballot(
-    kind: str, person: Mapping[str, Any], question: Question, choice: int, key: str
-) -> tuple[str, dict[str, str], bytes]:
-    """The target, headers and body of a vote."""
-    if kind == "site vote":
-        body = urlencode({"choice": choice, "key": key, "csrfmiddlewaretoken": CSRF}).encode()
-        headers = {"Cookie": cookies(person), "Content-Type": "application/x-www-form-urlencoded"}
-        return f"/questions/{question.id}/vote/", headers, body
-    headers = {
-        "Authorization": f"Bearer {person['token']}",
-        "Content-Type": "application/json",
-        "Idempotency-Key": key,
-    }
-    return f"/api/v1/questions/{question.id}/votes", headers, json.dumps({"choice": choice}).encode()
-
-
-def read_votes(stack: AnyStack, questions: list[int]) -> tuple[list[tuple[int, str, int]], dict[int, int]]:
-    """What the database itself has: each vote's question, voter and choice; and each question's version."""
-    script = READ_VOTES.replace("IDS", str(questions))
-    votes, versions = json.loads(stack.manage("shell", "--verbosity=0", "--command", script))
-    return [(question, voter, choice) for question, voter, choice in votes], dict(versions)
 
 
 @dataclass
@@ -128,12 +65,12 @@ class Count:
 
 @dataclass
 class Watcher:
-    """Somebody who watches a question, and the newest tally that they have."""
+    """Somebody who watches, and the newest state that they have."""
 
     kind: str
-    question: int
-    tally: Tally = field(default_factory=lambda: {"version": -1})
-    # False until a connection's first tally: what was missed meanwhile is not late.
+    subject: Subject
+    state: State = field(default_factory=lambda: {"version": -1})
+    # False until a connection's first state: what was missed meanwhile is not late.
     following: bool = False
     left: float | None = None
 
@@ -141,26 +78,22 @@ class Watcher:
 class Load:
     """The clients, at some 250 requests a second; `refusable` kinds may be answered 503 with Retry-After."""
 
-    def __init__(
-        self, stack: AnyStack, crowd: Crowd, refusable: Iterable[str] = (), questions: int = 10, watchers: int = 8
-    ) -> None:
+    def __init__(self, stack: AnyStack, crowd: Crowd, refusable: Iterable[str] = (), watchers: int = 8) -> None:
         self.stack = stack
         self.people = crowd.people
-        self.questions = list(itertools.islice(crowd.questions, questions))
         self.refusable = refusable
         self.counts = {kind: Count() for kind in GETS + POSTS}
-        self.votes = ((question, voter) for voter in range(len(self.people)) for question in self.questions)
-        # As the database has them: question, voter, choice.
-        self.acknowledged: list[tuple[int, str, int]] = []
-        # Of those that the api acknowledged: when, by question and version.
-        self.counted: dict[tuple[int, int], float] = {}
+        self.writes = crowd.writes()
+        self.acknowledged: list[Write] = []
+        # Of those that the api acknowledged: when, by version.
+        self.counted: dict[tuple[Subject, int], float] = {}
         self.watchers = [
-            Watcher(kind, self.questions[number % 4].id)
+            Watcher(kind, subject)
             for kind in ("api events", "api socket", "api poll")
-            for number in range(watchers)
+            for _, subject in zip(range(watchers), itertools.cycle(self.writes.subjects[:4]), strict=False)
         ]
         # Of watchers: ends that they were told of, and those that they were not; the seconds until they were back; and,
-        # by the moment, how much later than its voter they heard of a vote.
+        # by the moment, how much later than its writer they heard of a write.
         self.told: Counter[str] = Counter()
         self.cut: Counter[str] = Counter()
         self.back: dict[str, list[float]] = {"api events": [], "api socket": []}
@@ -171,18 +104,18 @@ class Load:
 
     async def __aenter__(self) -> Self:
         self.began = time.monotonic()
-        page, results = f"/questions/{self.questions[0].id}/", f"/api/v1/questions/{self.questions[0].id}/results"
-        style = re.search(r'/static/[^"]+\.css', (await self.connection().ask("GET", page)).body.decode())
+        subject = self.writes.subjects[0]
+        style = re.search(r'/static/[^"]+\.css', (await self.connection().ask("GET", subject.page)).body.decode())
         assert style
-        known = {"Cookie": cookies(self.people[0])}
+        known = {"Cookie": self.people[0].cookie}
         clients = [
             *(self.get("static", style[0], pause=0.05) for _ in range(6)),
-            *(self.get("site page", page, pause=0.15) for _ in range(4)),
-            *(self.get("site page, logged in", page, pause=0.15, headers=known) for _ in range(2)),
-            *(self.get("api results", results, pause=0.07) for _ in range(6)),
+            *(self.get("site page", subject.page, pause=0.15) for _ in range(4)),
+            *(self.get("site page, logged in", subject.page, pause=0.15, headers=known) for _ in range(2)),
+            *(self.get("api read", subject.endpoint, pause=0.07) for _ in range(6)),
             self.get("site 3 s", "/faults/sleep?seconds=3", pause=2),
             self.get("api 3 s", "/api/v1/faults/sleep?seconds=3", pause=2),
-            *(self.vote(kind, pause=0.4) for kind in ("site vote", "api vote") for _ in range(4)),
+            *(self.write(kind, pause=0.4) for kind in ("site write", "api write") for _ in range(4)),
             self.upload(pause=5),
         ]
         ways = {"api events": self.events, "api socket": self.socket, "api poll": self.poll}
@@ -196,7 +129,7 @@ class Load:
         self.stopping.set()
         try:
             if error is None:
-                # A vote is sent until it is acknowledged.
+                # What is written is sent until it is acknowledged.
                 _, unfinished = await asyncio.wait(self.clients, timeout=2 * PATIENCE)
                 assert not unfinished, f"clients that never got what they wanted: {self.report()}"
                 await asyncio.gather(*self.clients)
@@ -209,24 +142,19 @@ class Load:
                 connection.close()
 
     async def settle(self) -> None:
-        """What holds whatever happened: each vote counted once, and every watcher has the last tally."""
-        ids = [question.id for question in self.questions]
-        votes, versions = await asyncio.to_thread(read_votes, self.stack, ids)
-        assert Counter(votes) == Counter(self.acknowledged), "votes that are not those acknowledged"
-        assert versions == {id: sum(question == id for question, _, _ in votes) for id in ids}
-        final = {}
+        """What holds whatever happened: each write counted once, and every watcher has the last state."""
         connection = self.connection()
-        for question in self.questions:
-            answer = await connection.ask("GET", f"/api/v1/questions/{question.id}/results")
-            final[question.id] = json.loads(answer.body)
-            shown = {choice["id"]: choice["votes"] for choice in final[question.id]["choices"]}
-            assert shown == {id: sum(choice == id for _, _, choice in votes) for id in question.choices}
+        newest = {
+            subject: json.loads((await connection.ask("GET", subject.endpoint)).body)
+            for subject in self.writes.subjects
+        }
+        await asyncio.to_thread(self.writes.verify, self.stack, self.acknowledged, newest)
         deadline = time.monotonic() + PATIENCE
-        while behind := [watcher for watcher in self.watchers if watcher.tally != final[watcher.question]]:
+        while behind := [watcher for watcher in self.watchers if watcher.state != newest[watcher.subject]]:
             for task in self.watching:
                 if task.done():
                     task.result()
-            assert time.monotonic() < deadline, f"watchers that have not heard of the last vote: {behind}"
+            assert time.monotonic() < deadline, f"watchers that have not heard of the last write: {behind}"
             await asyncio.sleep(0.1)
         assert not self.wrong, self.wrong
 
@@ -253,8 +181,8 @@ class Load:
         return answer
 
     def lost(self, kind: str, lost: Lost) -> None:
-        """A GET is sent again where that is allowed, and a vote in any case: it has its key."""
-        if (lost.unheard and kind in GETS) or kind.endswith("vote"):
+        """A GET is sent again where that is allowed, and a write in any case: it has its key."""
+        if (lost.unheard and kind in GETS) or kind.endswith("write"):
             self.counts[kind].resent += 1
         else:
             self.counts[kind].failures[str(lost)] += 1
@@ -281,24 +209,23 @@ class Load:
             await self.send(kind, connection, "GET", target, headers)
             await self.rest(pause)
 
-    async def vote(self, kind: str, pause: float) -> None:
+    async def write(self, kind: str, pause: float) -> None:
         connection = self.connection()
         while not self.stopping.is_set():
-            question, voter = next(self.votes)
-            choice = random.choice(question.choices)
-            target, headers, body = ballot(kind, self.people[voter], question, choice, uuid.uuid4().hex)
+            write = next(self.writes)
+            target, headers, body = write.request(kind)
             while (answer := await self.send(kind, connection, "POST", target, headers, body)) is None:  # noqa: ASYNC110
                 await asyncio.sleep(random.uniform(0.5, 1.5))
-            self.acknowledged.append((question.id, self.people[voter]["name"], choice))
-            if kind == "api vote":
-                self.counted[question.id, json.loads(answer.body)["version"]] = time.monotonic()
+            self.acknowledged.append(write)
+            if kind == "api write":
+                self.counted[write.subject, json.loads(answer.body)["version"]] = time.monotonic()
             await self.rest(pause)
 
     async def upload(self, pause: float) -> None:
         form = {"text": "With a picture", "choices": "Yes\nNo", "csrfmiddlewaretoken": CSRF}
         request = httpx.Request("POST", "http://any/", data=form, files={"picture": ("p.png", PICTURE)})
         body = request.read()
-        headers = {"Cookie": cookies(self.people[0]), "Content-Type": request.headers["Content-Type"]}
+        headers = {"Cookie": self.people[0].cookie, "Content-Type": request.headers["Content-Type"]}
         connection = self.connection()
         while not self.stopping.is_set():
             await self.send("site upload", connection, "POST", "/questions/new/", headers, body)
@@ -316,26 +243,26 @@ class Load:
         watcher.left = time.monotonic()
         (self.told if told else self.cut)[f"{watcher.kind}: {how}"] += 1
 
-    def hear(self, watcher: Watcher, tally: Tally) -> None:
-        now, last = time.monotonic(), watcher.tally["version"]
-        if tally["version"] < last:
-            self.wrong.append(f"{watcher.kind}: version {tally['version']} after {last}")
+    def hear(self, watcher: Watcher, state: State) -> None:
+        now, last = time.monotonic(), watcher.state["version"]
+        if state["version"] < last:
+            self.wrong.append(f"{watcher.kind}: version {state['version']} after {last}")
         if watcher.following:
-            for version in range(last + 1, tally["version"] + 1):
-                if voted := self.counted.get((watcher.question, version)):
-                    self.late.append((now, now - voted))
+            for version in range(last + 1, state["version"] + 1):
+                if written := self.counted.get((watcher.subject, version)):
+                    self.late.append((now, now - written))
                     break
-        watcher.tally, watcher.following = tally, True
+        watcher.state, watcher.following = state, True
 
     async def events(self, watcher: Watcher) -> None:
         connection, retry = self.connection(), 1.0
         while True:
             last, began = {"": "nothing"}, time.monotonic()
-            version = watcher.tally["version"]
+            version = watcher.state["version"]
             headers = {"Last-Event-ID": str(version)} if version >= 0 else {}
             self.counts[watcher.kind].sent += 1
             try:
-                answer = await connection.begin("GET", f"/api/v1/live/questions/{watcher.question}/events", headers)
+                answer = await connection.begin("GET", f"{watcher.subject.live}/events", headers)
             except Lost as lost:
                 self.lost(watcher.kind, lost)
             else:
@@ -356,7 +283,7 @@ class Load:
             await asyncio.sleep(retry)
 
     async def socket(self, watcher: Watcher) -> None:
-        address = f"{self.stack.url.replace('http', 'ws', 1)}/api/v1/live/questions/{watcher.question}/socket"
+        address = f"{self.stack.url.replace('http', 'ws', 1)}{watcher.subject.live}/socket"
         while True:
             began = time.monotonic()
             self.counts[watcher.kind].sent += 1
@@ -387,8 +314,8 @@ class Load:
     async def poll(self, watcher: Watcher) -> None:
         connection = self.connection()
         while True:
-            last = watcher.tally["version"]
-            target = f"/api/v1/live/questions/{watcher.question}/poll?after={last}&wait={15 if last >= 0 else 0}"
+            last = watcher.state["version"]
+            target = f"{watcher.subject.live}/poll?after={last}&wait={15 if last >= 0 else 0}"
             answer = await self.send(watcher.kind, connection, "GET", target, {})
             if answer is None:
                 watcher.following = False
@@ -427,4 +354,4 @@ class Load:
             figures = (count.sent, count.answered, len(count.refused), count.resent, count.failures.total())
             how = ", ".join(f"{reason} × {number}" for reason, number in count.failures.most_common())
             text += f"{kind:<22}{''.join(f'{figure:>10,}' for figure in figures)}  {how}".rstrip() + "\n"
-        return f"\n{text}watchers told: {dict(self.told)}, cut: {dict(self.cut)}; votes: {len(self.acknowledged)}"
+        return f"\n{text}watchers told: {dict(self.told)}, cut: {dict(self.cut)}; written: {len(self.acknowledged)}"

@@ -1,4 +1,4 @@
-"""Clients that take their time: `python -m tests.chaos.slow PORT QUESTION FILE ALL` keeps so many connected.
+"""Clients that take their time: `python -m tests.chaos.slow PORT FILE ALL` keeps so many connected.
 
 A process of its own, so that its work is not in the times that the test measures. It writes a line of JSON each second:
 how many of each kind are there, how many were cut since the start, what failed, and the lowest and highest version that
@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from contextlib import suppress
 
+from tests.sample import LIVE, SITE_POST
 from tests.stacks import addresses
 
 # Shares of all.
@@ -31,20 +32,19 @@ KINDS = {
 
 
 class Slow:
-    def __init__(self, port: int, question: int, file: str) -> None:
+    def __init__(self, port: int, file: str) -> None:
         self.port = port
         get, host = "GET {} HTTP/1.1\r\n", f"Host: 127.0.0.1:{port}\r\n"
-        live = f"/api/v1/live/questions/{question}"
         body = "Content-Type: application/json\r\nContent-Length: 60000\r\n\r\n{"
         upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
         self.requests = {
             "idle": get.format("/_errors/error.css") + host + "\r\n",
             "silent": "",
             "slow header": get.format("/") + host + "X-Slow: ",
-            "slow body": f"POST /questions/{question}/vote/ HTTP/1.1\r\n{host}{body}",
+            "slow body": f"POST {SITE_POST} HTTP/1.1\r\n{host}{body}",
             "slow reader": get.format(file) + host + "\r\n",
-            "events": get.format(f"{live}/events") + host + "\r\n",
-            "socket": get.format(f"{live}/socket")
+            "events": get.format(f"{LIVE}/events") + host + "\r\n",
+            "socket": get.format(f"{LIVE}/socket")
             + f"{host}{upgrade}{base64.b64encode(os.urandom(16)).decode()}\r\n\r\n",
         }
         self.here: Counter[str] = Counter()
@@ -96,10 +96,10 @@ class Slow:
                 self.versions[number] = int(version.partition(b",")[0])
 
 
-async def main(port: int, question: int, file: str, all: int) -> None:
+async def main(port: int, file: str, all: int) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    slow = Slow(port, question, file)
+    slow = Slow(port, file)
     kinds = [kind for kind, share in KINDS.items() for _ in range(round(share * all))]
     random.shuffle(kinds)
     tasks = []
@@ -118,5 +118,5 @@ async def main(port: int, question: int, file: str, all: int) -> None:
 
 
 if __name__ == "__main__":
-    port, question, file, all = sys.argv[1:]
-    asyncio.run(main(int(port), int(question), file, int(all)))
+    port, file, all = sys.argv[1:]
+    asyncio.run(main(int(port), file, int(all)))

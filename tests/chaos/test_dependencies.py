@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from deploy.instance import INSTANCES
-from tests.chaos.load import GETS, POSTS, Crowd, Load
+from tests.chaos.load import GETS, POSTS, Load
 from tests.chaos.recovery import seconds_until, whole, workers
 from tests.chaos.table import Record
+from tests.sample import Crowd
 from tests.servers import away
 from tests.stacks import Stack
 

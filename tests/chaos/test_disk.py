@@ -14,10 +14,11 @@ import pytest
 from deploy.instance import INSTANCES
 from tests import servers
 from tests.chaos.conftest import faulty
-from tests.chaos.load import Crowd, Load
+from tests.chaos.load import Load
 from tests.chaos.recovery import seconds_until, workers
 from tests.chaos.table import Record
-from tests.stack.conftest import CSRF
+from tests.people import CSRF
+from tests.sample import ENDPOINT, PAGE, Crowd
 from tests.stack.pictures import PNG
 from tests.stacks import Stack, database
 
@@ -92,12 +93,12 @@ def confined() -> Iterator[Confined]:
 
 @pytest.fixture(scope="module")
 def confined_crowd(confined: Confined) -> Crowd:
-    return Crowd.gather(confined, people=200, questions=50)
+    return Crowd.gather(confined)
 
 
 async def test_no_room_for_logs(confined: Confined, confined_crowd: Crowd, record: Record, short: bool) -> None:
     stack = confined
-    paths = {"site": "/questions/1/", "api": "/api/v1/questions/1"}
+    paths = {"site": PAGE, "api": ENDPOINT}
 
     def ask() -> dict[str, str]:
         """The id of a request to each app."""
@@ -139,7 +140,7 @@ async def test_no_room_for_uploads(
 
     def upload() -> httpx.Response:
         form = {"text": text, "choices": "Yes\nNo", "csrfmiddlewaretoken": CSRF}
-        with stack.client(cookies=author["cookies"]) as client:
+        with stack.client(cookies=author.cookies) as client:
             # Larger than what nginx and uWSGI hold in memory.
             return client.post("/questions/new/", data=form, files={"picture": ("p.png", PNG.ljust(500_000, b"\0"))})
 

@@ -11,9 +11,10 @@ import pytest
 
 from deploy import supervisord
 from deploy.instance import of
-from tests.chaos.load import API, GETS, POSTS, SITE, Crowd, Load
+from tests.chaos.load import API, GETS, POSTS, SITE, Load
 from tests.chaos.recovery import recovered, seconds_until, whole, workers
 from tests.chaos.table import Record
+from tests.sample import ENDPOINT, Crowd
 from tests.stacks import Stack
 
 # Seconds to leave between kills in two instances. A request of 3 s that was sent on from the one, killed, to the other
@@ -21,7 +22,7 @@ from tests.stacks import Stack
 APART = 4
 SERVERS = {"site": "uWSGI", "api": "gunicorn"}
 OTHERS = {"site": ("static", *API), "api": ("static", *SITE)}
-# A worker of the site holds one request at a time; one of the api may hold that of each of the load's four voters.
+# A worker of the site holds one request at a time; one of the api may hold that of each of the load's four writers.
 HELD = {"site": 1, "api": 4}
 
 
@@ -63,7 +64,7 @@ async def test_a_master(stack: Stack, crowd: Crowd, record: Record, short: bool,
 
 
 @pytest.mark.parametrize(
-    ("app", "path", "kind"), [("site", "/", "text/html"), ("api", "/api/v1/questions", "application/problem+json")]
+    ("app", "path", "kind"), [("site", "/", "text/html"), ("api", ENDPOINT, "application/problem+json")]
 )
 async def test_both_masters(stack: Stack, crowd: Crowd, record: Record, app: str, path: str, kind: str) -> None:
     """Three times, each before they are up again; then nothing is done but to wait."""

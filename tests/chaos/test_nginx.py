@@ -9,9 +9,10 @@ import time
 import psutil
 
 from deploy import supervisord
-from tests.chaos.load import Crowd, Load
+from tests.chaos.load import Load
 from tests.chaos.recovery import gone, seconds_until, workers
 from tests.chaos.table import Record
+from tests.sample import Crowd
 from tests.stacks import Stack
 
 # A client's request may meet the end of an idle connection that nginx closes when it reloads (until 1.27.4, which waits

@@ -6,16 +6,17 @@ import time
 
 import pytest
 
-from tests.chaos.load import Crowd, Load
+from tests.chaos.load import Load
 from tests.chaos.recovery import whole, workers
 from tests.chaos.table import Record
+from tests.sample import Crowd
 from tests.stacks import Stack, edited
 
 
 async def test_rolling_restarts(stack: Stack, crowd: Crowd, record: Record, short: bool) -> None:
     restarts, at_least = (3, 0) if short else (20, 50_000)
     seconds = []
-    async with Load(stack, crowd, questions=40) as load:
+    async with Load(stack, crowd) as load:
         for _ in range(restarts):
             began, before = time.monotonic(), stack.pids()
             done = await asyncio.to_thread(stack.make, "restart")

@@ -2,16 +2,17 @@
 
 import asyncio
 import time
-import uuid
+from dataclasses import replace
 
 import psycopg
 import pytest
 
 from deploy.instance import APPS, of
 from tests.chaos.client import Answer, Connection
-from tests.chaos.load import API, Crowd, Load, ballot
+from tests.chaos.load import API, Load
 from tests.chaos.recovery import gone, seconds_until, whole, workers
 from tests.chaos.table import Record
+from tests.sample import Crowd, lock
 from tests.stacks import Stack
 
 
@@ -49,26 +50,26 @@ async def test_endless_loops(stack: Stack, crowd: Crowd, record: Record) -> None
 
 
 async def test_locked_row(stack: Stack, crowd: Crowd, record: Record) -> None:
-    """Somebody else's transaction holds a question's row: who votes on that one is told to come back."""
+    """Somebody else's transaction holds a row: who waits for that one is told to come back."""
     if "DATABASE_URL" not in stack.environment:
         pytest.skip("SQLite locks no rows")
-    question = next(crowd.questions)
-    ballots = [
-        ballot(kind, person, question, question.choices[0], uuid.uuid4().hex)
-        for kind, person in zip(("site vote", "api vote"), crowd.people, strict=False)
-    ]
+    first = next(crowd.writes())
+    both = {"site write": first, "api write": replace(first, person=crowd.people[1])}
 
-    async def vote(target: str, headers: dict[str, str], body: bytes) -> tuple[Answer, float]:
+    async def send() -> list[tuple[Answer, float]]:
+        return await asyncio.gather(*(timed(write.request(kind)) for kind, write in both.items()))
+
+    async def timed(request: tuple[str, dict[str, str], bytes]) -> tuple[Answer, float]:
         began = time.monotonic()
-        return await Connection(stack).ask("POST", target, headers, body), time.monotonic() - began
+        return await Connection(stack).ask("POST", *request), time.monotonic() - began
 
     async with Load(stack, crowd) as load:
         with psycopg.connect(stack.environment["DATABASE_URL"]) as connection:
-            connection.execute("SELECT FROM polls_question WHERE id = %s FOR UPDATE", [question.id])
-            refused = await asyncio.gather(*(vote(*each) for each in ballots))
-        counted = [(await vote(*each))[0].status for each in ballots]
+            connection.execute(lock(both.values()))
+            refused = await send()
+        counted = [answer.status for answer, _ in await send()]
     waited = " and ".join(f"{seconds:.1f}" for _, seconds in refused)
-    record("a locked row", *load.figures(), None, f"{load.saw()}; who voted on that question 503 in {waited} s")
+    record("a locked row", *load.figures(), None, f"{load.saw()}; who waited for it 503 in {waited} s")
     assert [answer.status for answer, _ in refused] == [503, 503]
     assert all(int(answer.headers["retry-after"]) > 0 for answer, _ in refused)
     assert counted == [302, 201]

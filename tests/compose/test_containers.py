@@ -14,10 +14,11 @@ import psutil
 import pytest
 
 from tests.compose.conftest import SERVICES, wait_healthy
+from tests.sample import ENDPOINT
 from tests.stack.test_serving import upstream
 from tests.stacks import PROJECT, ComposeStack, docker
 
-PATHS = ("/accounts/login/", "/api/v1/questions")
+PATHS = ("/accounts/login/", ENDPOINT)
 
 
 def burst(stack: ComposeStack) -> Counter[int]:
@@ -143,13 +144,13 @@ def test_status(stack: ComposeStack) -> None:
 def test_logs(stack: ComposeStack) -> None:
     """It follows them until it is interrupted."""
     with stack.client() as client:
-        client.get("/api/v1/questions/1?secret=xyzzy")
+        client.get(f"{ENDPOINT}?secret=xyzzy")
     command = ["timeout", "--signal=INT", "10", "make", "--no-print-directory", "logs"]
     done = subprocess.run(
         command, cwd=stack.project, env=stack.environment, capture_output=True, text=True, check=False
     )
-    assert re.search(r"^api\S* +\d\d:\d\d:\d\d INFO +.*/api/v1/questions/1 ", done.stdout, re.M), done.stdout
-    assert re.search(r"^nginx\S* +\d\d:\d\d:\d\d INFO +.*/api/v1/questions/1 ", done.stdout, re.M), done.stdout
+    assert re.search(rf"^api\S* +\d\d:\d\d:\d\d INFO +.*{ENDPOINT} ", done.stdout, re.M), done.stdout
+    assert re.search(rf"^nginx\S* +\d\d:\d\d:\d\d INFO +.*{ENDPOINT} ", done.stdout, re.M), done.stdout
     assert "xyzzy" not in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 

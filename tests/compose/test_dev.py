@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
+from tests.sample import ENDPOINT, HANDLER, HEADING, MODELS, VIEW, WORD
 from tests.stacks import ComposeStack, copied, directory, edited
 
 # Seconds in which it is back after a save: 2 to 5 when nothing else runs; a worker that drains may take 30, and a busy
@@ -18,9 +19,6 @@ from tests.stacks import ComposeStack, copied, directory, edited
 BACK = 120
 # More than enough to ask both instances.
 ASKED = 6
-
-VIEW = ("django_site/polls/views.py", "    return render(")
-HANDLER = ("tornado_api/handlers.py", "        query = self.query(ListQuery)")
 
 
 class Dev:
@@ -90,10 +88,10 @@ def dev() -> Iterator[Dev]:
 @pytest.mark.parametrize(
     ("file", "old", "new", "path", "unsaved"),
     [
-        (*VIEW, '    return HttpResponse("saved")\n    return render(', "/", "Open questions"),
+        (*VIEW, '    return HttpResponse("saved")\n' + VIEW[1], "/", HEADING),
         ("django_site/templates/base.html", "<header>\n", "<header>saved\n", "/", "<header>\n"),
         ("django_site/static/site.css", ":root {\n", ":root {\n--saved: 1;", "/static/site.css", ":root {\n  "),
-        (*HANDLER, '        return self.finish("saved")', "/api/v1/questions", '"questions"'),
+        (*HANDLER, '        return self.finish("saved")', ENDPOINT, WORD),
     ],
 )
 def test_what_is_saved_is_served(dev: Dev, file: str, old: str, new: str, path: str, unsaved: str) -> None:
@@ -109,7 +107,7 @@ def test_browsers_ask_again_for_a_static_file(dev: Dev) -> None:
 
 
 def test_django_shows_its_page_for_an_exception(dev: Dev) -> None:
-    with edited(dev.stack, *VIEW, '    raise RuntimeError("wrong")\n    return render('):
+    with edited(dev.stack, *VIEW, '    raise RuntimeError("wrong")\n' + VIEW[1]):
         answer = dev.serves("/", "RuntimeError at /", status=500)
     assert "raise RuntimeError(" in answer.text
     [policy] = answer.headers.get_list("Content-Security-Policy")
@@ -119,7 +117,7 @@ def test_django_shows_its_page_for_an_exception(dev: Dev) -> None:
 
 def test_the_api_answers_the_traceback_of_an_exception(dev: Dev) -> None:
     with edited(dev.stack, *HANDLER, '        raise RuntimeError("wrong")'):
-        answer = dev.serves("/api/v1/questions", "RuntimeError: wrong", status=500)
+        answer = dev.serves(ENDPOINT, "RuntimeError: wrong", status=500)
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["detail"].startswith("Traceback (most recent call last):\n")
     assert 'raise RuntimeError("wrong")' in answer.json()["detail"]
@@ -128,11 +126,11 @@ def test_the_api_answers_the_traceback_of_an_exception(dev: Dev) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "path", "words"),
     [
-        ("django_site/polls/models.py", "\nclass ", "/", "Open questions"),
-        ("django_site/config/settings.py", "\nDATABASES", "/", "Open questions"),
-        ("tornado_api/handlers.py", "\nclass ", "/api/v1/questions", '"questions"'),
+        (MODELS, "\nclass ", "/", HEADING),
+        ("django_site/config/settings.py", "\nDATABASES", "/", HEADING),
+        ("tornado_api/handlers.py", "\nclass ", ENDPOINT, WORD),
         # Which gunicorn's master has imported.
-        ("tornado_api/settings.py", "\ntry:", "/api/v1/questions", '"questions"'),
+        ("tornado_api/settings.py", "\ntry:", ENDPOINT, WORD),
     ],
 )
 def test_a_syntax_error_is_shown_and_the_next_save_mends_it(
@@ -149,8 +147,8 @@ def test_a_syntax_error_is_shown_and_the_next_save_mends_it(
 def test_make_up_is_the_end_of_it(dev: Dev) -> None:
     dev.interrupt()
     assert "It runs on: `make down` stops it.\n" in dev.said
-    dev.serves("/", "Open questions")
-    with edited(dev.stack, *VIEW, '    raise RuntimeError("wrong")\n    return render('):
+    dev.serves("/", HEADING)
+    with edited(dev.stack, *VIEW, '    raise RuntimeError("wrong")\n' + VIEW[1]):
         dev.stack.up()
         answer = dev.serves("/", "Something broke", status=500)
     assert "RuntimeError" not in answer.text

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.compose.conftest import OURS, SERVICES, processes, wait_healthy
+from tests.sample import ENDPOINT
 from tests.stacks import ComposeStack
 
 CONTENTS = {
@@ -53,7 +54,7 @@ def test_after_its_start_every_line_that_it_prints_is_json(stack: ComposeStack, 
     index = 1 if service == "site-b" else 0
     before = len(stack.read_logs(app)[index])
     with stack.client() as client:
-        for path in ("/", "/nothing-here/", "/questions/x/", "/api/v1/questions", "/api/nothing-here", "/static/x"):
+        for path in ("/", "/nothing-here/", "/accounts/x/", ENDPOINT, "/api/nothing-here", "/static/x"):
             for method in ("GET", "POST", "DELETE"):
                 for _ in range(3):
                     client.request(method, path)
@@ -74,7 +75,7 @@ def test_any_user_will_do(other: ComposeStack) -> None:
         "shell", "--command", "from django.core.files.storage import default_storage as disk; disk.open('x', 'w')"
     )
     with other.client() as client:
-        for path in ("/", "/api/v1/questions", "/media/x"):
+        for path in ("/", ENDPOINT, "/media/x"):
             assert client.get(path).status_code == 200
 
 

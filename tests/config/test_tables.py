@@ -11,13 +11,14 @@ from polls.models import Choice, Question, Vote
 from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 
-from tornado_api import store
+from tornado_api.database import metadata, user
+from tornado_api.polls import store
 
 # PostgreSQL's names for types: SQLite has one name for several.
 CONNECTION: Any = DatabaseWrapper({"NAME": "nowhere", "OPTIONS": {}})
 DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 TABLES: list[tuple[Table, type[models.Model]]] = [
-    (store.user, User),
+    (user, User),
     (store.question, Question),
     (store.choice, Choice),
     (store.vote, Vote),
@@ -25,7 +26,7 @@ TABLES: list[tuple[Table, type[models.Model]]] = [
 
 
 def test_these_are_all() -> None:
-    assert set(store.metadata.tables.values()) == {table for table, _ in TABLES}
+    assert set(metadata.tables.values()) == {table for table, _ in TABLES}
     assert {model for _, model in TABLES} >= set(apps.get_app_config("polls").get_models())
 
 

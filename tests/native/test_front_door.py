@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from deploy.roll import take_out
+from tests.sample import ENDPOINT
 from tests.stack.test_serving import upstream
 from tests.stacks import Stack, copied, edited
 
@@ -101,7 +102,7 @@ def test_a_broken_nginx_file_is_refused(copy: Stack) -> None:
 
 @pytest.mark.parametrize(
     ("app", "path", "served"),
-    [("site", "django_site/config/wsgi.py", "/"), ("api", "deploy/gunicorn/api.py", "/api/v1/questions")],
+    [("site", "django_site/config/wsgi.py", "/"), ("api", "deploy/gunicorn/api.py", ENDPOINT)],
 )
 def test_an_app_that_cannot_start(copy: Stack, app: str, path: str, served: str) -> None:
     """`make up` fails with the end of its log, and the other instance, with the old code, serves on."""
@@ -190,7 +191,7 @@ def test_down_and_up_again_keeps_the_data(copy: Stack) -> None:
     said = copy.up()
     assert "password" not in said
     with copy.client() as client:
-        assert client.get("/api/v1/questions/1").status_code == 200
+        assert client.get(ENDPOINT).status_code == 200
 
 
 def test_down_after_supervisord_was_killed(copy: Stack) -> None:

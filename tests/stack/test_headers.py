@@ -1,12 +1,11 @@
 """Security headers: on every response of every kind, and once."""
 
-from collections.abc import Callable
 from http.client import HTTPResponse
 
 import httpx
 import pytest
 
-from tests.stack.conftest import Question
+from tests.sample import API_POST, ENDPOINT, LIVE
 from tests.stack.test_serving import stylesheet
 from tests.stacks import AnyStack
 
@@ -61,10 +60,10 @@ def raw(stack: AnyStack, request: bytes) -> HTTPResponse:
         ("PUT", "/", 403),
         ("GET", "/api/", 200),
         ("GET", "/api/openapi.json", 200),
-        ("GET", "/api/v1/questions", 200),
+        ("GET", ENDPOINT, 200),
         ("GET", "/api/v1/nothing-here", 404),
-        ("POST", "/api/v1/questions/1/votes", 401),
-        ("GET", "/api/v1/live/questions/1/poll?wait=0", 200),
+        ("POST", API_POST, 401),
+        ("GET", f"{LIVE}/poll?wait=0", 200),
         ("GET", "/static/nothing-here.css", 404),
         ("GET", "/media/", 403),
         ("GET", "/health/live", 404),
@@ -80,7 +79,7 @@ def test_each_kind_of_response(stack: AnyStack, method: str, path: str, status: 
     check(stack, response.headers.multi_items())
 
 
-def test_files(stack: AnyStack, ask: Callable[..., Question]) -> None:
+def test_files(stack: AnyStack) -> None:
     with stack.client() as client:
         whole = client.get(stylesheet(client))
         check(stack, whole.headers.multi_items())
@@ -92,13 +91,13 @@ def test_files(stack: AnyStack, ask: Callable[..., Question]) -> None:
         check(stack, part.headers.multi_items())
 
 
-def test_streams(stack: AnyStack, question: Question) -> None:
-    with stack.client() as client, client.stream("GET", f"/api/v1/live/questions/{question.id}/events") as response:
+def test_streams(stack: AnyStack) -> None:
+    with stack.client() as client, client.stream("GET", f"{LIVE}/events") as response:
         assert response.headers["Content-Type"].partition(";")[0] == "text/event-stream"
         check(stack, response.headers.multi_items())
 
 
-@pytest.mark.parametrize("path", ["/", "/api/v1/questions/1/votes"])
+@pytest.mark.parametrize("path", ["/", API_POST])
 def test_too_large(stack: AnyStack, path: str) -> None:
     with stack.client() as client:
         response = client.post(path, content=bytes(7 * 1024 * 1024))

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.sample import ENDPOINT, LIVE
 from tests.stack.test_headers import check
 from tests.stack.test_limits import error
 from tests.stacks import AnyStack
@@ -46,8 +47,8 @@ def stopped(stack: AnyStack, *instances: str) -> Iterator[None]:
     ("app", "path", "kind"),
     [
         ("site", "/", "html"),
-        ("api", "/api/v1/questions", "json"),
-        ("api", "/api/v1/live/questions/1/events", "json"),
+        ("api", ENDPOINT, "json"),
+        ("api", f"{LIVE}/events", "json"),
     ],
 )
 def test_with_no_app_running(stack: AnyStack, app: str, path: str, kind: str) -> None:
@@ -59,10 +60,10 @@ def test_with_no_app_running(stack: AnyStack, app: str, path: str, kind: str) ->
             check(stack, response.headers.multi_items())
         # The page's style is served, and so is the other application.
         assert client.get("/_errors/error.css").headers["Content-Type"].startswith("text/css")
-        assert client.get("/" if app == "api" else "/api/v1/questions").status_code == 200
+        assert client.get("/" if app == "api" else ENDPOINT).status_code == 200
 
 
-@pytest.mark.parametrize(("app", "path"), [("site", "/accounts/login/"), ("api", "/api/v1/questions")])
+@pytest.mark.parametrize(("app", "path"), [("site", "/accounts/login/"), ("api", ENDPOINT)])
 @pytest.mark.parametrize("instance", ["a", "b"])
 def test_with_one_instance_running_nobody_notices(stack: AnyStack, app: str, path: str, instance: str) -> None:
     with stopped(stack, f"{app}-{instance}"), stack.client() as client:

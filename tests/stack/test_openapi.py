@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from requests.adapters import HTTPAdapter
 from schemathesis import GenerationMode
 
-from tests.stack.conftest import Person
+from tests.people import Person
 from tests.stacks import AnyStack
 
 
@@ -40,7 +40,7 @@ def bearer(people: Iterator[Person]) -> dict[str, str]:
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)
 def test_as_described(stack: AnyStack, described: Any, bearer: dict[str, str], mode: GenerationMode) -> None:
     operations = [found.ok() for found in described.get_all_operations()]
-    assert len(operations) >= 5
+    assert operations
 
     def check(case: schemathesis.Case[Any]) -> None:
         # A long-poll waits; that it does is in test_live.py.

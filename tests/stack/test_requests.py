@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.sample import ENDPOINT
 from tests.stacks import AnyStack
 
 
@@ -40,7 +41,7 @@ def lines(stack: AnyStack, app: str, request_id: str) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize(("app", "path"), [("site", "/accounts/login/"), ("api", "/api/v1/questions/1")])
+@pytest.mark.parametrize(("app", "path"), [("site", "/accounts/login/"), ("api", ENDPOINT)])
 def test_one_id_in_the_response_and_every_log(stack: AnyStack, app: str, path: str) -> None:
     address = next(stack.addresses)
     with stack.client(address=address) as client:
@@ -83,7 +84,7 @@ def test_a_client_cannot_say_where_it_came_from(stack: AnyStack) -> None:
     """Django makes absolute addresses, and its checks of the origin, of what it believes about scheme and host."""
     scheme, other = schemes(stack)
     with stack.client(follow_redirects=True) as client:
-        redirect = client.get("/questions/new/", headers=lies(stack)).history[0]
+        redirect = client.get("/accounts/", headers=lies(stack)).history[0]
         assert redirect.headers["Location"].startswith("/accounts/login/")
         # The path without its slash is redirected by Django, with the scheme and host that it believes.
         moved = client.get("/accounts/login", headers=lies(stack)).history[0]

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests import servers
+from tests.sample import ENDPOINT
 from tests.stack.test_headers import ONCE
 from tests.stacks import AnyStack, directory, running
 
@@ -34,7 +35,7 @@ def curl(stack: AnyStack, path: str, *options: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("path", ["/", "/accounts/login/", "/api/v1/questions", "/static/nothing-here", "/health/live"])
+@pytest.mark.parametrize("path", ["/", "/accounts/login/", ENDPOINT, "/static/nothing-here", "/health/live"])
 def test_http2_and_hsts(secure: AnyStack, path: str) -> None:
     said = curl(secure, path)
     assert said.endswith("\n\n2")
@@ -61,10 +62,10 @@ def test_versions(secure: AnyStack, version: str, accepted: bool) -> None:
 
 
 def test_plain_http_is_sent_to_tls(secure: AnyStack) -> None:
-    own = httpx.URL(f"https://{secure.host}:{secure.environment['PORT']}/questions/1/?page=2")
+    own = httpx.URL(f"https://{secure.host}:{secure.environment['PORT']}/accounts/?page=2")
     with httpx.Client(base_url=f"http://{secure.host}:{secure.plain_port}") as client:
         for method in ("GET", "POST"):
-            response = client.request(method, "/questions/1/?page=2")
+            response = client.request(method, "/accounts/?page=2")
             assert response.status_code == 308
             assert httpx.URL(response.headers["Location"]) == own
             assert "Strict-Transport-Security" not in response.headers

@@ -1,16 +1,15 @@
-"""The three ways to watch a question, each as an iterator of its tallies, which gives up when there is nothing new."""
+"""The three ways to watch, each as an iterator of states, which gives up when there is nothing new."""
 
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 from websockets.sync.client import connect
 
+from tests.sample import State
 from tests.stacks import AnyStack
 
-Tally = dict[str, Any]
 # Seconds after which a watcher that hears of no news gives up, with TimeoutError; at the next heartbeat.
 PATIENCE = 15
 
@@ -27,11 +26,11 @@ def lines(response: httpx.Response) -> Iterator[dict[str, str]]:
             block = {}
 
 
-def events(stack: AnyStack, question: int) -> Iterator[Tally]:
+def events(stack: AnyStack, live: str) -> Iterator[State]:
     news = time.monotonic()
     with (
         stack.client(timeout=60) as client,
-        client.stream("GET", f"/api/v1/live/questions/{question}/events") as response,
+        client.stream("GET", f"{live}/events") as response,
     ):
         for block in lines(response):
             if "data" in block:
@@ -41,9 +40,9 @@ def events(stack: AnyStack, question: int) -> Iterator[Tally]:
                 raise TimeoutError
 
 
-def messages(stack: AnyStack, question: int) -> Iterator[Tally]:
+def messages(stack: AnyStack, live: str) -> Iterator[State]:
     with connect(
-        f"{stack.url.replace('http', 'ws', 1)}/api/v1/live/questions/{question}/socket",
+        f"{stack.url.replace('http', 'ws', 1)}{live}/socket",
         ssl=stack.tls,
         source_address=(next(stack.addresses), 0),
     ) as socket:
@@ -51,16 +50,14 @@ def messages(stack: AnyStack, question: int) -> Iterator[Tally]:
             yield json.loads(socket.recv(timeout=PATIENCE))
 
 
-def polls(stack: AnyStack, question: int) -> Iterator[Tally]:
+def polls(stack: AnyStack, live: str) -> Iterator[State]:
     version = -1
     with stack.client(timeout=60) as client:
         while True:
-            answer = client.get(
-                f"/api/v1/live/questions/{question}/poll", params={"after": version, "wait": 15 if version >= 0 else 0}
-            )
+            answer = client.get(f"{live}/poll", params={"after": version, "wait": 15 if version >= 0 else 0})
             if answer.status_code == 204:
                 raise TimeoutError
             answer.raise_for_status()
-            tally = answer.json()
-            version = tally["version"]
-            yield tally
+            state = answer.json()
+            version = state["version"]
+            yield state

@@ -12,16 +12,16 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.chaos.load import Crowd, Load
+from tests.chaos.load import Load
 from tests.chaos.table import Record
+from tests.sample import MIGRATION, TEMPLATE, TITLE, Crowd
 from tests.stacks import edited
 from tests.vm.stack import FIVE_LONG, VmStack, both_shapes, vm_and_long_five
 
 Edit = tuple[str, str, str]
 
-OLD, NEW = "<h1>Questions</h1>", "<h1>Questions of today</h1>"
-EITHER = "<h1>Questions"
-TODAY = ("django_site/templates/polls/list.html", OLD, NEW)
+OLD, NEW = f"{TITLE}</h1>", f"{TITLE} of today</h1>"
+TODAY = (TEMPLATE, OLD, NEW)
 # A shorter wait than for real.
 HASTE = ("deploy/instance.py", "READY = 30", "READY = 3")
 # A check, which has run-time files of its own, cannot know.
@@ -44,19 +44,19 @@ BROKEN: dict[str, tuple[list[Edit], str]] = {
 
 @pytest.fixture(scope="module")
 def crowd(stack: VmStack) -> Crowd:
-    return Crowd.gather(stack, people=200, questions=1000)
+    return Crowd.gather(stack)
 
 
 @contextmanager
 def committed(stack: VmStack, *edits: Edit, migration: str = "") -> Iterator[None]:
     """In the block, a deploy is of a release with other words, and with a migration that runs this."""
-    file = stack.project / "django_site/polls/migrations/0003_more.py"
+    file = stack.project / f"django_site/{MIGRATION[0]}/migrations/9999_more.py"
     with ExitStack() as edit:
         for each in edits:
             edit.enter_context(edited(stack, *each))
         if migration:
             lines = (
-                'dependencies = [("polls", "0002_vote_key")]',
+                f"dependencies = [{MIGRATION}]",
                 f'operations = [migrations.RunSQL("{migration}", "")]',
             )
             head = "from django.db import migrations\n\n\nclass Migration(migrations.Migration):"
@@ -99,7 +99,7 @@ def nobody_noticed(load: Load) -> None:
 @both_shapes
 async def test_a_new_release_while_a_second_is_refused(stack: VmStack, crowd: Crowd, record: Record) -> None:
     with committed(stack, TODAY):
-        async with Load(stack, crowd, questions=40) as load:
+        async with Load(stack, crowd) as load:
             began = time.monotonic()
             deploy = asyncio.create_task(make(stack, "deploy"))
             await asyncio.sleep(5)
@@ -134,7 +134,7 @@ async def test_a_broken_release(stack: VmStack, crowd: Crowd, record: Record, fa
     edits, reason = BROKEN[fault]
     before = releases(stack)
     with committed(stack, *edits, migration="SELECT 1/0" if fault == "cannot migrate" else ""):
-        async with Load(stack, crowd, questions=40) as load:
+        async with Load(stack, crowd) as load:
             began = time.monotonic()
             done = await make(stack, "deploy")
             seconds = time.monotonic() - began
@@ -145,7 +145,7 @@ async def test_a_broken_release(stack: VmStack, crowd: Crowd, record: Record, fa
     assert f"Every host runs what it ran before, {before[stack.first('site-a').name]}" in done.stdout
     assert releases(stack) == before
     nobody_noticed(load)
-    serves(stack, EITHER)
+    serves(stack, TITLE)
 
 
 @vm_and_long_five
@@ -153,7 +153,7 @@ async def test_back_and_forth(stack: VmStack, crowd: Crowd, record: Record) -> N
     """To the release before, and by its name to the one after."""
     name = stack.release(stack.first("site-a"))
     for variables, heading in (({}, OLD), ({"RELEASE": name}, NEW)):
-        async with Load(stack, crowd, questions=40) as load:
+        async with Load(stack, crowd) as load:
             began = time.monotonic()
             done = await make(stack, "rollback", **variables)
             seconds = time.monotonic() - began
@@ -168,7 +168,7 @@ async def test_back_and_forth(stack: VmStack, crowd: Crowd, record: Record) -> N
 async def test_the_controller_is_killed(stack: VmStack, crowd: Crowd, record: Record) -> None:
     """While instances restart: the next deploy finds what there is, and goes on."""
     log = stack.var.parent / "killed.log"
-    async with Load(stack, crowd, questions=40) as load:
+    async with Load(stack, crowd) as load:
         with log.open("w") as output:
             command = ["make", "--no-print-directory", "deploy"]
             killed = subprocess.Popen(  # noqa: ASYNC220
@@ -203,7 +203,7 @@ async def test_a_host_leaves_and_comes_back(stack: VmStack, crowd: Crowd, record
         return {(stack.files(host) / "srv/app/var/nginx/upstreams.conf").read_text() for host in stack.on("edge")}
 
     [before] = upstreams()
-    async with Load(stack, crowd, questions=40) as load:
+    async with Load(stack, crowd) as load:
         began = time.monotonic()
         drained = await make(stack, "drain", HOST="app-2")
         seconds = time.monotonic() - began
@@ -230,7 +230,7 @@ def test_no_way_back_over_a_migration_that_breaks(stack: VmStack) -> None:
     assert done.returncode == 0, done.stdout
     refused = stack.make("rollback")
     assert refused.returncode
-    assert "cannot run on a database that has polls.0003_more" in refused.stdout
+    assert f"cannot run on a database that has {MIGRATION[0]}.9999_more" in refused.stdout
     serves(stack, NEW)
     forced = stack.make("rollback", FORCE="yes")
     assert forced.returncode == 0, forced.stdout
@@ -238,6 +238,6 @@ def test_no_way_back_over_a_migration_that_breaks(stack: VmStack) -> None:
     serves(stack, OLD)
     # Or no release but that one would do, for the tests after this one.
     forget = (
-        "from django.db.migrations.recorder import MigrationRecorder as R; R.Migration.objects.filter(name='0003_more')"
+        "from django.db.migrations.recorder import MigrationRecorder as R; R.Migration.objects.filter(name='9999_more')"
     )
     stack.manage("shell", "--verbosity=0", f"--command={forget}.delete()")

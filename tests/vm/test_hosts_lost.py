@@ -5,21 +5,22 @@ import time
 
 import pytest
 
-from tests.chaos.load import GETS, Crowd, Load
+from tests.chaos.load import GETS, Load
 from tests.chaos.recovery import seconds_until
 from tests.chaos.table import Record
+from tests.sample import TITLE, Crowd
 from tests.vm.stack import VmStack
-from tests.vm.test_deploy import EITHER, serves
+from tests.vm.test_deploy import serves
 
 
 @pytest.fixture(scope="module")
 def crowd(five: VmStack) -> Crowd:
-    return Crowd.gather(five, people=200, questions=300)
+    return Crowd.gather(five)
 
 
 def is_whole(stack: VmStack) -> bool:
     try:
-        serves(stack, EITHER)
+        serves(stack, TITLE)
     except (AssertionError, KeyError, ValueError):
         return False
     return True
@@ -28,7 +29,7 @@ def is_whole(stack: VmStack) -> bool:
 async def test_power_off(five: VmStack, crowd: Crowd, record: Record) -> None:
     """Of a host of both apps: what it held is asked of the other one."""
     host = five.network["app-2"]
-    async with Load(five, crowd, questions=40) as load:
+    async with Load(five, crowd) as load:
         await asyncio.sleep(3)
         await asyncio.to_thread(host.power_off)
         # Long enough for nginx to look again whether it is there.

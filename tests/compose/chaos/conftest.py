@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.conftest import faulty
-from tests.chaos.load import Crowd
+from tests.sample import Crowd
 from tests.stacks import ComposeStack, running
 
 
@@ -17,4 +17,4 @@ def faults() -> Iterator[ComposeStack]:
 
 @pytest.fixture(scope="session")
 def crowd(faults: ComposeStack) -> Crowd:
-    return Crowd.gather(faults, people=200, questions=300)
+    return Crowd.gather(faults)

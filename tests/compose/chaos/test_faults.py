@@ -9,9 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.chaos.load import API, GETS, POSTS, SITE, Crowd, Load
+from tests.chaos.load import API, GETS, POSTS, SITE, Load
 from tests.chaos.recovery import recovered, seconds_until, whole
 from tests.chaos.table import Record
+from tests.sample import Crowd
 from tests.stacks import ComposeStack, docker
 
 # What needs no database.

@@ -7,14 +7,15 @@ from contextlib import ExitStack
 import psutil
 import pytest
 
-from tests.chaos.load import Crowd, Load
+from tests.chaos.load import Load
 from tests.chaos.recovery import whole
 from tests.chaos.table import Record
+from tests.sample import Crowd
 from tests.stacks import ComposeStack, edited
 
 
 async def test_restart(faults: ComposeStack, crowd: Crowd, record: Record) -> None:
-    async with Load(faults, crowd, questions=20) as load:
+    async with Load(faults, crowd) as load:
         began, before = time.monotonic(), faults.pids()
         done = await asyncio.to_thread(faults.make, "restart")
         seconds = time.monotonic() - began
@@ -44,7 +45,7 @@ async def test_nginx_files(faults: ComposeStack, crowd: Crowd, record: Record) -
 async def test_new_images(faults: ComposeStack, crowd: Crowd, record: Record) -> None:
     """`make up` after an edit of both apps."""
     before = faults.containers()
-    async with Load(faults, crowd, questions=20) as load:
+    async with Load(faults, crowd) as load:
         with ExitStack() as edits:
             edits.enter_context(edited(faults, "django_site/config/wsgi.py", "import os", "import os  # new"))
             edits.enter_context(edited(faults, "tornado_api/app.py", "import ", "import sys  # new\nimport "))

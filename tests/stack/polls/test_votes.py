@@ -8,8 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import httpx
 import pytest
 
+from tests.people import Person
+from tests.sample import State, Subject
 from tests.stack import watchers
-from tests.stack.conftest import Person, Question
+from tests.stack.polls.conftest import vote_by_api, vote_on_site
 from tests.stacks import AnyStack
 
 VOTERS = 40
@@ -17,27 +19,27 @@ VOTERS = 40
 SEEN = 60
 
 
-def at_once(voters: list[Person], question: Question) -> list[httpx.Response]:
+def at_once(voters: list[Person], question: Subject) -> list[httpx.Response]:
     """All vote at the same moment, every other one on the site, for one choice and the other in turn."""
     barrier = threading.Barrier(len(voters))
 
     def vote(number: int) -> httpx.Response:
         voter = voters[number]
         barrier.wait()
-        cast = voter.vote_on_site if number % 2 else voter.vote_by_api
-        return cast(question.id, question.choices[number // 2 % 2])
+        cast = vote_on_site if number % 2 else vote_by_api
+        return cast(voter, question.id, question.choices[number // 2 % 2])
 
     with ThreadPoolExecutor(len(voters)) as threads:
         return list(threads.map(vote, range(len(voters))))
 
 
-def results(stack: AnyStack, question: Question) -> dict[str, object]:
+def results(stack: AnyStack, question: Subject) -> dict[str, object]:
     with stack.client() as client:
         tally: dict[str, object] = client.get(f"/api/v1/questions/{question.id}/results").json()
     return tally
 
 
-def test_one_person_fifty_times(stack: AnyStack, ask: Callable[..., Question], people: Iterator[Person]) -> None:
+def test_one_person_fifty_times(stack: AnyStack, ask: Callable[..., Subject], people: Iterator[Person]) -> None:
     asked, person = ask(), next(people)
     statuses = Counter(response.status_code for response in at_once([person] * 50, asked))
     assert statuses[200] + statuses[201] + statuses[302] == 1, statuses
@@ -52,11 +54,11 @@ def test_one_person_fifty_times(stack: AnyStack, ask: Callable[..., Question], p
 
 
 def test_everybody_at_once_while_others_watch(
-    stack: AnyStack, ask: Callable[..., Question], people: Iterator[Person]
+    stack: AnyStack, ask: Callable[..., Subject], people: Iterator[Person]
 ) -> None:
     asked = ask()
 
-    def watch(tallies: Iterator[watchers.Tally], started: threading.Barrier) -> list[watchers.Tally]:
+    def watch(tallies: Iterator[State], started: threading.Barrier) -> list[State]:
         """Every tally that a watcher sees, from the empty one to that of all votes."""
         seen = [next(tallies)]
         started.wait(SEEN)
@@ -68,9 +70,7 @@ def test_everybody_at_once_while_others_watch(
     ways = [watchers.events, watchers.messages, watchers.polls] * (2 * stack.cores)
     started = threading.Barrier(len(ways) + 1)
     with ThreadPoolExecutor(len(ways)) as threads:
-        watching: list[Future[list[watchers.Tally]]] = [
-            threads.submit(watch, way(stack, asked.id), started) for way in ways
-        ]
+        watching: list[Future[list[State]]] = [threads.submit(watch, way(stack, asked.live), started) for way in ways]
         started.wait(SEEN)
         answers = at_once([next(people) for _ in range(VOTERS)], asked)
         assert Counter(answer.status_code for answer in answers).keys() <= {200, 201, 302}
@@ -89,15 +89,15 @@ def test_everybody_at_once_while_others_watch(
 @pytest.mark.parametrize("way", [watchers.events, watchers.messages, watchers.polls])
 def test_a_vote_on_the_site_reaches_every_api_process(
     stack: AnyStack,
-    ask: Callable[..., Question],
+    ask: Callable[..., Subject],
     people: Iterator[Person],
-    way: Callable[[AnyStack, int], Iterator[watchers.Tally]],
+    way: Callable[[AnyStack, str], Iterator[State]],
 ) -> None:
     asked = ask()
-    watching = [way(stack, asked.id) for _ in range(2 * stack.cores)]
+    watching = [way(stack, asked.live) for _ in range(2 * stack.cores)]
     assert {next(tallies)["total"] for tallies in watching} == {0}
     if way is not watchers.polls:
         spread = [figures["watchers"] for figures in stack.api_stats().values()]
         assert all(spread), spread
-    assert next(people).vote_on_site(asked.id, asked.choices[0]).status_code == 302
+    assert vote_on_site(next(people), asked.id, asked.choices[0]).status_code == 302
     assert {next(tallies)["total"] for tallies in watching} == {1}

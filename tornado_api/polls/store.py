@@ -1,52 +1,18 @@
-"""The database, SQLite or PostgreSQL: SQLAlchemy Core on an async pool. Django's migrations own the schema."""
+"""What the api reads and writes of polls."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, MetaData, SmallInteger, String, Table
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import BigInteger, Column, ForeignKey, SmallInteger, String, Table
+from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.exc import IntegrityError
 
-from .limits import DATABASE_DEADLINE
+from ..database import Database, NoUser, Unavailable, metadata, user
+from ..live import Gone
 from .schemas import Choice, ChoiceTally, Question, QuestionPage, QuestionWithChoices, Tally
 
-# Four processes on two cores make 16 connections, of the 100 that PostgreSQL allows: the site needs some too.
-POOL_SIZE = 4
 PAGE_SIZE = 20
-
-
-class NoQuestion(Exception):
-    pass
-
-
-class NoChoice(Exception):
-    pass
-
-
-class NoVoter(Exception):
-    """The token is good, its user is not there any more or was deactivated."""
-
-
-class Closed(Exception):
-    pass
-
-
-class AlreadyVoted(Exception):
-    pass
-
-
-class KeyReused(Exception):
-    """The voter's vote on this question has the same key and another choice."""
-
-
-class Unavailable(Exception):
-    """The database cannot be reached, or did not answer in time; the message is one line."""
 
 
 class Timestamp(sa.TypeDecorator[datetime]):
@@ -62,13 +28,26 @@ class Timestamp(sa.TypeDecorator[datetime]):
         return (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)) if value else None
 
 
-metadata = MetaData()
-user = Table(
-    "auth_user",
-    metadata,
-    Column("id", sa.Integer, primary_key=True),
-    Column("is_active", Boolean, nullable=False),
-)
+class NoQuestion(Gone):
+    pass
+
+
+class NoChoice(Exception):
+    pass
+
+
+class Closed(Exception):
+    pass
+
+
+class AlreadyVoted(Exception):
+    pass
+
+
+class KeyReused(Exception):
+    """The voter's vote on this question has the same key and another choice."""
+
+
 question = Table(
     "polls_question",
     metadata,
@@ -118,87 +97,12 @@ TALLY = (
 )
 
 
-def one_line(error: BaseException) -> str:
-    cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error
-    return " ".join(str(cause).split()) or type(cause).__name__
-
-
 def as_question(row: sa.Row[tuple[int, str, str, datetime, datetime | None, int]]) -> Question:
     picture = f"/media/{row.picture}" if row.picture else None
     return Question(row.id, row.text, picture, row.created_at, row.closes_at, row.version)
 
 
-def sqlite_engine(url: sa.URL) -> AsyncEngine:
-    engine = create_async_engine(
-        url.set(drivername="sqlite+aiosqlite"),
-        pool_size=POOL_SIZE,
-        max_overflow=0,
-        pool_timeout=DATABASE_DEADLINE,
-        # A deferred transaction that turns into a writer fails at once when another one has written: begin as a writer.
-        connect_args={"timeout": DATABASE_DEADLINE / 2, "isolation_level": "IMMEDIATE"},
-    )
-
-    @sa.event.listens_for(engine.sync_engine, "connect")
-    def set_up(connection: DBAPIConnection, record: object) -> None:
-        cursor = connection.cursor()
-        # FULL: a vote that was acknowledged survives a power cut, which WAL's usual NORMAL does not promise.
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    return engine
-
-
-def postgresql_engine(url: sa.URL, name: str) -> AsyncEngine:
-    return create_async_engine(
-        url.set(drivername="postgresql+psycopg"),
-        pool_size=POOL_SIZE,
-        max_overflow=0,
-        pool_timeout=DATABASE_DEADLINE,
-        # Finds out that the server was restarted before a request does.
-        pool_pre_ping=True,
-        connect_args={
-            "connect_timeout": 3,
-            "tcp_user_timeout": 10_000,
-            "options": "-c statement_timeout=8s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s",
-            "application_name": name,
-        },
-    )
-
-
-class Store:
-    """Raises Unavailable from every method when the database is not there."""
-
-    def __init__(self, url: sa.URL, name: str) -> None:
-        self.insert: Callable[[sa.Table], postgresql.Insert | sqlite.Insert]
-        if url.get_backend_name() == "sqlite":
-            self.engine = self.reads = sqlite_engine(url)
-            self.insert = sqlite.insert
-        else:
-            self.engine = postgresql_engine(url, name)
-            # Every read is one statement, which needs no BEGIN and ROLLBACK around it.
-            self.reads = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-            self.insert = postgresql.insert
-
-    async def close(self) -> None:
-        await self.engine.dispose()
-
-    @asynccontextmanager
-    async def connect(self, engine: AsyncEngine, deadline: float | None = None) -> AsyncIterator[AsyncConnection]:
-        deadline = deadline or DATABASE_DEADLINE
-        try:
-            # Twice: psycopg meets the first by asking the server to cancel, and waits for that of a server that hangs.
-            async with asyncio.timeout(deadline + 1), asyncio.timeout(deadline), engine.connect() as connection:
-                yield connection
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
-            raise Unavailable(one_line(error)) from error
-        except TimeoutError as error:
-            raise Unavailable(f"no answer within {deadline:g} s") from error
-
-    async def ping(self, deadline: float) -> None:
-        async with self.connect(self.reads, deadline) as connection:
-            await connection.execute(sa.select(1))
-
+class Store(Database):
     async def questions(self, state: str | None, page: int) -> QuestionPage:
         query = sa.select(question).order_by(question.c.created_at.desc(), question.c.id.desc())
         now = datetime.now(UTC)
@@ -230,7 +134,7 @@ class Store:
             found.id, found.text, found.picture, found.created_at, found.closes_at, found.version, choices
         )
 
-    async def tally(self, id: int) -> Tally:
+    async def state(self, id: int) -> Tally:
         """Raises NoQuestion."""
         async with self.connect(self.reads) as connection:
             rows = (await connection.execute(TALLY, {"id": id})).all()
@@ -248,7 +152,7 @@ class Store:
     async def vote(self, question_id: int, choice_id: int, voter_id: int, key: str = "") -> int:
         """The version of a tally that counts the vote: the first, or the newest when it is sent again with its key.
 
-        Raises NoQuestion, NoChoice, NoVoter, Closed, AlreadyVoted, KeyReused.
+        Raises NoQuestion, NoChoice, NoUser, Closed, AlreadyVoted, KeyReused.
         """
         check = sa.select(
             question.c.closes_at,
@@ -279,7 +183,7 @@ class Store:
             if not row.choice:
                 raise NoChoice
             if not row.voter:
-                raise NoVoter
+                raise NoUser
             version: int
             try:
                 # The constraint, not a read before, finds the second vote: there is no moment in between.

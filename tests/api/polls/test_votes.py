@@ -10,10 +10,12 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from tests.api.served import PROJECT, Served, bearer
+from tests.api.served import PROJECT, Served
 from tests.api.test_requests import problem
+from tests.api.tokens import bearer
 from tests.environment import manage
-from tornado_api import store
+from tornado_api.database import user as users
+from tornado_api.polls import store
 
 
 async def test_vote(api: Served) -> None:
@@ -21,7 +23,7 @@ async def test_vote(api: Served) -> None:
     response = await api.vote(asked, 1)
     assert response.status_code == 201
     assert response.json() == {"question": asked.id, "choice": asked.choices[1], "version": 1}
-    assert [choice["votes"] for choice in (await api.results(asked))["choices"]] == [0, 1]
+    assert [choice["votes"] for choice in (await api.newest(asked))["choices"]] == [0, 1]
 
 
 async def test_voting_twice(api: Served) -> None:
@@ -29,7 +31,7 @@ async def test_voting_twice(api: Served) -> None:
     assert (await api.vote(asked, 0, user=1)).status_code == 201
     for choice in (0, 1):
         problem(await api.vote(asked, choice, user=1), 409)
-    results = await api.results(asked)
+    results = await api.newest(asked)
     assert [choice["votes"] for choice in results["choices"]] == [1, 0]
     assert results["version"] == 1
 
@@ -37,7 +39,7 @@ async def test_voting_twice(api: Served) -> None:
 async def test_closed_question(api: Served) -> None:
     asked = await api.ask(closes_at=datetime.now(UTC) - timedelta(seconds=1))
     problem(await api.vote(asked), 410)
-    assert (await api.results(asked))["total"] == 0
+    assert (await api.newest(asked))["total"] == 0
 
 
 async def test_vote_sent_again(api: Served) -> None:
@@ -56,7 +58,7 @@ async def test_vote_sent_again(api: Served) -> None:
     # The key is the voter's own.
     assert (await api.vote(asked, 0, user=3, key="one")).status_code == 201
     problem(await api.vote(asked, 0, user=2, key="one"), 409)
-    results = await api.results(asked)
+    results = await api.newest(asked)
     assert ([choice["votes"] for choice in results["choices"]], results["version"]) == ([2, 1], 3)
 
 
@@ -81,26 +83,26 @@ async def test_vote_sent_again_after_the_question_has_closed(api: Served) -> Non
 async def test_key_that_is_none(api: Served, key: str) -> None:
     asked = await api.ask()
     headers = httpx.Headers(bearer() | {"Idempotency-Key": key}, encoding="utf-8")
-    problem(await api.client.post(asked.votes, json={"choice": asked.choices[0]}, headers=headers), 400)
-    assert (await api.results(asked))["total"] == 0
+    problem(await api.client.post(asked.post, json={"choice": asked.choices[0]}, headers=headers), 400)
+    assert (await api.newest(asked))["total"] == 0
     assert (await api.vote(asked, key="!" * 63 + "~")).status_code == 201
 
 
 async def test_user_who_was_deactivated(api: Served) -> None:
     asked = await api.ask()
     async with api.app.store.engine.begin() as connection:
-        user = await connection.scalar(sa.select(sa.func.max(store.user.c.id)))
-        await connection.execute(sa.update(store.user).where(store.user.c.id == user).values(is_active=False))
+        user = await connection.scalar(sa.select(sa.func.max(users.c.id)))
+        await connection.execute(sa.update(users).where(users.c.id == user).values(is_active=False))
     problem(await api.vote(asked, user=user), 401)
 
 
 async def test_user_who_was_deactivated_sends_a_vote_again(api: Served) -> None:
     asked = await api.ask()
     async with api.app.store.engine.begin() as connection:
-        user = await connection.scalar(sa.select(sa.func.max(store.user.c.id)).where(store.user.c.is_active))
+        user = await connection.scalar(sa.select(sa.func.max(users.c.id)).where(users.c.is_active))
     assert (await api.vote(asked, user=user, key="one")).status_code == 201
     async with api.app.store.engine.begin() as connection:
-        await connection.execute(sa.update(store.user).where(store.user.c.id == user).values(is_active=False))
+        await connection.execute(sa.update(users).where(users.c.id == user).values(is_active=False))
     problem(await api.vote(asked, user=user, key="one"), 401)
 
 
@@ -111,7 +113,7 @@ async def test_many_double_votes_at_once(api: Served) -> None:
     async with api.app.store.engine.connect() as connection:
         rows = sa.select(sa.func.count()).select_from(store.vote).where(store.vote.c.question_id == asked.id)
         assert await connection.scalar(rows) == 1
-    assert (await api.results(asked))["version"] == 1
+    assert (await api.newest(asked))["version"] == 1
 
 
 async def test_one_vote_sent_many_times_at_once(api: Served) -> None:
@@ -119,7 +121,7 @@ async def test_one_vote_sent_many_times_at_once(api: Served) -> None:
     answers = await asyncio.gather(*(api.vote(asked, user=1, key="one") for _ in range(50)))
     assert Counter(answer.status_code for answer in answers) == {201: 50}
     assert {answer.json()["version"] for answer in answers} == {1}
-    assert (await api.results(asked))["total"] == 1
+    assert (await api.newest(asked))["total"] == 1
 
 
 async def test_many_voters_at_once(api: Served) -> None:
@@ -127,7 +129,7 @@ async def test_many_voters_at_once(api: Served) -> None:
     answers = await asyncio.gather(*(api.vote(asked, n % 2) for n in range(60)))
     # Each vote is a version of its own, in which it is counted.
     assert sorted(answer.json()["version"] for answer in answers) == list(range(1, 61))
-    results = await api.results(asked)
+    results = await api.newest(asked)
     assert ([choice["votes"] for choice in results["choices"]], results["version"]) == ([30, 30], 60)
 
 
@@ -185,5 +187,5 @@ async def test_votes_sent_many_times_to_site_and_api_at_once(api: Served, databa
     async with asyncio.timeout(60):
         assert await site.wait() == 0
     assert Counter(answer.status_code for answer in answers) == {201: len(voters)}
-    results = await api.results(asked)
+    results = await api.newest(asked)
     assert (results["total"], results["version"]) == (20, 20)

@@ -1,0 +1,51 @@
+"""People with a session on the site and a token for the api."""
+
+import json
+from dataclasses import dataclass
+
+import httpx
+
+from tests.stacks import AnyStack
+
+# Signing up costs a password's hash, made to be slow; here only what they write is of interest.
+MAKE = """
+import json
+import secrets
+from accounts.models import Token
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.test import Client
+
+people, name = [], secrets.token_hex(4)
+for user in User.objects.bulk_create(User(username=f"{name}-{n}", password="!") for n in range(COUNT)):
+    client = Client()
+    client.force_login(user)
+    session = client.cookies[settings.SESSION_COOKIE_NAME].value
+    cookies = {settings.SESSION_COOKIE_NAME: session, settings.CSRF_COOKIE_NAME: "c" * 32}
+    people.append({"name": user.username, "cookies": cookies, "token": Token.objects.issue(user, "test")})
+print(json.dumps(people))
+"""
+CSRF = "c" * 32
+
+
+@dataclass
+class Person:
+    stack: AnyStack
+    name: str
+    cookies: dict[str, str]
+    token: str
+
+    def client(self) -> httpx.Client:
+        """Logged in on the site, and with the token for the api."""
+        headers = {"Authorization": f"Bearer {self.token}", "Origin": self.stack.url}
+        return self.stack.client(cookies=self.cookies, headers=headers)
+
+    @property
+    def cookie(self) -> str:
+        """The header."""
+        return "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+
+
+def make(stack: AnyStack, count: int) -> list[Person]:
+    made = stack.manage("shell", "--verbosity=0", "--command", MAKE.replace("COUNT", str(count)))
+    return [Person(stack, **one) for one in json.loads(made)]

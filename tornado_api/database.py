@@ -1,0 +1,112 @@
+"""The database, SQLite or PostgreSQL: SQLAlchemy Core on an async pool. Django's migrations own the schema."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import sqlalchemy as sa
+from sqlalchemy import Boolean, Column, MetaData, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from .limits import DATABASE_DEADLINE
+
+# Four processes on two cores make 16 connections, of the 100 that PostgreSQL allows: the site needs some too.
+POOL_SIZE = 4
+
+
+class NoUser(Exception):
+    """The token is good, its user is not there any more or was deactivated."""
+
+
+class Unavailable(Exception):
+    """The database cannot be reached, or did not answer in time; the message is one line."""
+
+
+metadata = MetaData()
+user = Table(
+    "auth_user",
+    metadata,
+    Column("id", sa.Integer, primary_key=True),
+    Column("is_active", Boolean, nullable=False),
+)
+
+
+def one_line(error: BaseException) -> str:
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error
+    return " ".join(str(cause).split()) or type(cause).__name__
+
+
+def sqlite_engine(url: sa.URL) -> AsyncEngine:
+    engine = create_async_engine(
+        url.set(drivername="sqlite+aiosqlite"),
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=DATABASE_DEADLINE,
+        # A deferred transaction that turns into a writer fails at once when another one has written: begin as a writer.
+        connect_args={"timeout": DATABASE_DEADLINE / 2, "isolation_level": "IMMEDIATE"},
+    )
+
+    @sa.event.listens_for(engine.sync_engine, "connect")
+    def set_up(connection: DBAPIConnection, record: object) -> None:
+        cursor = connection.cursor()
+        # FULL: what was acknowledged survives a power cut, which WAL's usual NORMAL does not promise.
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return engine
+
+
+def postgresql_engine(url: sa.URL, name: str) -> AsyncEngine:
+    return create_async_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=DATABASE_DEADLINE,
+        # Finds out that the server was restarted before a request does.
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": 3,
+            "tcp_user_timeout": 10_000,
+            "options": "-c statement_timeout=8s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s",
+            "application_name": name,
+        },
+    )
+
+
+class Database:
+    """Raises Unavailable from every method when the database is not there."""
+
+    def __init__(self, url: sa.URL, name: str) -> None:
+        self.insert: Callable[[sa.Table], postgresql.Insert | sqlite.Insert]
+        if url.get_backend_name() == "sqlite":
+            self.engine = self.reads = sqlite_engine(url)
+            self.insert = sqlite.insert
+        else:
+            self.engine = postgresql_engine(url, name)
+            # Every read is one statement, which needs no BEGIN and ROLLBACK around it.
+            self.reads = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+            self.insert = postgresql.insert
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+    @asynccontextmanager
+    async def connect(self, engine: AsyncEngine, deadline: float | None = None) -> AsyncIterator[AsyncConnection]:
+        deadline = deadline or DATABASE_DEADLINE
+        try:
+            # Twice: psycopg meets the first by asking the server to cancel, and waits for that of a server that hangs.
+            async with asyncio.timeout(deadline + 1), asyncio.timeout(deadline), engine.connect() as connection:
+                yield connection
+        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            raise Unavailable(one_line(error)) from error
+        except TimeoutError as error:
+            raise Unavailable(f"no answer within {deadline:g} s") from error
+
+    async def ping(self, deadline: float) -> None:
+        async with self.connect(self.reads, deadline) as connection:
+            await connection.execute(sa.select(1))

@@ -1,0 +1,69 @@
+"""What openapi.py says of polls."""
+
+import msgspec
+
+from ..openapi import Operation, content, live, text, version_header
+from ..schemas import Key
+from .schemas import ListQuery, NewVote, QuestionPage, QuestionWithChoices, Tally, Vote
+
+ETAG = version_header("The tally's version")
+OPERATIONS = [
+    Operation(
+        "get",
+        "/api/v1/questions",
+        "listQuestions",
+        "List questions",
+        "Newest first.",
+        "'/api/v1/questions?state=open'",
+        {200: {"description": "A page of them", "content": content(QuestionPage)}},
+        (422,),
+        query=ListQuery,
+    ),
+    Operation(
+        "get",
+        "/api/v1/questions/{id}",
+        "readQuestion",
+        "Read a question",
+        "With its choices.",
+        "/api/v1/questions/1",
+        {200: {"description": "The question", "content": content(QuestionWithChoices)}},
+        (404,),
+    ),
+    Operation(
+        "get",
+        "/api/v1/questions/{id}/results",
+        "readResults",
+        "Read a question's results",
+        "The tally as the database has it now. Its version is the ETag: send it back, get 304 while nothing changed.",
+        "-H 'If-None-Match: \"12\"' /api/v1/questions/1/results",
+        {
+            200: {"description": "The tally", "content": content(Tally), "headers": ETAG},
+            304: {"description": "It is the one that you have", "headers": ETAG},
+        },
+        (404,),
+        headers={"If-None-Match": text("The ETag that you have")},
+    ),
+    Operation(
+        "post",
+        "/api/v1/questions/{id}/votes",
+        "castVote",
+        "Vote",
+        "Once for each question and user; the first vote stands. The site gives you a token, on your account's page. "
+        "If no answer comes, send the vote again with the same Idempotency-Key: it counts once, and each time the "
+        "answer is 201, after the question has closed too.",
+        "-H \"Authorization: Bearer $TOKEN\" -H 'Idempotency-Key: 5f0c7a2e' --json '{\"choice\": 1}' "
+        "/api/v1/questions/1/votes",
+        {201: {"description": "The vote counts", "content": content(Vote)}},
+        (401, 404, 409, 410, 413, 415, 422, 429),
+        headers={"Idempotency-Key": Key},
+        body=NewVote,
+    ),
+    *live("watch", "/api/v1/live/questions/{id}", "a question's results", Tally),
+]
+TYPES: list[type[msgspec.Struct]] = [QuestionPage, QuestionWithChoices, Tally, NewVote, Vote]
+DESCRIPTIONS = {
+    404: "No such question or choice",
+    409: "You have voted on this question before",
+    410: "The question is closed",
+    422: "The body or the query is not as described, and `errors` names the field; or the key was another choice's",
+}
