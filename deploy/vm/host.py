@@ -110,7 +110,7 @@ class Host:
 
 
 def unit(instance: str) -> str:
-    """`tandem-site@a`, or `tandem-api`, which has both of its instances."""
+    """`tandem-site@a`, or `tandem-api`, which has both instances."""
     name = "api" if instance.startswith("api") else instance.replace("-", "@")
     return f"tandem-{name}"
 
