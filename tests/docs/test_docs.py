@@ -1,17 +1,17 @@
 """The documents: what they link to and name is there, each directive of the servers' files is explained, and what they
 tell to do is done, on a copy of the project.
 
-What GitHub shows as one block's language is the first word behind its fence; the rest is for this test:
+The first word behind a block's fence is its language for GitHub; the rest is for this test:
 
-- `console run`: each line with `$ ` is run by bash, and prints what follows it. `…` is anything, a line of it any lines.
+- `console run`: each line with `$ ` is run by bash, and prints what follows. `…` is anything, a line of it any lines;
 - `LANGUAGE file=PATH`: the file that one makes, or, of `diff`, the edit that one makes in it.
 """
 
 import ast
-import os
 import re
 import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,8 +20,9 @@ from markdown_it.token import Token
 
 from tests.stacks import PROJECT, Stack, copied
 
-GUIDES = sorted((PROJECT / "docs").glob("*.md"))
-DOCUMENTS = [PROJECT / "README.md", *GUIDES, PROJECT / "lab/README.md"]
+# The one that edits the copy is last.
+GUIDES = sorted((PROJECT / "docs").glob("*.md"), key=lambda guide: guide.name == "extending.md")
+DOCUMENTS = [PROJECT / "README.md", PROJECT / "lab/README.md", *GUIDES]
 CONFIGURATION = PROJECT / "docs/configuration.md"
 TRACKED = subprocess.run(["git", "ls-files"], cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
@@ -38,8 +39,7 @@ def inline(document: Path, kind: str) -> Iterator[Token]:
 
 def anchors(document: Path) -> set[str]:
     """Of its headings, as GitHub makes them."""
-    tokens = parse(document)
-    headings = [after.content for token, after in zip(tokens, tokens[1:], strict=False) if token.type == "heading_open"]
+    headings = [after.content for token, after in pairwise(parse(document)) if token.type == "heading_open"]
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -87,25 +87,16 @@ def directives(file: Path) -> set[str]:
     return set(re.findall(r"(?m)^([\w.-]+) ?=", text))
 
 
-EXPLAINED = [
-    PROJECT / path
-    for path in TRACKED
-    if re.fullmatch(r"nginx/.*\.conf|deploy/(uwsgi|supervisor|systemd)/.*\.(ini|conf|service|timer)|deploy/gunicorn/.*", path)
-]
+SERVERS = r"nginx/.*\.conf|deploy/(supervisor|systemd|uwsgi)/.*\.(conf|ini|service|timer)|deploy/gunicorn/.*"
+EXPLAINED = [PROJECT / path for path in TRACKED if re.fullmatch(SERVERS, path)]
 
 
 @pytest.mark.parametrize("file", EXPLAINED, ids=lambda file: str(file.relative_to(PROJECT)))
 def test_each_directive_is_explained(file: Path) -> None:
     """In the table below the heading with the file's path; and what is in its first column is in the file."""
-    explained: set[str] = set()
-    heading = cell = ""
-    for token in parse(CONFIGURATION):
-        if token.type == "inline" and cell == "heading":
-            heading = token.content
-        elif token.type == "inline" and cell == "first" and f"`{file.relative_to(PROJECT)}`" in heading:
-            explained |= {child.content for child in token.children or [] if child.type == "code_inline"}
-        cell = {"heading_open": "heading", "td_open": "first" if cell == "row" else "", "tr_open": "row"}.get(token.type, "")
-    assert explained == directives(file)
+    _, _, rest = CONFIGURATION.read_text().partition(f"\n### `{file.relative_to(PROJECT)}`\n")
+    cells = re.findall(r"(?m)^\| ([^|]*) \|", rest.partition("\n#")[0])
+    assert set(re.findall(r"`([^`]+)`", " ".join(cells))) == directives(file)
 
 
 # What they tell to do
