@@ -26,9 +26,7 @@ ROUTES: list[Route] = [
     (r"/health/stats", handlers.HealthStats),
 ]
 PROBLEMS = handlers.PROBLEMS | polls.PROBLEMS
-DOCUMENT = openapi.document(
-    "Live polls", "Questions, votes, and results as they move.", OPERATIONS, TYPES, DESCRIPTIONS
-)
+DOCUMENT = openapi.document("Tandem", "Questions, votes, and results as they move.", OPERATIONS, TYPES, DESCRIPTIONS)
 
 
 class Api(Application):
