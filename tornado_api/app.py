@@ -26,7 +26,13 @@ ROUTES: list[Route] = [
     (r"/health/stats", handlers.HealthStats),
 ]
 PROBLEMS = handlers.PROBLEMS | polls.PROBLEMS
-DOCUMENT = openapi.document("Tandem", "Questions, votes, and results as they move.", OPERATIONS, TYPES, DESCRIPTIONS)
+DOCUMENT = openapi.document(
+    "Tandem",
+    "Questions, votes, and results as they move.",
+    OPERATIONS,
+    TYPES,
+    DESCRIPTIONS,
+)
 
 
 class Api(Application):
