@@ -27,7 +27,7 @@ ROUTES: list[Route] = [
 ]
 PROBLEMS = handlers.PROBLEMS | polls.PROBLEMS
 DOCUMENT = openapi.document(
-    "Live polls",
+    "Tandem",
     "Questions, votes, and results as they move.",
     OPERATIONS,
     TYPES,
