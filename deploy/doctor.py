@@ -33,6 +33,8 @@ MARKS = {"✓": "right", "!": "wrong soon", "✗": "wrong", "·": "not looked at
 # Seconds. The api takes a token that the site's clock dates up to 5 s ahead (tornado_api/auth.py).
 CLOCK = 2
 INODES = 0.05
+# It is there where systemd is what runs the system.
+SYSTEMD = Path("/run/systemd/system")
 # nginx's own queue, where its files do not set one.
 NGINX_LISTEN = 511
 CERTIFICATE_DAYS = 30
@@ -112,6 +114,8 @@ class Native:
         """Pid, parent and name of each that is this stack's, whoever started it."""
         from deploy.native.stack import Stack
 
+        if not self.variables:
+            return
         for process in Stack(self.variables).all_processes():
             yield process.pid, process.ppid(), process.name()
 
@@ -258,9 +262,10 @@ def packages(place: Native) -> Findings:
     done = subprocess.run([place.uv(), *check], cwd=PROJECT, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         yield right("Python packages as in uv.lock")
+    elif other := re.findall(r"^ [+~] (\S+)", done.stderr, re.M):
+        yield wrong(f"Python packages are not as in uv.lock: {', '.join(other)}", place.start)
     else:
-        other = re.findall(r"^ [+~] (\S+)", done.stderr, re.M)
-        yield wrong(f"Python packages are not as in uv.lock: {', '.join(other) or done.stderr.strip()}", place.start)
+        yield wrong(f"uv.lock: {done.stderr.strip().splitlines()[-1]}", f"git checkout uv.lock; {place.start}")
 
 
 def machine(place: Native) -> Findings:
@@ -269,17 +274,20 @@ def machine(place: Native) -> Findings:
 
 def clock(_: Native) -> Findings:
     """Set by a time server, as the kernel knows it: adjtimex(2) says 5, TIME_ERROR, when nobody has set it lately."""
-    # The structure, of which nothing is asked for or read, has 208 bytes.
-    state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(256))
-    if state not in (-1, 5):
+    if clock_state() not in (-1, 5):
         yield right("clock: set by a time server")
-    elif Path("/run/systemd/system").is_dir() and not container():
+    elif SYSTEMD.is_dir() and not container():
         yield wrong(
             "clock: no time server sets it, and tokens are good for minutes",
             "sudo apt-get install systemd-timesyncd && sudo timedatectl set-ntp true",
         )
     else:
         yield unknown("clock: whether something sets it; that is not this system's to do")
+
+
+def clock_state() -> int:
+    # The structure, of which nothing is asked for or read, has 208 bytes.
+    return int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(256)))
 
 
 def container() -> bool:
@@ -391,7 +399,7 @@ def permissions(place: Native) -> Findings:
     for path in opened:
         yield wrong(f"{path} may be read by others: {stat.filemode(path.stat().st_mode)}", f"chmod -R o= {path}")
     if found and not opened:
-        yield right(f"permissions: what is private is ({', '.join(path.name for path in found)})")
+        yield right(f"permissions: nobody else may read {', '.join(path.name for path in found)}")
     me = os.geteuid()
     for path in (ENV_FILE, place.var):
         # As root, `make up` gives var/ to www-data.
@@ -415,7 +423,10 @@ def left_behind(place: Native) -> Findings:
         if not path.is_socket():
             continue
         try:
-            unix_socket(path).close()
+            with unix_socket(path) as connected:
+                # uWSGI has a line in its log when nobody reads its figures.
+                if path.suffix == ".stats":
+                    connected.makefile().read()
         except ConnectionRefusedError:
             stale.append(path)
             yield wrong(f"nobody listens on {path}", f"rm {path}")
@@ -475,7 +486,7 @@ def certificate(place: Native) -> Findings:
     if not shutil.which("openssl"):
         yield unknown("certificate: there is no openssl to read it")
         return
-    ends = ssl.cert_time_to_seconds(openssl("x509", path, "-noout", "-enddate").partition("=")[2])
+    ends = ssl.cert_time_to_seconds(openssl("x509", path, "-noout", "-enddate").strip().partition("=")[2])
     days, day = (ends - time.time()) / 86400, time.strftime("%d %b %Y", time.gmtime(ends))
     renew = f"renew it: put the new one in {path}, and `{place.start}`"
     if days < 0:
@@ -530,7 +541,7 @@ def data(place: Native) -> Findings:
             yield unknown(f"{name}: Python's packages are not installed")
         except Exception as error:
             secret = urlsplit(url).password
-            said = type(error).__name__ if secret and secret in str(error) else last(error)
+            said = type(error).__name__ if secret and secret in str(error) else str(error).splitlines()[0]
             yield wrong(f"{name}: {where} does not answer: {said}", f"start it, or mend {name}")
         else:
             off = max(before - theirs, theirs - time.time(), 0)

@@ -164,13 +164,12 @@ def examine(fleet: Fleet) -> None:
 
 def found_on(fleet: Fleet, host: str, groups: list[str]) -> doctor.Findings:
     try:
-        yield from (
-            doctor.Finding(*each) for each in json.loads(fleet.ask(host, f"{PYTHON} doctor {' '.join(groups)}"))
-        )
+        found = json.loads(fleet.ask(host, f"{PYTHON} doctor {' '.join(groups)}"))
     except (Failed, ValueError, subprocess.TimeoutExpired) as error:
-        yield doctor.wrong(
-            f"it cannot be asked: {doctor.last(error)}", "is it on? Has it a release? make fleet INVENTORY=…"
-        )
+        remedy = "is it on, and has it a release? make fleet INVENTORY=…"
+        yield doctor.wrong(f"it cannot be asked: {doctor.last(error)}", remedy)
+    else:
+        yield from (doctor.Finding(*each) for each in found)
 
 
 def manage(fleet: Fleet, arguments: str) -> None:
