@@ -79,14 +79,10 @@ def dev() -> str:
 
 def doctor() -> NoReturn:
     """By the stack's Python where there is one that runs, which has the packages that some of it needs."""
-    stack = chosen() or choose()[0]
+    stack = CHOSEN.read_text() if CHOSEN.exists() and not os.environ.get("STACK") else choose()[0]
     runs = Path(PYTHON).exists() and subprocess.run([PYTHON, "-c", ""], check=False).returncode == 0
     python = PYTHON if runs else sys.executable
     os.execv(python, [python, "-m", "deploy.doctor", stack])
-
-
-def chosen() -> str:
-    return os.environ.get("STACK") or (CHOSEN.read_text() if CHOSEN.exists() else "")
 
 
 def main() -> None:
@@ -98,7 +94,7 @@ def main() -> None:
             VAR.mkdir(parents=True, exist_ok=True)
             CHOSEN.write_text(stack)
         else:
-            stack = chosen()
+            stack = os.environ.get("STACK") or (CHOSEN.read_text() if CHOSEN.exists() else "")
     except Failed as failed:
         raise SystemExit(f"\n✗ {failed}") from None
     if not stack:

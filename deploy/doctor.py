@@ -400,17 +400,14 @@ def permissions(place: Native) -> Findings:
         yield wrong(f"{path} may be read by others: {stat.filemode(path.stat().st_mode)}", f"chmod -R o= {path}")
     if found and not opened:
         yield right(f"permissions: nobody else may read {', '.join(path.name for path in found)}")
-    me = os.geteuid()
     for path in (ENV_FILE, place.var):
-        # As root, `make up` gives var/ to www-data.
-        if path.exists() and me not in (0, path.stat().st_uid):
-            remedy = f"sudo chown -R {me}: {path}; or go on as {path.owner()}"
-            yield wrong(f"{path} is {path.owner()}'s, not yours", remedy)
-    if place.running:
-        return
-    for path in (place.var, place.var / "run"):
-        if path.exists() and not os.access(path, os.W_OK | os.X_OK):
-            yield wrong(f"{path} may not be written to", f"chmod u+rwx {path}")
+        if path.exists() and os.geteuid() not in (0, path.stat().st_uid):
+            # To whom `make up` gives var/ when root runs it.
+            who = "root" if path.owner() == "www-data" else path.owner()
+            take = f"make down as {who}, then: sudo chown -R {os.geteuid()}: {path}"
+            yield wrong(f"{path} is {path.owner()}'s, not yours", f"go on as {who}; or {take}")
+        elif path.exists() and not os.access(path, os.W_OK):
+            yield wrong(f"{path} may not be written to", f"chmod u+rwX {path}")
 
 
 def left_behind(place: Native) -> Findings:
@@ -448,6 +445,8 @@ def settings(place: Native) -> Findings:
 
 
 def secrets(place: Native) -> Findings:
+    if not set(place.parts) - {"nginx"}:
+        return
     known = {name: value for name, value in place.secrets().items() if value}
     if not known:
         yield unknown(f"secrets: there are none yet; `{place.start}` makes them")
@@ -655,6 +654,8 @@ def look(place: Native) -> Findings:
 
 def last(error: Exception) -> str:
     """The line of it that says what is wrong."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.strerror}: {error.filename}"
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 

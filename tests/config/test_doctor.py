@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy import doctor
+from deploy.docker import stack as containers
 from deploy.native import preflight
 from deploy.terminal import Failed
 from deploy.vm import __main__ as vm
@@ -71,6 +72,53 @@ def test_no_python_and_no_nginx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert "apt-get install nginx" in found["nginx or its brotli module is missing"]
 
 
+def test_private_files_that_may_not_be_written_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    [found] = [each for each in doctor.permissions(Place(tmp_path)) if each.mark == "✗"]
+    assert found.remedy == f"chmod u+rwX {tmp_path}"
+
+
+class Engine:
+    """Docker's, with a stack whose site-b does not answer."""
+
+    def running(self, part: str) -> bool:
+        return True
+
+    def why_not_ready(self, part: str) -> str:
+        return "site-b answers nothing" if part == "site-b" else ""
+
+    def is_in(self, part: str) -> bool:
+        return True
+
+    def container(self, part: str) -> dict[str, str]:
+        return {"Id": part}
+
+    def compose(self, *words: str) -> str:
+        return "[X]  accounts.0001_initial\n[ ]  accounts.0002_later\n"
+
+
+def test_a_stack_in_containers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "engine", lambda: ("Docker 28, compose 2", ""))
+    monkeypatch.setattr(containers, "output", lambda *command, timeout=None: "512")
+    monkeypatch.setattr(containers, "tail", lambda container: f"the end of {container['Id']}'s log")
+    checks = (doctor.machine, doctor.open_files, doctor.somaxconn, doctor.left_behind, doctor.migrations)
+    monkeypatch.setattr(doctor, "CHECKS", (*checks, doctor.instances))
+    place = doctor.Containers()
+    monkeypatch.setattr(place, "stack", Engine())
+    found = list(doctor.look(place))
+    assert [each.what for each in found if each.mark == "✓"] == [
+        "Docker 28, compose 2",
+        "net.core.somaxconn: 512, nginx listens with 511",
+        *(f"{part}: ready" for part in ("nginx", "site-a", "api-a", "api-b")),
+    ]
+    assert [each.what for each in found if each.mark != "✓"] == [
+        "net.core.somaxconn: 512, site listens with 1024: uWSGI refuses to start",
+        "migrations not applied: accounts.0002_later",
+        "site-b: site-b answers nothing",
+    ]
+    assert found[-3].remedy.splitlines()[-1] == "the end of site-b's log"
+
+
 def test_a_check_that_cannot_be_made_is_no_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fails(place: doctor.Native) -> doctor.Findings:
         yield doctor.right("so far")
@@ -85,7 +133,7 @@ def test_a_check_that_cannot_be_made_is_no_end(monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_host_with_nginx_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It has no Python packages, and is not asked about the apps."""
-    monkeypatch.setattr(doctor, "CHECKS", (doctor.somaxconn, doctor.migrations, doctor.instances))
+    monkeypatch.setattr(doctor, "CHECKS", (doctor.somaxconn, doctor.secrets, doctor.migrations, doctor.instances))
     monkeypatch.setattr(host.OnHost, "var", tmp_path)
     monkeypatch.setenv("CORES", "1")
     monkeypatch.setattr(host, "output", lambda *command: "the end of its log")

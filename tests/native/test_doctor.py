@@ -136,6 +136,23 @@ def test_private_files_that_others_may_read(copy: Stack) -> None:
     well(copy)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="to be somebody else needs root")
+def test_somebody_elses_files(copy: Stack) -> None:
+    command = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "make", "--no-print-directory"]
+    done = subprocess.run(
+        [*command, "doctor"], cwd=copy.project, env=copy.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode, done.stdout
+    remedy = mend(done.stdout, f"{copy.var} is www-data's, not yours")
+    assert re.fullmatch(rf"go on as root; or make down as root, then: sudo chown -R \d+: {copy.var}", remedy)
+    assert f"· settings: Permission denied: {copy.var.parent}/env" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_stack_of_a_third_kind(fresh: Stack) -> None:
+    assert "STACK is 'both': it is compose or native" in sick(fresh, STACK="both")
+
+
 def test_a_stale_socket(copy: Stack) -> None:
     path = copy.var / "run/site-c.sock"
     with socket.socket(socket.AF_UNIX) as left:
