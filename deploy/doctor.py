@@ -135,7 +135,7 @@ class Native:
 
     def secrets(self) -> dict[str, str]:
         found = {name: setting(name) for name in ("SECRET_KEY", "TOKEN_KEYS")}
-        return found | passwords(setting("DATABASE_URL"), setting("REDIS_URL"))
+        return found | url_passwords(setting("DATABASE_URL"), setting("REDIS_URL"))
 
     def certificate(self) -> tuple[str, str]:
         return setting("TLS_CERTIFICATE"), setting("TLS_KEY")
@@ -225,10 +225,12 @@ class Containers(Native):
         return self.stack.compose("exec", "-T", "site-a", "python", "django_site/manage.py", *words)
 
 
-def passwords(*urls: str) -> dict[str, str]:
-    """Of the database and of Redis, where they have one in their address."""
-    found = zip(("POSTGRES_PASSWORD", "REDIS_PASSWORD"), urls, strict=True)
-    return {name: unquote(word) for name, url in found if (word := urlsplit(url).password)}
+def url_passwords(database: str, redis: str) -> dict[str, str]:
+    return {"POSTGRES_PASSWORD": password(database), "REDIS_PASSWORD": password(redis)}
+
+
+def password(url: str) -> str:
+    return unquote(urlsplit(url).password or "")
 
 
 # The machine
@@ -539,8 +541,9 @@ def data(place: Native) -> Findings:
         except ImportError:
             yield unknown(f"{name}: Python's packages are not installed")
         except Exception as error:
-            secret = urlsplit(url).password
-            said = type(error).__name__ if secret and secret in str(error) else str(error).splitlines()[0]
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+            if (secret := password(url)) and secret in said:
+                said = type(error).__name__
             yield wrong(f"{name}: {where} does not answer: {said}", f"start it, or mend {name}")
         else:
             off = max(before - theirs, theirs - time.time(), 0)

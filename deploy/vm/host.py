@@ -438,7 +438,7 @@ class OnHost(doctor.Native):
 
     def secrets(self) -> dict[str, str]:
         found = {name: self.url(name) for name in ("SECRET_KEY", "TOKEN_KEYS")}
-        return found | doctor.passwords(self.url("DATABASE_URL"), self.url("REDIS_URL"))
+        return found | doctor.url_passwords(self.url("DATABASE_URL"), self.url("REDIS_URL"))
 
     def faults(self) -> list[str]:
         """Provision wrote them."""

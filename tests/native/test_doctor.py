@@ -14,7 +14,7 @@ import pytest
 
 from deploy.env import SECRETS
 from deploy.roll import take_back, take_out
-from tests.servers import free_port, program, self_signed
+from tests.servers import free_port, postgresql, program, redis, self_signed
 from tests.stacks import Stack, copied, edited
 
 MIGRATION = """
@@ -297,6 +297,13 @@ def test_a_database_that_does_not_answer(fresh: Stack) -> None:
     for name in urls:
         assert mend(said, f"{name}: 127.0.0.1 does not answer: .*refused") == f"start it, or mend {name}"
     assert password not in said
+
+
+def test_a_database_that_answers(fresh: Stack) -> None:
+    with postgresql() as database, redis() as bus:
+        said = well(fresh, DATABASE_URL=database, REDIS_URL=bus)
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        assert f"✓ {name}: 127.0.0.1 answers, its clock is 0.0 s off this one" in said
 
 
 def test_a_malformed_setting(fresh: Stack) -> None:
