@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlsplit
 from deploy import env, roll
 from deploy.docker import stack as containers
 from deploy.env import ENV_FILE, PROJECT, VAR, setting
-from deploy.instance import INSTANCES, LISTEN, unix_socket, why_not_ready
+from deploy.instance import INSTANCES, LISTEN, members, unix_socket, why_not_ready
 from deploy.native import preflight
 from deploy.terminal import Failed, readable
 
@@ -416,19 +416,15 @@ def left_behind(place: Native) -> Findings:
     """What a process that was killed leaves: sockets, a pid file, and those that it had started."""
     if isinstance(place, Containers):
         return
-    run, stale = place.var / "run", []
-    supervisor = place.var / "supervisor/supervisord.sock"
-    for path in sorted((*run.glob("*"), supervisor)):
-        if not path.is_socket():
-            continue
-        try:
-            with unix_socket(path) as connected:
-                # uWSGI has a line in its log when nobody reads its figures.
-                if path.suffix == ".stats":
-                    connected.makefile().read()
-        except ConnectionRefusedError:
-            stale.append(path)
-            yield wrong(f"nobody listens on {path}", f"rm {path}")
+    run = place.var / "run"
+    # Of a stack that runs, those of its own instances are no leftovers, whether they answer or not.
+    workers = int(place.variables["CORES"]) if place.running else 0
+    own = [member for part in place.parts for member in members(part, workers) if place.running]
+    paths = [path for path in sorted(run.glob("*")) if path.name.partition(".")[0] not in own]
+    stale = [path for path in (*paths, place.var / "supervisor/supervisord.sock") if path.is_socket() and refuses(path)]
+    if stale:
+        names = " ".join(map(str, stale))
+        yield wrong(f"nobody listens on {names}", f"rm {names}")
     if (pid := run / "nginx.pid").exists() and not Path(f"/proc/{pid.read_text().strip()}").exists():
         stale.append(pid)
         yield wrong(f"{pid} names a process that is not there", f"rm {pid}")
@@ -436,6 +432,14 @@ def left_behind(place: Native) -> Findings:
         yield wrong(f"supervisord is gone and left processes behind: {', '.join(left)}", f"make down; {place.start}")
     if run.exists() and not stale:
         yield right("sockets and pid files: somebody is behind each")
+
+
+def refuses(path: Path) -> bool:
+    try:
+        unix_socket(path).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def settings(place: Native) -> Findings:
@@ -651,7 +655,7 @@ def look(place: Native) -> Findings:
             yield from check(place)
         except ImportError:
             yield unknown(f"{name}: Python's packages are not installed; `{place.start}` does that")
-        except (Failed, OSError, ValueError, subprocess.SubprocessError) as error:
+        except (Failed, OSError, ValueError, LookupError, subprocess.SubprocessError) as error:
             yield unknown(f"{name}: {last(error)}")
 
 
