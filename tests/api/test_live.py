@@ -299,6 +299,24 @@ async def test_watcher_that_takes_nothing_is_dropped(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
+async def test_what_is_gone(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = await api.fresh()
+
+    async def gone(key: int) -> None:
+        raise live.Gone
+
+    async with api.events(subject) as events, socket_of(api, subject) as connection:
+        await news(events)
+        await message(connection)
+        monkeypatch.setattr(api.app.store, "state", gone)
+        api.app.hub.stale(subject.id)
+        async for block in events:
+            assert "data" not in block
+        await connection.wait_closed()
+        assert connection.close_code == 1000
+    problem(await api.client.get(subject.events), 404)
+
+
 async def test_drain(api: Served) -> None:
     subject = await api.fresh()
     poll = asyncio.ensure_future(api.client.get(subject.poll, params={"after": 0}))
