@@ -77,7 +77,7 @@ test-lab: .venv-tests ## Every mode of the lab, started and asked; and the verdi
 	.venv/bin/pytest tests/lab
 
 test-stack: .venv-tests ## The running stack through nginx, and in a browser, on both
-	.venv/bin/pytest tests/stack tests/native tests/browser
+	.venv/bin/pytest tests/stack tests/native tests/docs tests/browser
 	.venv/bin/pytest tests/chaos/test_planned.py --short
 	.venv/bin/pytest tests/stack --data=postgresql
 	.venv/bin/pytest tests/chaos --short --data=postgresql
