@@ -1,8 +1,7 @@
 # The front door: `make` lists what it can do. Variables given to it, as in `make up PORT=9000`, reach the commands.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs doctor manage destroy dev secrets provision deploy rollback backup \
-	drain restore restore-drill fleet lab lab-list test chaos test-data test-sqlite test-postgresql test-lab test-stack \
-	test-compose test-vm lint format .venv-tests .venv-hosts .venv-lab
+# Every target is a command.
+.PHONY: $(shell awk -F: '/^[.a-z-]+:/ {print $$1}' $(firstword $(MAKEFILE_LIST)))
 
 help:
 	@awk 'BEGIN {FS = ":.*## "; print "make …"} \
