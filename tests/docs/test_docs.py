@@ -22,9 +22,9 @@ from tests.stacks import PROJECT, Stack, copied
 
 # The one that edits the copy is last.
 GUIDES = sorted((PROJECT / "docs").glob("*.md"), key=lambda guide: guide.name == "extending.md")
-DOCUMENTS = [PROJECT / "README.md", PROJECT / "lab/README.md", *GUIDES]
 CONFIGURATION = PROJECT / "docs/configuration.md"
 TRACKED = subprocess.run(["git", "ls-files"], cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+DOCUMENTS = [*(PROJECT / path for path in TRACKED if path.endswith("README.md")), *GUIDES]
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 
 
