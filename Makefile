@@ -1,8 +1,7 @@
 # The front door: `make` lists what it can do. Variables given to it, as in `make up PORT=9000`, reach the commands.
 .DEFAULT_GOAL := help
-.PHONY: help up down restart status logs manage destroy dev secrets provision deploy rollback backup \
-	drain restore restore-drill fleet lab lab-list test chaos test-data test-sqlite test-postgresql test-lab test-stack \
-	test-compose test-vm lint format .venv-tests .venv-hosts .venv-lab
+# Every target is a command.
+.PHONY: $(shell awk -F: '/^[.a-z-]+:/ {print $$1}' $(firstword $(MAKEFILE_LIST)))
 
 help:
 	@awk 'BEGIN {FS = ":.*## "; print "make …"} \
@@ -24,6 +23,9 @@ status: ## What runs: state, since when, memory
 
 logs: ## Follow the logs (APP=site, api, nginx, site-a, …)
 	@python3 -m deploy logs --app "$(APP)"
+
+doctor: $(if $(INVENTORY),.venv-hosts) ## What is wrong with this machine or the stack, and how to mend it (INVENTORY=…)
+	@$(if $(INVENTORY),$(HOSTS) doctor,python3 -m deploy doctor)
 
 manage: ## Django's manage.py with the stack's settings (ARGS="changepassword admin"; INVENTORY=…)
 	@$(if $(INVENTORY),$(HOSTS) manage --arguments,python3 -m deploy manage --arguments) "$(ARGS)"
@@ -77,7 +79,7 @@ test-lab: .venv-tests ## Every mode of the lab, started and asked; and the verdi
 	.venv/bin/pytest tests/lab
 
 test-stack: .venv-tests ## The running stack through nginx, and in a browser, on both
-	.venv/bin/pytest tests/stack tests/native tests/browser
+	.venv/bin/pytest tests/stack tests/native tests/docs tests/browser
 	.venv/bin/pytest tests/chaos/test_planned.py --short
 	.venv/bin/pytest tests/stack --data=postgresql
 	.venv/bin/pytest tests/chaos --short --data=postgresql

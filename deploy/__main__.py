@@ -7,6 +7,8 @@ the other commands are for that. Runs on the system's own Python with nothing bu
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import NoReturn
 
 from deploy.docker.stack import PARTS, Stack, engine, preflight
 from deploy.env import ENV_FILE, VAR, faults
@@ -75,8 +77,18 @@ def dev() -> str:
     return "compose"
 
 
+def doctor() -> NoReturn:
+    """By the stack's Python where there is one that runs, which has the packages that some of it needs."""
+    stack = CHOSEN.read_text() if CHOSEN.exists() and not os.environ.get("STACK") else choose()[0]
+    runs = Path(PYTHON).exists() and subprocess.run([PYTHON, "-c", ""], check=False).returncode == 0
+    python = PYTHON if runs else sys.executable
+    os.execv(python, [python, "-m", "deploy.doctor", stack])
+
+
 def main() -> None:
     try:
+        if sys.argv[1] == "doctor":
+            doctor()
         if begin := {"up": up, "dev": dev}.get(sys.argv[1]):
             stack = begin()
             VAR.mkdir(parents=True, exist_ok=True)

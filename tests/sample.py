@@ -24,9 +24,10 @@ ENDPOINT = "/api/v1/questions/1/results"
 SITE_POST = "/questions/1/vote/"
 API_POST = "/api/v1/questions/1/votes"
 LIVE = "/api/v1/live/questions/1"
-# The first page: its template, how its title begins there, and other words of it. Words of the endpoint.
+# Of the first page: its template, words that a new release has others for, words that stay. Of the endpoint: a word.
 TEMPLATE = "django_site/templates/polls/list.html"
-TITLE = "<h1>Questions"
+EITHER = "<h1>Questions"
+OLD, NEW = f"{EITHER}</h1>", f"{EITHER} of today</h1>"
 HEADING = "Open questions"
 WORD = '"version"'
 # A line of the view and of the handler that return these; the models, and their last migration.

@@ -27,7 +27,11 @@ ROUTES: list[Route] = [
 ]
 PROBLEMS = handlers.PROBLEMS | polls.PROBLEMS
 DOCUMENT = openapi.document(
-    "Live polls", "Questions, votes, and results as they move.", OPERATIONS, TYPES, DESCRIPTIONS
+    "Tandem",
+    "Questions, votes, and results as they move.",
+    OPERATIONS,
+    TYPES,
+    DESCRIPTIONS,
 )
 
 

@@ -16,7 +16,7 @@ from .live import Hub
 
 logger = logging.getLogger(__name__)
 
-CHANNEL = "tallies"
+CHANNEL = "changes"
 # Seconds between two polls: without Redis, and with.
 TICK, TICK_WITH_REDIS = 0.25, 1.0
 # Seconds for Redis to connect or to answer.

@@ -22,7 +22,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 from . import auth, openapi
 from .database import NoUser, Unavailable, one_line
 from .limits import HEARTBEAT, MAX_BODY, REQUEST_DEADLINE, STALL
-from .live import Channel, State, TooManyWatchers, Watcher
+from .live import Channel, Gone, State, TooManyWatchers, Watcher
 from .log import request_id
 from .problem import ProblemError, invalid, unavailable
 from .schemas import Key, PollQuery
@@ -41,6 +41,7 @@ HEALTH_LIMIT = 1
 PROBLEMS: dict[type[BaseException], ProblemError] = {
     NoUser: auth.refuse("The token's user is not there any more.", ' error="invalid_token"'),
     Unavailable: unavailable("The database does not answer. Please try again."),
+    Gone: ProblemError(404, "There is nothing to watch at this address."),
     TooManyWatchers: unavailable("Too many are watching here. Please try again."),
 }
 

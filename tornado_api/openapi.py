@@ -164,10 +164,13 @@ def document(
     description: str,
     operations: Iterable[Operation],
     types: Iterable[type[msgspec.Struct]],
-    descriptions: Mapping[int, str],
+    descriptions: Mapping[int, str] = {},
 ) -> dict[str, Any]:
     """As in https://spec.openapis.org/oas/v3.1.1.html; `types` are the operations', `descriptions` their statuses'."""
     descriptions = {**DESCRIPTIONS, **descriptions}
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in operations:
+        paths.setdefault(endpoint.path, {})[endpoint.method] = operation(endpoint, descriptions)
     _, schemas = msgspec.json.schema_components([*types, Problem], ref_template="#/components/schemas/{name}")
     return {
         "openapi": "3.1.1",
@@ -177,7 +180,7 @@ def document(
             "description": f"{description} Errors are problem details (RFC 9457).",
         },
         "servers": [{"url": "/"}],
-        "paths": {endpoint.path: {endpoint.method: operation(endpoint, descriptions)} for endpoint in operations},
+        "paths": paths,
         "components": {
             "schemas": schemas,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},

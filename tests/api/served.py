@@ -62,7 +62,7 @@ async def blocks(response: httpx.Response) -> AsyncIterator[dict[str, str]]:
             block = {}
 
 
-async def tally(events: AsyncIterator[dict[str, str]]) -> dict[str, Any]:
+async def news(events: AsyncIterator[dict[str, str]]) -> dict[str, Any]:
     """The next of an event stream that has data."""
     async for block in events:
         if "data" in block:

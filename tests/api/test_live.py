@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from tests.api.sample import Subject
-from tests.api.served import Served, tally, until
+from tests.api.served import Served, news, until
 from tests.api.test_requests import problem
 from tests.sample import ENDPOINT
 from tornado_api import handlers, live
@@ -50,9 +50,9 @@ async def test_event_stream(api: Served) -> None:
         assert response.headers["X-Accel-Buffering"] == "no"
     async with api.events(subject) as events:
         assert int((await anext(events))["retry"]) > 0
-        assert await tally(events) == await api.newest(subject)
+        assert await news(events) == await api.newest(subject)
         await api.write(subject)
-        assert await tally(events) == await api.newest(subject)
+        assert await news(events) == await api.newest(subject)
     await until(lambda: api.app.hub.watchers == 0)
     assert api.app.hub.channels == {}
 
@@ -61,7 +61,7 @@ async def test_heartbeats(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "HEARTBEAT", 0.1)
     subject = await api.fresh()
     async with api.events(subject) as events:
-        await tally(events)
+        await news(events)
         for _ in range(3):
             assert await anext(events) == {"": ""}
 
@@ -80,28 +80,28 @@ async def test_coming_back_to_an_event_stream(api: Served) -> None:
     await api.write(subject)
     async with api.events(subject, **{"Last-Event-ID": "1"}) as events:
         await anext(events)
-        second = asyncio.ensure_future(tally(events))
+        second = asyncio.ensure_future(news(events))
         await asyncio.sleep(0.5)
         assert not second.done(), "it was sent what it had"
         await api.write(subject)
         assert (await second)["version"] == 2
     async with api.events(subject, **{"Last-Event-ID": "1"}) as events:
-        assert (await tally(events))["version"] == 2
+        assert (await news(events))["version"] == 2
     for nonsense in ("x", "-1", "9" * 30, ""):
         async with api.events(subject, **{"Last-Event-ID": nonsense}) as events:
-            assert (await tally(events))["version"] == 2
+            assert (await news(events))["version"] == 2
 
 
 async def test_coming_back_with_a_version_that_this_process_has_not_heard_of(api: Served) -> None:
     """No watcher is sent something older than it has: it may have that from another process, which was quicker."""
     subject = await api.fresh()
     async with api.events(subject) as events:
-        await tally(events)
+        await news(events)
         version = await api.write_elsewhere(subject)
         async with api.events(subject, **{"Last-Event-ID": str(version)}) as again:
             await anext(again)
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(tally(again), 0.5)
+                await asyncio.wait_for(news(again), 0.5)
 
 
 async def test_socket(api: Served) -> None:
@@ -171,7 +171,7 @@ async def test_versions_only_grow_and_the_last_is_seen(api: Served) -> None:
     subject = await api.fresh()
     async with api.events(subject) as events, socket_of(api, subject) as connection:
         voting = asyncio.gather(*(api.write(subject) for n in range(50)))
-        for next_one in (partial(tally, events), partial(message, connection)):
+        for next_one in (partial(news, events), partial(message, connection)):
             seen = [await next_one()]
             while seen[-1]["version"] < 50:
                 seen.append(await next_one())
@@ -202,7 +202,7 @@ async def test_many_watchers_are_one_read_and_one_encoding(api: Served, monkeypa
         sockets = [await stack.enter_async_context(socket_of(api, subject)) for _ in range(25)]
 
         async def everybody() -> list[int]:
-            answers = await asyncio.gather(*map(tally, streams), *map(message, sockets))
+            answers = await asyncio.gather(*map(news, streams), *map(message, sockets))
             return [answer["version"] for answer in answers]
 
         assert await everybody() == [0] * 50
@@ -230,7 +230,7 @@ async def test_at_most_ten_updates_a_second(api: Served, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(api.app.store, "state", another_each_millisecond)
     async with api.events(subject) as events:
-        first = await tally(events)
+        first = await news(events)
 
         async def changes() -> None:
             while time.monotonic() < started + 1.5:
@@ -240,7 +240,7 @@ async def test_at_most_ten_updates_a_second(api: Served, monkeypatch: pytest.Mon
         changing = asyncio.ensure_future(changes())
         updates = 0
         while not changing.done():
-            last = await tally(events)
+            last = await news(events)
             updates += 1
         assert last["version"] > first["version"] + 2 * updates, "nothing was skipped"
         assert updates <= 10 * (time.monotonic() - started) + 1
@@ -299,11 +299,29 @@ async def test_watcher_that_takes_nothing_is_dropped(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
+async def test_what_is_gone(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = await api.fresh()
+
+    async def gone(key: int) -> None:
+        raise live.Gone
+
+    async with api.events(subject) as events, socket_of(api, subject) as connection:
+        await news(events)
+        await message(connection)
+        monkeypatch.setattr(api.app.store, "state", gone)
+        api.app.hub.stale(subject.id)
+        async for block in events:
+            assert "data" not in block
+        await connection.wait_closed()
+        assert connection.close_code == 1000
+    problem(await api.client.get(subject.events), 404)
+
+
 async def test_drain(api: Served) -> None:
     subject = await api.fresh()
     poll = asyncio.ensure_future(api.client.get(subject.poll, params={"after": 0}))
     async with api.events(subject) as events, socket_of(api, subject) as connection:
-        await tally(events)
+        await news(events)
         await message(connection)
         await until(lambda: api.app.hub.watchers == 3)
         api.app.hub.drain()
@@ -313,7 +331,7 @@ async def test_drain(api: Served) -> None:
     assert (await poll).status_code == 204
     # Who still gets here is told the newest, and to go.
     async with api.events(subject) as events:
-        assert (await tally(events))["version"] == 0
+        assert (await news(events))["version"] == 0
         assert [set(block) async for block in events] == [{"retry"}]
 
 

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from tests import servers
 from tests.api.sample import Subject
-from tests.api.served import Served, migrate, serve, tally, until
+from tests.api.served import Served, migrate, news, serve, until
 from tests.api.test_requests import problem
 from tests.sample import ENDPOINT, LIVE
 from tests.servers import away
@@ -24,9 +24,9 @@ from tornado_api import bus, database
 async def test_missed_notification_is_repaired_by_the_next_poll(api: Served) -> None:
     subject = await api.fresh()
     async with api.events(subject) as events:
-        await tally(events)
+        await news(events)
         await api.write_elsewhere(subject)
-        assert (await asyncio.wait_for(tally(events), 5 * bus.TICK_WITH_REDIS))["version"] == 1
+        assert (await asyncio.wait_for(news(events), 5 * bus.TICK_WITH_REDIS))["version"] == 1
 
 
 @pytest.fixture
@@ -52,18 +52,18 @@ async def test_notification_comes_before_the_poll(
         await until(both_listen)
         subject = await one.fresh()
         async with one.events(subject) as events:
-            await tally(events)
+            await news(events)
             # As the api tells the others, and as the site does.
             await other.write(subject)
-            assert (await asyncio.wait_for(tally(events), 10))["version"] == 1
+            assert (await asyncio.wait_for(news(events), 10))["version"] == 1
             await one.write_elsewhere(subject)
             await client.publish(bus.CHANNEL, subject.id)
-            assert (await asyncio.wait_for(tally(events), 10))["version"] == 2
+            assert (await asyncio.wait_for(news(events), 10))["version"] == 2
             # Nonsense from somebody else on the channel is nothing.
             for nonsense in ("x", "", b"\xff", "9" * 40, "-1"):
                 await client.publish(bus.CHANNEL, nonsense)
             await other.write(subject)
-            assert (await asyncio.wait_for(tally(events), 10))["version"] == 3
+            assert (await asyncio.wait_for(news(events), 10))["version"] == 3
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGSTOP])
@@ -75,21 +75,21 @@ async def test_redis_goes_and_comes_back(
     async with serve(database_url, redis_url) as api:
         subject = await api.fresh()
         async with api.events(subject) as events:
-            await tally(events)
+            await news(events)
             with away(port, how):
                 for number in range(1, 4):
                     started = time.monotonic()
                     assert (await api.write(subject)).status_code == 201
                     assert time.monotonic() - started < bus.LIMIT, "the request waited for Redis"
-                    assert (await asyncio.wait_for(tally(events), 5))["version"] == number
+                    assert (await asyncio.wait_for(news(events), 5))["version"] == number
                 await api.write_elsewhere(subject)
-                assert (await asyncio.wait_for(tally(events), 5))["version"] == 4
+                assert (await asyncio.wait_for(news(events), 5))["version"] == 4
                 ready = await api.client.get("/health/ready")
                 assert ready.status_code == 503
                 assert ready.json()["database"] == "ok"
             await until(api.ready)
             await api.write(subject)
-            assert (await asyncio.wait_for(tally(events), 5))["version"] == 5
+            assert (await asyncio.wait_for(news(events), 5))["version"] == 5
     loud = [record.getMessage() for record in caplog.records if "publishing to Redis" in record.getMessage()]
     assert 1 <= len(loud) <= 2, loud
 
@@ -102,8 +102,8 @@ async def other_postgresql() -> AsyncIterator[tuple[Served, int]]:
             yield api, urlsplit(url).port or 0
 
 
-def each_kind(api: Served, subject: Subject, other: Subject) -> list[asyncio.Future[httpx.Response]]:
-    gets = [api.client.get(path, timeout=60) for path in (*subject.reads, other.poll)]
+def each_kind(api: Served, subject: Subject) -> list[asyncio.Future[httpx.Response]]:
+    gets = [api.client.get(path, timeout=60) for path in subject.reads]
     return [asyncio.ensure_future(request) for request in (*gets, api.write(subject))]
 
 
@@ -112,16 +112,14 @@ async def test_postgresql_goes_and_comes_back(how: signal.Signals, monkeypatch: 
     # Shorter: a test has other things to do.
     monkeypatch.setattr(database, "DATABASE_DEADLINE", 1)
     async with other_postgresql() as (api, port):
-        subject, other = await api.fresh(), await api.fresh()
-        assert (await api.client.get(other.newest)).status_code == 200
+        subject = await api.fresh()
+        assert (await api.client.get(subject.newest)).status_code == 200
         async with api.events(subject) as events:
-            await tally(events)
+            await news(events)
             with away(port, how):
                 started = time.monotonic()
                 # More than the pool has connections.
-                for response in await asyncio.gather(
-                    *(each for _ in range(5) for each in each_kind(api, subject, other))
-                ):
+                for response in await asyncio.gather(*(each for _ in range(5) for each in each_kind(api, subject))):
                     problem(response, 503)
                     assert int(response.headers["Retry-After"]) > 0
                 assert time.monotonic() - started < 5
@@ -131,11 +129,11 @@ async def test_postgresql_goes_and_comes_back(how: signal.Signals, monkeypatch: 
                 assert "\n" not in ready.json()["database"]
                 assert (await api.client.get("/health/live")).status_code == 200
             await until(api.ready)
-            for response in await asyncio.gather(*each_kind(api, subject, other)):
-                assert response.status_code in (200, 201, 409), response.text
+            for response in await asyncio.gather(*each_kind(api, subject)):
+                assert response.status_code < 500, response.text
             # The stream was there all the time.
             version = (await api.write(subject)).json()["version"]
-            while (await asyncio.wait_for(tally(events), 10))["version"] < version:
+            while (await asyncio.wait_for(news(events), 10))["version"] < version:
                 pass
 
 

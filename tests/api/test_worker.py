@@ -19,7 +19,7 @@ import psutil
 import pytest
 from websockets.asyncio.client import unix_connect
 
-from tests.api.served import PROJECT, blocks, tally, until
+from tests.api.served import PROJECT, blocks, news, until
 
 GUNICORN = str(PROJECT / ".venv/bin/gunicorn")
 CONFIG = "deploy/gunicorn/api.py"
@@ -159,7 +159,7 @@ async def test_drain(directory: Path, subject: Any, number: signal.Signals) -> N
         watching = unix_connect(str(instance.socket(0)), f"ws://api{subject.socket}")
         async with client.stream("GET", subject.events) as response, watching as connection:
             events = blocks(response)
-            await tally(events)
+            await news(events)
             await connection.recv()
             await until(partial(instance.has_watchers, 3))
             instance.process.send_signal(number)

@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 
 from tests.browser.conftest import fill_sign_up, screenshot, sign_up
 from tests.stack.test_health import stopped
-from tests.stacks import PROJECT, Stack
+from tests.stacks import Stack
 
 LOOKS: list[dict[str, Any]] = [
     {"viewport": {"width": width, "height": 844}, "color_scheme": scheme}
@@ -59,14 +59,6 @@ def test_the_page_while_no_app_runs(stack: Stack, visitor: Callable[..., Page]) 
             assert response.status == 503
             screenshot(page, "503", look)
             assert not faults(page)
-
-
-@looks
-def test_the_report_of_the_lab(visitor: Callable[..., Page], look: dict[str, Any]) -> None:
-    page = visitor(**look)
-    page.goto((PROJECT / "docs/lab.html").as_uri())
-    screenshot(page, "lab", look)
-    assert not faults(page)
 
 
 def look_at(pages: Callable[[Page], Iterator[str]], page: Page, look: dict[str, Any]) -> None:

@@ -64,7 +64,7 @@ async def test_database(
 
 @pytest.mark.parametrize(("how", "word"), [(signal.SIGKILL, "killed"), (signal.SIGSTOP, "frozen")])
 async def test_redis(stack: Stack, crowd: Crowd, record: Record, short: bool, how: signal.Signals, word: str) -> None:
-    """Votes and pages go on, and watchers hear of a vote by the api's look at the database, once a second."""
+    """Writes and pages go on, and watchers hear of a write by the api's look at the database, once a second."""
     server, length = port(stack, "REDIS_URL", how, short), 5 if short else 10
     before = workers(stack, *INSTANCES)
     async with Load(stack, crowd) as load:
@@ -75,7 +75,7 @@ async def test_redis(stack: Stack, crowd: Crowd, record: Record, short: bool, ho
         seconds = await seconds_until(whole, stack)
         await asyncio.sleep(1)
     late = [seconds for heard, seconds in load.late if began < heard < ended]
-    note = f"{load.saw()}; watchers heard of a vote after {statistics.median(late):.1f}, at most {max(late):.1f} s"
+    note = f"{load.saw()}; watchers heard of a write after {statistics.median(late):.1f}, at most {max(late):.1f} s"
     record(f"Redis {word} for {length} s", *load.figures(), seconds, note)
     assert load.failed() == load.sum("resent") == load.cut.total() == 0, load.report()
     # Two seconds, and as much again for a machine that is busy.

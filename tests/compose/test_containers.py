@@ -44,6 +44,11 @@ def test_another_container(stack: ComposeStack, service: str) -> None:
     assert burst(stack) == {200: 60}
 
 
+def test_doctor_finds_nothing_wrong(stack: ComposeStack) -> None:
+    done = stack.make("doctor")
+    assert done.returncode == 0, done.stdout
+
+
 def test_a_container_that_was_killed_by_hand(stack: ComposeStack) -> None:
     """The engine takes that for a wish; the other instance serves, and `make up` brings it back."""
     docker("kill", stack.container("site-a")["Id"])

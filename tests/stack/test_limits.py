@@ -73,7 +73,7 @@ def test_wrong_host(stack: AnyStack, host: str, path: str, kind: str) -> None:
         ("GET", "/accounts/logout/", {"POST"}),
         ("GET", SITE_POST, {"POST"}),
         ("DELETE", ENDPOINT, {"GET"}),
-        ("GET", API_POST, {"POST"}),
+        ("DELETE", API_POST, {"POST"}),
         ("PUT", f"{LIVE}/events", {"GET"}),
         ("POST", "/api/openapi.json", {"GET"}),
     ],

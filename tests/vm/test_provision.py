@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.vm.hosts import Host
-from tests.vm.stack import VmStack, vm_and_long_five
+from tests.vm.stack import VmStack, both_shapes, vm_and_long_five
 
 # A connection from another host of the network, or why there is none.
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)"
@@ -20,6 +20,12 @@ def test_a_second_run_changes_nothing(stack: VmStack) -> None:
     [table] = re.findall(r"^  host .* changed .*\n((?:  .*\n)+)", done.stdout, re.MULTILINE)
     changed = {row.split()[0]: int(row.split()[2]) for row in table.splitlines() if len(row.split()) == 5}
     assert {host.name: 0 for host in stack.network}.items() <= changed.items(), done.stdout
+
+
+@both_shapes
+def test_nothing_is_wrong(stack: VmStack) -> None:
+    done = stack.make("doctor")
+    assert done.returncode == 0, done.stdout
 
 
 def test_nothing_secret_is_said(vm: VmStack) -> None:

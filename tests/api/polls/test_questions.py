@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from websockets.asyncio.client import connect
 
-from tests.api.served import Served, tally
+from tests.api.served import Served, news
 from tests.api.test_requests import methods, problem
 from tests.api.tokens import bearer
 from tornado_api.polls import store
@@ -175,7 +175,7 @@ async def test_methods(api: Served, path: str, allowed: set[str]) -> None:
 async def test_deleted_question(api: Served) -> None:
     asked = await api.ask()
     async with api.events(asked) as events, connect(f"ws://{api.address}{asked.socket}") as connection:
-        await tally(events)
+        await news(events)
         await connection.recv()
         async with api.app.store.engine.begin() as database:
             await database.execute(sa.delete(store.choice).where(store.choice.c.question_id == asked.id))

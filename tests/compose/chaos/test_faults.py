@@ -131,7 +131,7 @@ async def test_database(faults: ComposeStack, crowd: Crowd, record: Record, how:
 
 @pytest.mark.parametrize("how", [stopped, disconnected])
 async def test_redis(faults: ComposeStack, crowd: Crowd, record: Record, how: Callable[..., object]) -> None:
-    """Votes and pages go on, and watchers hear of a vote by the api's look at the database."""
+    """Writes and pages go on, and watchers hear of a write by the api's look at the database."""
     before = faults.pids()
     async with Load(faults, crowd) as load:
         await asyncio.sleep(2)
@@ -141,7 +141,7 @@ async def test_redis(faults: ComposeStack, crowd: Crowd, record: Record, how: Ca
         seconds = await seconds_until(whole, faults)
         await asyncio.sleep(1)
     late = [seconds for heard, seconds in load.late if began < heard < ended]
-    note = f"{load.saw()}; watchers heard of a vote after at most {max(late):.1f} s"
+    note = f"{load.saw()}; watchers heard of a write after at most {max(late):.1f} s"
     record(f"Redis {how.__name__} for 5 s", *load.figures(), seconds, note)
     assert load.failed() == load.sum("resent") == load.cut.total() == 0, load.report()
     # Two seconds, and as much again for a machine that is busy.

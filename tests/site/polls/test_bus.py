@@ -15,7 +15,7 @@ def test_what_changes_is_published_after_its_commit(
     user: User, question: Question, settings: Any, new_bus: None
 ) -> None:
     with servers.redis() as settings.REDIS_URL, Redis.from_url(settings.REDIS_URL) as redis, redis.pubsub() as channel:
-        channel.subscribe("tallies")
+        channel.subscribe("changes")
         assert channel.get_message(timeout=5)["type"] == "subscribe"
         with transaction.atomic():
             Vote.cast(question.pk, question.choices.all()[0].pk, user.pk)
