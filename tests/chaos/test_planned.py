@@ -46,7 +46,7 @@ async def test_broken_release(
     stack: Stack, crowd: Crowd, record: Record, app: str, fault: str, path: str, old: str, new: str, reason: str
 ) -> None:
     """It stops at `a`, and says why; `b` serves on; the next good one heals it."""
-    other = workers(stack, f"{app}:b")
+    other = workers(stack, f"{app}-b")
     async with Load(stack, crowd) as load:
         # A shorter wait than for real.
         with edited(stack, path, old, new), edited(stack, "deploy/instance.py", "READY = 30", "READY = 3"):
@@ -54,7 +54,7 @@ async def test_broken_release(
         assert done.returncode
         assert reason in done.stdout
         assert "Traceback" not in done.stdout.partition("The end of")[0]
-        assert workers(stack, f"{app}:b") == other
+        assert workers(stack, f"{app}-b") == other
         assert not whole(stack, f"{app}-a")
         await asyncio.sleep(2)
         began = time.monotonic()

@@ -241,7 +241,7 @@ def test_too_few_open_files(copy: Stack) -> None:
     assert done.returncode, done.stdout
     assert "limits.d" in mend(done.stdout, "open files: this shell may have 1000, nginx needs 16384")
 
-    [worker, *_] = psutil.Process(copy.pids()["api:a"]).children()
+    [worker, *_] = psutil.Process(copy.pids()["api-a"]).children()
     limit(worker, "1000:")
     try:
         assert "make down up" in mend(sick(copy), "open files: gunicorn's workers may have 1000, and need 8000")
