@@ -53,8 +53,9 @@ async def test_locked_row(stack: Stack, crowd: Crowd, record: Record) -> None:
     """Somebody else's transaction holds a row: who waits for that one is told to come back."""
     if "DATABASE_URL" not in stack.environment:
         pytest.skip("SQLite locks no rows")
-    first = next(crowd.writes())
-    both = {"site write": first, "api write": replace(first, person=crowd.people[1])}
+    write = next(crowd.writes())
+    kinds = zip(("site write", "api write"), crowd.people, strict=False)
+    both = {kind: replace(write, person=person) for kind, person in kinds}
 
     async def send() -> list[tuple[Answer, float]]:
         return await asyncio.gather(*(timed(write.request(kind)) for kind, write in both.items()))
