@@ -74,6 +74,8 @@ def test_no_python_and_no_nginx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 def test_private_files_that_may_not_be_written_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    # The project may have one.
+    monkeypatch.setattr(doctor, "ENV_FILE", tmp_path / "none")
     [found] = [each for each in doctor.permissions(Place(tmp_path)) if each.mark == "✗"]
     assert found.remedy == f"chmod u+rwX {tmp_path}"
 
