@@ -170,7 +170,7 @@ async def test_hanging_up_while_waiting(api: Served) -> None:
 async def test_versions_only_grow_and_the_last_is_seen(api: Served) -> None:
     subject = await api.fresh()
     async with api.events(subject) as events, socket_of(api, subject) as connection:
-        voting = asyncio.gather(*(api.write(subject) for n in range(50)))
+        writing = asyncio.gather(*(api.write(subject) for n in range(50)))
         for next_one in (partial(news, events), partial(message, connection)):
             seen = [await next_one()]
             while seen[-1]["version"] < 50:
@@ -179,7 +179,7 @@ async def test_versions_only_grow_and_the_last_is_seen(api: Served) -> None:
             assert versions == sorted(set(versions))
             # Each is of one moment: as much is counted as was written by that version.
             assert [each["total"] for each in seen] == versions
-        await voting
+        await writing
 
 
 async def test_many_watchers_are_one_read_and_one_encoding(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
