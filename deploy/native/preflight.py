@@ -1,8 +1,8 @@
 """Looks at the machine before `make up` touches anything, then makes the Python side in .venv.
 
 Runs on the system's own Python with nothing but the standard library. `--tests` also installs what the
-tests and linters need, `--lab` what the lab compares; `--controller` is for a machine that deploys to others, and runs
-nothing itself.
+tests and linters need, `--lab` what the lab compares. `--controller` is for a machine that deploys to others, and
+`--template` for one that makes projects: they run nothing themselves.
 """
 
 import os
@@ -163,22 +163,25 @@ def sync(python: str, what: list[str]) -> None:
 
 
 def main() -> None:
-    tests, controller, lab = (option in sys.argv for option in ("--tests", "--controller", "--lab"))
+    tests, lab, controller, template = (
+        f"--{option}" in sys.argv for option in ("tests", "lab", "controller", "template")
+    )
     print("Preflight", flush=True)
     python = find_python()
     version = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     ok(f"{version}, {python}")
-    if not tests and not controller and not lab:
+    if not (tests or lab or controller or template):
         check_port(own=is_up() and f":{setting('PORT')};" in (VAR / "nginx/server-tls-off.conf").read_text())
     check_disk()
     if subprocess.run([python, "-c", "import ensurepip"], capture_output=True, check=False).returncode:
         install(["python3-venv"], "Python's venv module is missing")
-    if not controller:
+    if not (controller or template):
         have_nginx()
-    groups = ["--group=hosts"] if controller else ["--group=lab"] if lab else []
+    wanted = {"hosts": controller, "lab": lab, "template": template}
+    groups = [f"--group={name}" for name in wanted if wanted[name]]
     if (lab or tests) and can_build():
         groups.append("--group=lab-built")
-    # --inexact leaves alone what an earlier one installed for the tests, for hosts or for the lab.
+    # --inexact leaves alone what an earlier one installed for another purpose.
     sync(python, ["--group=dev", *groups] if tests else ["--no-dev", "--inexact", *groups])
 
 
