@@ -2,7 +2,7 @@
 
 `--stack=native` (the default), `--stack=compose` and `--stack=vm` run tests/stack on the machine itself, in containers
 and on a VM; the latter two have their own PostgreSQL and Redis. `--nothing-missing` (CI) turns the skip of a test whose
-program is not installed into a failure. `--short` is for tests/chaos, the same faults fewer times, and tests/vm.
+program is not installed into a failure. `--short` is what `make test` runs of tests that take long.
 """
 
 import os
@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data", choices=["sqlite", "postgresql"], default="sqlite")
     parser.addoption("--stack", choices=["native", "compose", "vm"], default="native")
     parser.addoption("--nothing-missing", action="store_true", help="a missing program fails its tests")
-    parser.addoption("--short", action="store_true", help="tests/chaos and tests/vm: what `make test` runs of them")
+    parser.addoption("--short", action="store_true", help="what `make test` runs of tests that take long")
 
 
 def pytest_configure(config: pytest.Config) -> None:
