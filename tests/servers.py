@@ -8,11 +8,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import psycopg
 
 # PostgreSQL refuses to run as root: as root, it runs as the account that Debian's package made.
 AS_POSTGRES = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.geteuid() == 0 else []
@@ -39,28 +40,38 @@ def free_port() -> int:
             return int(listener.getsockname()[1])
 
 
+def connect(port: int) -> None:
+    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+
+
+def connect_postgresql(port: int) -> None:
+    """It listens for a while before it takes connections."""
+    psycopg.connect(f"host=127.0.0.1 port={port} user=postgres connect_timeout=2").close()
+
+
 class Server:
-    """A server process that listens on 127.0.0.1:port."""
+    """A server process that listens on 127.0.0.1:port; `connect` raises an exception while it does not answer."""
 
     process: subprocess.Popen[bytes]
 
-    def __init__(self, command: list[str], port: int) -> None:
+    def __init__(self, command: list[str], port: int, connect: Callable[[int], None]) -> None:
         self.command = command
         self.port = port
+        self.connect = connect
 
     def start(self) -> None:
-        """Returns when it listens."""
+        """Returns when it answers."""
         self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.command!r} stopped with {self.process.returncode}")
             try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+                self.connect(self.port)
                 return
-            except OSError:
+            except (OSError, psycopg.OperationalError):
                 time.sleep(0.05)
-        raise TimeoutError(f"{self.command!r} did not listen on {self.port} within 30 s")
+        raise TimeoutError(f"{self.command!r} did not answer on {self.port} within 30 s")
 
     def stop(self, how: signal.Signals) -> None:
         self.process.send_signal(how)
@@ -85,9 +96,14 @@ servers: dict[int, Server] = {}
 
 
 @contextmanager
-def running(command: list[str], port: int, stop: signal.Signals = signal.SIGTERM) -> Iterator[None]:
+def running(
+    command: list[str],
+    port: int,
+    stop: signal.Signals = signal.SIGTERM,
+    connect: Callable[[int], None] = connect,
+) -> Iterator[None]:
     """A server process that listens on 127.0.0.1:port, until the block ends."""
-    server = servers[port] = Server(command, port)
+    server = servers[port] = Server(command, port, connect)
     try:
         server.start()
         yield
@@ -127,7 +143,7 @@ def postgresql() -> Iterator[str]:
         )
         command = [*AS_POSTGRES, postgres, "-D", data, "-p", str(port), "-k", directory, "-h", "127.0.0.1"]
         # SIGTERM would wait for clients; SIGINT is PostgreSQL's fast shutdown.
-        with running([*command, "-c", "log_min_messages=fatal"], port, stop=signal.SIGINT):
+        with running([*command, "-c", "log_min_messages=fatal"], port, signal.SIGINT, connect_postgresql):
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
 
 
