@@ -132,8 +132,10 @@ def main() -> None:
     try:
         if given.command == "new":
             new(given.folder, {name: getattr(given, name) for name in ("name", "domain", "keep")})
-        else:
+        elif Path(given.folder).is_dir() and given.folder:
             check(Path(given.folder))
+        else:
+            raise Failed(f"FOLDER is {given.folder!r}: it should be a project's directory, as ../corner-shop")
     except Failed as failed:
         raise SystemExit(f"\n✗ {failed}") from None
     except KeyboardInterrupt:
