@@ -25,6 +25,8 @@ GOOD = {"NAME": "Corner Shop", "DOMAIN": "shop.example.com", "KEEP": "auth"}
         ({"NAME": "A Name Of More Than Thirty Letters And Digits"}, "from 2 to 30 letters, digits and spaces"),
         ({"NAME": "Django"}, "django is one of its packages"),
         ({"NAME": "Post Gres"}, "postgres is what a part of the deployment is called"),
+        ({"NAME": "Order"}, "order is a word of SQL's own"),
+        ({"NAME": "Tan Dem Bikes"}, "it has the name of what it is made from"),
         ({"DOMAIN": "https://shop.example.com"}, "without https:// and port"),
         ({"DOMAIN": "localhost"}, "a domain is like shop.example.org"),
         ({"DOMAIN": "-shop.example.com"}, "a domain is like shop.example.org"),
