@@ -303,6 +303,7 @@ def remove(container: dict[str, Any]) -> None:
 def tail(container: dict[str, Any] | None) -> str:
     if not container:
         return "(it is not there)"
-    command = ["docker", "logs", "--tail", "20", container["Id"]]
+    # A server writes some thirty before it comes to a fault: of one just started again, that of the time before.
+    command = ["docker", "logs", "--tail", "50", container["Id"]]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return "\n".join(map(readable, done.stdout.splitlines())) or "(empty)"
