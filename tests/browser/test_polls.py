@@ -126,7 +126,7 @@ def test_a_mistake_in_a_form_is_said_at_its_field(visitor: Visitor) -> None:
 
 def test_with_the_keyboard_alone(visitor: Visitor) -> None:
     page = visitor()
-    sign_up(page, "typist")
+    sign_up(page, "voter-by-keyboard")
     ask(page, "Tea or coffee, by keyboard?")
     page.reload()
 
