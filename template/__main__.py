@@ -111,14 +111,14 @@ def come_from(path: Path) -> None:
 
 def check(path: Path) -> None:
     """Raises Failed with the lines and files of a project that have this repository's name."""
-    found = [file for file in git(path, "ls-files").splitlines() if "tandem" in file.lower()]
+    files = git(path, "ls-files").splitlines()
+    found = [file for file in files if "tandem" in file.lower()]
     grep = ["git", "grep", "--cached", "--ignore-case", "--line-number", "-I", "tandem", "--", ".", f":!{ANSWERS}"]
     done = subprocess.run(grep, cwd=path, capture_output=True, text=True, check=False)
     found += done.stdout.splitlines()
     if found or done.returncode != 1:
         raise Failed("\n".join(["called Tandem still:", *found, done.stderr]))
-    count = len(git(path, "ls-files").splitlines())
-    print(f"  ✓ nothing in its {count} files is called Tandem", flush=True)
+    print(f"  ✓ nothing in its {len(files)} files is called Tandem", flush=True)
 
 
 def main() -> None:
