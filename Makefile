@@ -64,19 +64,15 @@ fleet: .venv-hosts ## What runs where: release, instances, disk, newest backup
 	@$(HOSTS) fleet
 
 ##@ Make it yours
-TEMPLATE = .venv/bin/python -m template
-new: .venv-template ## A project of your own from this one, in seconds (NAME=, FOLDER=, DOMAIN=, KEEP=; what lacks is asked)
-	@$(TEMPLATE) new --name="$(NAME)" --folder="$(FOLDER)" --domain="$(DOMAIN)" --keep="$(KEEP)"
-
-check-rename: .venv-template ## Prove that nothing in a project is called what this one is (FOLDER=…)
-	@$(TEMPLATE) check-rename --folder="$(FOLDER)"
+new: ## Start your own project from this one
+	@echo "make new is being rebuilt; it returns with this repository's next version"; exit 1
 
 ##@ Work
 LAB = .venv/bin/python -m lab
 dev: ## The stack for work on the code: reloads on save, debug pages, logs; in containers
 	@python3 -m deploy dev
 
-test: lint test-data test-lab test-stack test-template test-compose test-vm ## All tests and linters, an hour; each part by itself:
+test: lint test-data test-lab test-stack test-compose test-vm ## All tests and linters, an hour; each part by itself:
 test-data: test-sqlite test-postgresql ## The apps' own tests, on SQLite and on PostgreSQL with Redis
 test-sqlite: .venv-tests
 	.venv/bin/pytest tests/site tests/api tests/config
@@ -98,9 +94,6 @@ test-compose: .venv-tests ## The stack in containers, where a Docker engine answ
 
 test-vm: .venv-tests ## Hosts booted whole, provisioned and deployed to, on one and on five; as root, where systemd-nspawn is
 	.venv/bin/pytest tests/stack tests/vm --stack=vm --short
-
-test-template: .venv-tests ## Projects made from this one: each kind, linted, tested and up; and one that is updated
-	.venv/bin/pytest tests/template --short
 
 chaos: .venv-tests ## Restarts, kills, outages and overload under load, and the table of what clients saw; ten minutes
 	.venv/bin/pytest tests/chaos --data=postgresql
@@ -135,6 +128,3 @@ format: .venv-tests ## Lay out the code as the linters want it
 
 .venv-hosts:
 	@python3 -m deploy.native.preflight --controller
-
-.venv-template:
-	@python3 -m deploy.native.preflight --template
