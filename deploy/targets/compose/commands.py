@@ -1,0 +1,152 @@
+"""The commands of this target: up, dev, down, restart, status, logs, manage, destroy."""
+
+import argparse
+import contextlib
+import os
+import shlex
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from deploy.core.apps import APPS, INSTANCES, SERVICES, django
+from deploy.core.console import Failed, confirm, readable, step, table
+from deploy.core.settings import one_at_a_time, setting
+
+from . import generate
+from . import up as up_steps
+from .target import ComposeTarget, output
+
+NOTHING_RUNS = "Nothing is running. `make up` starts it."
+
+
+def running_target() -> ComposeTarget:
+    """Raises SystemExit with status 3 if nothing runs."""
+    target = ComposeTarget()
+    if not any(container["State"]["Running"] for container in target.containers().values()):
+        print(NOTHING_RUNS)
+        raise SystemExit(3)
+    return target
+
+
+def up(_: argparse.Namespace, dev: bool = False) -> None:
+    started = time.monotonic()
+    with one_at_a_time():
+        generate.write(dev)
+        target = ComposeTarget()
+        said = up_steps.up(target)
+    print()
+    show_status(target)
+    print(f"Up in {time.monotonic() - started:.1f} s. `make status`, `make logs`, `make down`.")
+    if said:
+        print(f"\n{said}")
+
+
+def dev(options: argparse.Namespace) -> None:
+    """The stack with the working tree mounted and debug pages. Follows the logs until it is interrupted."""
+    up(options, dev=True)
+    print()
+    follow_logs(ComposeTarget(), [], lines=0)
+    print("\nThe stack is still running. `make down` stops it.")
+
+
+def down(_: argparse.Namespace) -> None:
+    target = ComposeTarget()
+    with one_at_a_time():
+        containers = target.containers()
+        # nginx stops after the apps have disconnected their watchers.
+        if instances := [name for name in INSTANCES if name in containers]:
+            target.compose("stop", *instances)
+        target.compose("down", "--remove-orphans")
+    print("Stopped. The data is still in its volumes." if containers else "Nothing was running.")
+
+
+def destroy(_: argparse.Namespace) -> None:
+    target = ComposeTarget()
+    with one_at_a_time():
+        confirm(target.project, "its volumes, with the database and the uploads")
+        target.compose("down", "--remove-orphans", "--volumes")
+    print("Deleted. `make up` starts from nothing.")
+
+
+def restart(options: argparse.Namespace) -> None:
+    """Roll one app, or all; or replace nginx's container, which leaves a second without nginx."""
+    target = running_target()
+    started = time.monotonic()
+    with one_at_a_time():
+        for name in [options.app] if options.app else APPS:
+            print(f"Restart {name}", flush=True)
+            if name == "nginx":
+                with step("new container"):
+                    target.start("nginx", recreate=True)
+                    target.wait_until_ready("nginx")
+            else:
+                target.roll(APPS[name])
+    print(f"\nDone in {time.monotonic() - started:.1f} s.")
+
+
+def status(_: argparse.Namespace) -> None:
+    show_status(running_target())
+
+
+def show_status(target: ComposeTarget) -> None:
+    usage = output("docker", "stats", "--no-stream", "--no-trunc", "--format", "{{.ID}} {{.MemUsage}}")
+    memory = {line.split()[0]: line.split()[1] for line in usage.splitlines()}
+    rows = [("service", "state", "since", "memory", "image")]
+    containers = target.containers()
+    for name in (*SERVICES, *target.core_services):
+        if name in containers:
+            rows.append(status_row(target, name, containers[name], memory))
+        else:
+            rows.append((name, "no container", "-", "-", "-"))
+    table(rows)
+    scheme = "https" if setting("TLS") == "on" else "http"
+    print(f"\n{scheme}://{setting('ADDRESS')}:{setting('PORT')}/")
+
+
+def status_row(
+    target: ComposeTarget, name: str, container: dict[str, Any], memory: dict[str, str]
+) -> tuple[str, str, str, str, str]:
+    state = container["State"]
+    words = target.why_not_ready(name) or "ready"
+    if name in INSTANCES and not target.is_in_rotation(INSTANCES[name]):
+        words += ", out of rotation: `make restart`"
+    began = datetime.fromisoformat(state["StartedAt"][:19]).replace(tzinfo=UTC).astimezone()
+    since = f"{began:%d %b %H:%M:%S}" if state["Running"] else "-"
+    return name, words, since, memory.get(container["Id"], "-"), container["Config"]["Image"]
+
+
+def logs(options: argparse.Namespace) -> None:
+    target = running_target()
+    if options.app in APPS:
+        services = [instance.name for instance in APPS[options.app].instances]
+    else:
+        # nginx writes the access log to its container's output.
+        services = ["nginx" if options.app == "access" else options.app] if options.app else []
+    follow_logs(target, services)
+
+
+def follow_logs(target: ComposeTarget, services: list[str], lines: int = 20) -> None:
+    """Print the logs of these services, or of all, until it is interrupted."""
+    command = target.command("logs", "--follow", f"--tail={lines}", "--no-color", *services)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=target.environment) as follow:
+        assert follow.stdout
+        with contextlib.suppress(KeyboardInterrupt):
+            for line in follow.stdout:
+                # Compose writes a sequence that clears the line, also to a pipe.
+                name, _, text = line.removeprefix("\x1b[2K").rstrip("\n").partition(" | ")
+                print(f"{name.strip():<11} {readable(text)}", flush=True)
+
+
+def manage(options: argparse.Namespace) -> None:
+    """Become Django's manage.py in a container of its app."""
+    app = django()
+    if not app:
+        raise Failed("No app in deploy/apps.toml has a manage.py")
+    target = running_target()
+    running = [each.name for each in app.instances if not target.why_not_ready(each)]
+    words = ["python", app.manage, *shlex.split(options.arguments)]
+    service = running[0] if running else app.instances[0].name
+    command = target.command("exec", *([] if sys.stdin.isatty() else ["-T"]), service, *words)
+    os.execvpe(command[0], command, target.environment)
