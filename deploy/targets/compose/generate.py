@@ -112,7 +112,7 @@ def write_nginx_settings(variables: Mapping[str, str]) -> None:
             raise Failed(f"{name}: {error}") from None
         # A new certificate has a new name, which makes nginx reload.
         tls[name] = f"/srv/app/settings/{write_secret(f'nginx/{name.lower()}', content).name}"
-    lines = [f"{name}='{value}'\n" for name, value in (variables | tls).items() if not is_secret(name)]
+    lines = [f"{name}='{value}'\n" for name, value in {**variables, **tls}.items() if not is_secret(name)]
     write_readable(MOUNTED / "nginx.env", "".join(lines))
     write_readable(MOUNTED / "apps.toml", (PROJECT / "deploy/apps.toml").read_text())
 
