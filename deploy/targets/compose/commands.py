@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,12 +36,19 @@ def up(_: argparse.Namespace, dev: bool = False) -> None:
     with one_at_a_time():
         generate.write(dev)
         target = ComposeTarget()
-        said = up_steps.up(target)
-    print()
-    show_status(target)
-    print(f"Up in {time.monotonic() - started:.1f} s. `make status`, `make logs`, `make down`.")
-    if said:
-        print(f"\n{said}")
+        outdated = up_steps.find_outdated(target)
+        up_steps.update_core_services(target, outdated)
+        said = up_steps.prepare(target, outdated)
+        try:
+            up_steps.apply(target, outdated)
+            print()
+            for service in show_status(target):
+                target.wait_until_ready(service)
+            print(f"Up in {time.monotonic() - started:.1f} s. `make status`, `make logs`, `make down`.")
+        finally:
+            # It may have a password that nobody sees again.
+            if said:
+                print(f"\n{said}")
 
 
 def dev(options: argparse.Namespace) -> None:
@@ -90,31 +98,35 @@ def status(_: argparse.Namespace) -> None:
     show_status(running_target())
 
 
-def show_status(target: ComposeTarget) -> None:
-    usage = output("docker", "stats", "--no-stream", "--no-trunc", "--format", "{{.ID}} {{.MemUsage}}")
-    memory = {line.split()[0]: line.split()[1] for line in usage.splitlines()}
+def show_status(target: ComposeTarget) -> list[str]:
+    """Print a table of the services. Return the names of those that are not ready."""
+    containers, in_rotation = target.containers(), target.in_rotation()
+    services = (*SERVICES, *target.core_services)
+    with ThreadPoolExecutor() as pool:
+        # It measures for two seconds.
+        usage = pool.submit(output, "docker", "stats", "--no-stream", "--no-trunc", "--format", "{{.ID}} {{.MemUsage}}")
+        reasons = dict(zip(services, pool.map(target.why_not_ready, services), strict=True))
+    memory = {line.split()[0]: line.split()[1] for line in usage.result().splitlines()}
     rows = [("service", "state", "since", "memory", "image")]
-    containers = target.containers()
-    for name in (*SERVICES, *target.core_services):
-        if name in containers:
-            rows.append(status_row(target, name, containers[name], memory))
-        else:
-            rows.append((name, "no container", "-", "-", "-"))
+    for name in services:
+        words = reasons[name] or "ready"
+        if name in INSTANCES and name not in in_rotation:
+            words += ", out of rotation: `make restart`"
+        rows.append((name, *status_columns(containers.get(name), words, memory)))
     table(rows)
     scheme = "https" if setting("TLS") == "on" else "http"
     print(f"\n{scheme}://{setting('ADDRESS')}:{setting('PORT')}/")
+    return [name for name in services if reasons[name]]
 
 
-def status_row(
-    target: ComposeTarget, name: str, container: dict[str, Any], memory: dict[str, str]
-) -> tuple[str, str, str, str, str]:
-    state = container["State"]
-    words = target.why_not_ready(name) or "ready"
-    if name in INSTANCES and not target.is_in_rotation(INSTANCES[name]):
-        words += ", out of rotation: `make restart`"
+def status_columns(container: dict[str, Any] | None, words: str, memory: dict[str, str]) -> tuple[str, str, str, str]:
+    if not container:
+        return "no container", "-", "-", "-"
+    state, image = container["State"], container["Config"]["Image"]
+    if not state["Running"] or state["Restarting"]:
+        return state["Status"], "-", "-", image
     began = datetime.fromisoformat(state["StartedAt"][:19]).replace(tzinfo=UTC).astimezone()
-    since = f"{began:%d %b %H:%M:%S}" if state["Running"] else "-"
-    return name, words, since, memory.get(container["Id"], "-"), container["Config"]["Image"]
+    return words, f"{began:%d %b %H:%M:%S}", memory.get(container["Id"], "-"), image
 
 
 def logs(options: argparse.Namespace) -> None:

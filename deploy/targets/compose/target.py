@@ -21,6 +21,7 @@ from . import generate
 COMMAND_READY_AFTER = 2
 
 
+@cache
 def engine() -> tuple[str, str]:
     """Return the versions of Docker and compose, empty if one of them does not work, and the reason in words."""
     if not shutil.which("docker"):
@@ -66,10 +67,11 @@ def check_machine(running: bool) -> None:
     print("Images", flush=True)
     with step(", ".join(target.core_services)):
         target.compose("pull", "--quiet", "--policy=missing", *target.core_services)
-    # One after the other: they share layers, which the engine would build for each at the same time.
-    for name, service in {"nginx": "nginx", **{app.name: app.instances[0].name for app in APPS.values()}}.items():
-        with step(name):
-            target.compose("build", "--quiet", service)
+    instances = [app.instances[0].name for app in APPS.values()]
+    with step(f"nginx, {', '.join(APPS)} (about a minute the first time)"):
+        # The images share layers, which the engine would build for each if it built all at once.
+        target.compose("build", "--quiet", instances[0])
+        target.compose("build", "--quiet", "nginx", *instances)
 
 
 class ComposeTarget:
@@ -141,8 +143,7 @@ class ComposeTarget:
 
     def run_in(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a service's container."""
-        container = self.container(service)
-        words = ["docker", "exec", container["Id"] if container else "none", *command]
+        words = ["docker", "exec", f"{self.project}-{service}-1", *command]
         return subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
 
     def probe(self, where: str, command: str, service: str) -> subprocess.CompletedProcess[str]:
@@ -161,9 +162,13 @@ class ComposeTarget:
 
     # What a roll needs (deploy/core/roll.py)
 
+    def in_rotation(self) -> set[str]:
+        """Return the names of the instances in rotation. Their links are in a volume that nginx's container has."""
+        done = self.run_in("nginx", "ls", "var/run/upstream")
+        return set() if done.returncode else set(done.stdout.split())
+
     def is_in_rotation(self, instance: Instance) -> bool:
-        # nginx's container has the links, and outlives those of the instances.
-        return self.probe("nginx", "in?", instance.name).returncode == 0
+        return instance.name in self.in_rotation()
 
     def take_out_of_rotation(self, instance: Instance) -> None:
         self.probe("nginx", "out", instance.name)
@@ -180,13 +185,11 @@ class ComposeTarget:
     def why_not_ready(self, service: str | Instance) -> str:
         """Return why a service is not ready; empty if it is."""
         name = str(service)
-        container = self.container(name)
-        if not container or container["State"]["Status"] != "running":
-            return f"its container is {container['State']['Status'] if container else 'missing'}"
         if name == "nginx" or (name in INSTANCES and INSTANCES[name].server.listens):
             done = self.probe(name, "ready", name)
             return done.stdout.strip() or "no answer" if done.returncode else ""
-        return why_state_not_ready(container["State"])
+        container = self.container(name)
+        return why_state_not_ready(container["State"]) if container else "no container"
 
     def wait_until_ready(self, service: str | Instance) -> None:
         """Raises Failed, with the end of the log, if the service keeps stopping or is not ready in time."""
@@ -215,8 +218,9 @@ def image_id(name: str) -> str:
 
 def why_state_not_ready(state: dict[str, Any]) -> str:
     """Return why a container that nginx sends nothing is not ready; empty if it is."""
-    health = state.get("Health", {}).get("Status", "healthy")
-    if health == "unhealthy":
+    if not state["Running"] or state["Restarting"]:
+        return f"its container is {state['Status']}"
+    if state.get("Health", {}).get("Status") == "unhealthy":
         return "its health check fails"
     started = datetime.fromisoformat(state["StartedAt"][:19]).replace(tzinfo=UTC)
     if datetime.now(UTC) - started < timedelta(seconds=COMMAND_READY_AFTER):

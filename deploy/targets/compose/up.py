@@ -1,31 +1,10 @@
 """`make up` in containers: start the stack, or apply what changed, with no failed request."""
 
-from deploy.core.apps import APPS, App, Instance
+from deploy.core.apps import APPS, App
 from deploy.core.console import Failed, step
 
 from . import generate
 from .target import ComposeTarget
-
-
-def up(target: ComposeTarget) -> str:
-    """Start the stack, or bring the running one to the state of the images and settings here.
-
-    Return what the apps say of the first data that they made.
-    """
-    outdated = find_outdated(target)
-    new = [app for app in APPS.values() if any(instance.name in outdated for instance in app.instances)]
-    update_core_services(target, outdated)
-    for app in new:
-        prepare(target, app)
-    update_nginx(target, outdated)
-    started = start_apps(target)
-    rolled = roll_apps(target, [app for app in APPS.values() if app not in started], outdated)
-    reloaded = reload_nginx(target)
-    removed = remove_unregistered(target)
-    generate.remove_old_secrets()
-    if not (outdated or rolled or reloaded or removed):
-        print("Already up to date.")
-    return "\n".join(filter(None, (seed(target, app) for app in new)))
 
 
 def find_outdated(target: ComposeTarget) -> dict[str, str]:
@@ -42,12 +21,32 @@ def update_core_services(target: ComposeTarget, outdated: dict[str, str]) -> Non
             target.start("--wait", *services)
 
 
-def prepare(target: ComposeTarget, app: App) -> None:
-    """Run what a release of the app needs once, in a container with its new image. Raises Failed with the output."""
-    if app.prepare:
-        commands = "\n".join(f"python {command}" for command in app.prepare.values())
-        with step(f"{app.name}: {', '.join(app.prepare)}"):
-            target.compose("run", "--rm", "--no-deps", "-T", app.instances[0].name, "sh", "-ec", commands)
+def prepare(target: ComposeTarget, outdated: dict[str, str]) -> str:
+    """Run what a release of each outdated app needs once, in a container with its new image.
+
+    Return what the apps say of the first data that they made. Raises Failed with the output of what failed.
+    """
+    said = []
+    for app in APPS.values():
+        if (app.prepare or app.seed) and any(instance.name in outdated for instance in app.instances):
+            commands = [f"python {command} >&2" for command in app.prepare.values()]
+            commands += [f"python {app.seed}"] if app.seed else []
+            with step(f"{app.name}: {', '.join(app.prepare)}"):
+                run = ("run", "--rm", "--no-deps", "-T", app.instances[0].name, "sh", "-ec", "\n".join(commands))
+                said.append(target.compose(*run).strip())
+    return "\n".join(filter(None, said))
+
+
+def apply(target: ComposeTarget, outdated: dict[str, str]) -> None:
+    """Start what does not run, roll what is outdated, and give nginx its new configuration."""
+    update_nginx(target, outdated)
+    started = start_apps(target)
+    rolled = roll_apps(target, [app for app in APPS.values() if app not in started], outdated)
+    reloaded = reload_nginx(target)
+    removed = remove_unregistered(target)
+    generate.remove_old_secrets()
+    if not (outdated or rolled or reloaded or removed):
+        print("Already up to date.")
 
 
 def update_nginx(target: ComposeTarget, outdated: dict[str, str]) -> None:
@@ -78,21 +77,15 @@ def start_apps(target: ComposeTarget) -> list[App]:
 
 def roll_apps(target: ComposeTarget, apps: list[App], outdated: dict[str, str]) -> bool:
     """Roll instances that are outdated, new, stopped or out of rotation. Return whether there were any."""
+    serving = target.in_rotation() - outdated.keys()
     rolled = False
     for app in apps:
-        reasons = {instance: why_roll(target, instance, outdated) for instance in app.instances}
-        if instances := [instance for instance in app.instances if reasons[instance]]:
+        if instances := [instance for instance in app.instances if instance.name not in serving]:
             rolled = True
-            print(f"Roll {app.name}: {instances[0]}: {reasons[instances[0]]}", flush=True)
+            why = outdated.get(instances[0].name, "it is out of rotation")
+            print(f"Roll {app.name}: {instances[0]}: {why}", flush=True)
             target.roll(app, instances)
     return rolled
-
-
-def why_roll(target: ComposeTarget, instance: Instance, outdated: dict[str, str]) -> str:
-    """Return why an instance has to restart; empty if it does not."""
-    if instance.name in outdated:
-        return outdated[instance.name]
-    return "" if target.is_in_rotation(instance) else "it is out of rotation"
 
 
 def reload_nginx(target: ComposeTarget) -> bool:
@@ -111,10 +104,3 @@ def remove_unregistered(target: ComposeTarget) -> list[str]:
     for name in removed:
         print(f"  · {name} is no longer configured: removed", flush=True)
     return removed
-
-
-def seed(target: ComposeTarget, app: App) -> str:
-    """Make the first data and accounts, if the app has any to make. Return what it says of them."""
-    if not app.seed:
-        return ""
-    return target.compose("exec", "-T", app.instances[0].name, "python", *app.seed.split()).strip()
