@@ -16,7 +16,7 @@ def test_the_release_before_runs_on_each_of_our_migrations(capsys: pytest.Captur
     assert found["breaking"] == []
     assert found["pending"] == []
     assert found["applied"] == found["known"]
-    assert "accounts.0001_initial" in found["known"]
+    assert "auth.0001_initial" in found["known"]
 
 
 TEXT = models.CharField(max_length=64)
