@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import fill_sign_up, screenshot, sign_up
 from tests.browser.test_pages import look_at, looks
-from tests.stack.pictures import PNG
+from tests.sample import PNG
 
 Visitor = Callable[..., Page]
 
