@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.looks import look_at, looks
 from tests.browser.site.people import fill_sign_up, sign_up
-from tests.stack.pictures import PNG
+from tests.sample import PNG
 
 Visitor = Callable[..., Page]
 

@@ -1,14 +1,15 @@
-"""What people vote on in these tests."""
+"""People who vote, and questions that they ask."""
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.people import CSRF, Person
+from tests.people import CSRF, Person, make
 from tests.sample import Subject
-from tests.stacks import AnyStack
+from tests.stacks import Stack
 
 
 def vote_on_site(person: Person, question: int, choice: int) -> httpx.Response:
@@ -17,14 +18,15 @@ def vote_on_site(person: Person, question: int, choice: int) -> httpx.Response:
         return client.post(f"/questions/{question}/vote/", data=form)
 
 
-def vote_by_api(person: Person, question: int, choice: int) -> httpx.Response:
-    with person.client() as client:
-        return client.post(f"/api/v1/questions/{question}/votes", json={"choice": choice})
+@pytest.fixture(scope="session")
+def people(stack: Stack) -> Iterator[Person]:
+    """`next(people)` is a person who has not voted yet."""
+    return iter(make(stack, 150))
 
 
 @pytest.fixture(scope="session")
-def ask(stack: AnyStack, people: Iterator[Person]) -> Callable[..., Subject]:
-    """`ask()` is a new question with two choices; `closes_at`, `files` and the like go into the form."""
+def ask(people: Iterator[Person]) -> Callable[..., Subject]:
+    """`ask()` makes a question with two choices. `closes_at`, `files` and the like go into the form."""
     author = next(people)
 
     def ask(files: dict[str, Any] | None = None, **fields: str) -> Subject:
@@ -32,14 +34,14 @@ def ask(stack: AnyStack, people: Iterator[Person]) -> Callable[..., Subject]:
         with author.client() as client:
             answer = client.post("/questions/new/", data=form, files=files)
             assert answer.status_code == 302, answer.text
-            number = int(answer.headers["Location"].strip("/").split("/")[-1])
-            choices = client.get(f"/api/v1/questions/{number}/results").json()["choices"]
-        return Subject(number, tuple(choice["id"] for choice in choices))
+            page = client.get(answer.headers["Location"]).text
+        number = int(answer.headers["Location"].strip("/").split("/")[-1])
+        return Subject(number, tuple(map(int, re.findall(r'name="choice" value="(\d+)"', page))))
 
     return ask
 
 
 @pytest.fixture(scope="session")
 def question(ask: Callable[..., Subject]) -> Subject:
-    """An open one that all may vote on."""
+    """An open question that all may vote on."""
     return ask()

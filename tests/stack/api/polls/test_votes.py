@@ -1,4 +1,4 @@
-"""Votes under concurrency, through both applications at once: each counts once, and everybody sees it."""
+"""Concurrent votes through both apps: each counts once, and every watcher sees it."""
 
 import threading
 from collections import Counter
@@ -10,17 +10,19 @@ import pytest
 
 from tests.people import Person
 from tests.sample import State, Subject
-from tests.stack import watchers
-from tests.stack.polls.conftest import vote_by_api, vote_on_site
-from tests.stacks import AnyStack
+from tests.stack.api.polls import watchers
+from tests.stack.api.polls.test_live import held
+from tests.stack.api.polls.votes import vote_by_api
+from tests.stack.site.polls.fixtures import vote_on_site
+from tests.stacks import Stack
 
 VOTERS = 40
-# Within this many seconds, on a busy machine too, everybody has seen everything.
+# Seconds in which every watcher gets every tally, on a busy machine too.
 SEEN = 60
 
 
 def at_once(voters: list[Person], question: Subject) -> list[httpx.Response]:
-    """All vote at the same moment, every other one on the site, for one choice and the other in turn."""
+    """All vote at the same moment, on the site and by the api in turn, for each choice in turn."""
     barrier = threading.Barrier(len(voters))
 
     def vote(number: int) -> httpx.Response:
@@ -33,13 +35,13 @@ def at_once(voters: list[Person], question: Subject) -> list[httpx.Response]:
         return list(threads.map(vote, range(len(voters))))
 
 
-def results(stack: AnyStack, question: Subject) -> dict[str, object]:
+def results(stack: Stack, question: Subject) -> dict[str, object]:
     with stack.client() as client:
         tally: dict[str, object] = client.get(f"/api/v1/questions/{question.id}/results").json()
     return tally
 
 
-def test_one_person_fifty_times(stack: AnyStack, ask: Callable[..., Subject], people: Iterator[Person]) -> None:
+def test_one_person_fifty_times(stack: Stack, ask: Callable[..., Subject], people: Iterator[Person]) -> None:
     asked, person = ask(), next(people)
     statuses = Counter(response.status_code for response in at_once([person] * 50, asked))
     assert statuses[200] + statuses[201] + statuses[302] == 1, statuses
@@ -54,20 +56,20 @@ def test_one_person_fifty_times(stack: AnyStack, ask: Callable[..., Subject], pe
 
 
 def test_everybody_at_once_while_others_watch(
-    stack: AnyStack, ask: Callable[..., Subject], people: Iterator[Person]
+    stack: Stack, ask: Callable[..., Subject], people: Iterator[Person]
 ) -> None:
     asked = ask()
 
     def watch(tallies: Iterator[State], started: threading.Barrier) -> list[State]:
-        """Every tally that a watcher sees, from the empty one to that of all votes."""
+        """Return every tally that a watcher gets, from the empty one to the one with all votes."""
         seen = [next(tallies)]
         started.wait(SEEN)
         while seen[-1]["total"] < VOTERS:
             seen.append(next(tallies))
         return seen
 
-    # As many of each kind as there are api processes: each process has watchers.
-    ways = [watchers.events, watchers.messages, watchers.polls] * (2 * stack.cores)
+    # As many of each kind as the api has workers, so that each worker has watchers.
+    ways = [watchers.events, watchers.messages, watchers.long_polls] * (2 * stack.cores)
     started = threading.Barrier(len(ways) + 1)
     with ThreadPoolExecutor(len(ways)) as threads:
         watching: list[Future[list[State]]] = [threads.submit(watch, way(stack, asked.live), started) for way in ways]
@@ -86,18 +88,18 @@ def test_everybody_at_once_while_others_watch(
         assert versions == sorted(set(versions)), "a version came twice, or an older one later"
 
 
-@pytest.mark.parametrize("way", [watchers.events, watchers.messages, watchers.polls])
-def test_a_vote_on_the_site_reaches_every_api_process(
-    stack: AnyStack,
+@pytest.mark.parametrize("way", [watchers.events, watchers.messages, watchers.long_polls])
+def test_a_vote_on_the_site_reaches_every_worker_of_the_api(
+    stack: Stack,
     ask: Callable[..., Subject],
     people: Iterator[Person],
-    way: Callable[[AnyStack, str], Iterator[State]],
+    way: Callable[[Stack, str], Iterator[State]],
 ) -> None:
     asked = ask()
     watching = [way(stack, asked.live) for _ in range(2 * stack.cores)]
     assert {next(tallies)["total"] for tallies in watching} == {0}
-    if way is not watchers.polls:
-        spread = [figures["watchers"] for figures in stack.api_stats().values()]
-        assert all(spread), spread
+    if way is not watchers.long_polls:
+        spread = held(stack)
+        assert all(spread.values()), spread
     assert vote_on_site(next(people), asked.id, asked.choices[0]).status_code == 302
     assert {next(tallies)["total"] for tallies in watching} == {1}

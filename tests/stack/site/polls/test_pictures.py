@@ -1,4 +1,4 @@
-"""Pictures, from a form to nginx."""
+"""Pictures: uploaded with a form, served by nginx."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -7,13 +7,12 @@ import httpx
 import pytest
 
 from tests.people import CSRF, Person
-from tests.sample import Subject
-from tests.stack.pictures import PNG
-from tests.stack.test_serving import upstream
-from tests.stacks import AnyStack
+from tests.sample import PNG, Subject
+from tests.stack.checks import upstream
+from tests.stacks import Stack
 
 
-def test_an_uploaded_picture_is_served_by_nginx(stack: AnyStack, ask: Callable[..., Subject]) -> None:
+def test_an_uploaded_picture_is_served_by_nginx(stack: Stack, ask: Callable[..., Subject]) -> None:
     asked = ask(files={"picture": ("cat.png", PNG, "image/png")})
     with stack.client() as client:
         found = re.search(r'src="(/media/[^"]+)"', client.get(f"/questions/{asked.id}/").text)
@@ -38,7 +37,7 @@ def test_an_uploaded_picture_is_served_by_nginx(stack: AnyStack, ask: Callable[.
     ],
     ids=["svg", "half", "empty", "large"],
 )
-def test_a_picture_that_is_none(stack: AnyStack, people: Iterator[Person], content: bytes, message: str) -> None:
+def test_files_that_are_no_pictures(stack: Stack, people: Iterator[Person], content: bytes, message: str) -> None:
     form = {"text": "With a picture?", "choices": "Yes\nNo", "csrfmiddlewaretoken": CSRF}
     with next(people).client() as client:
         response = client.post("/questions/new/", data=form, files={"picture": ("cat.png", content, "image/png")})
@@ -47,7 +46,7 @@ def test_a_picture_that_is_none(stack: AnyStack, people: Iterator[Person], conte
 
 
 def fault(response: httpx.Response, field: str) -> str:
-    """The message that stands at a field of a form."""
+    """Return the message at a field of a form."""
     _, _, after = response.text.partition(f'id="id_{field}_error"')
     message = after.partition("</ul>")[0]
     assert message, f"no message at {field}"

@@ -1,38 +1,26 @@
-"""The three ways to watch, each as an iterator of states, which gives up when there is nothing new."""
+"""The three ways to watch, each as an iterator of tallies, which raises TimeoutError when no new one comes."""
 
 import json
 import time
 from collections.abc import Iterator
 
-import httpx
 from websockets.sync.client import connect
 
 from tests.sample import State
-from tests.stacks import AnyStack
+from tests.stack.api.polls.test_live import blocks_of
+from tests.stacks import Stack
 
-# Seconds after which a watcher that hears of no news gives up, with TimeoutError; at the next heartbeat.
+# Seconds without a new tally.
 PATIENCE = 15
 
 
-def lines(response: httpx.Response) -> Iterator[dict[str, str]]:
-    """The blocks of an event stream, each as its fields; a comment has the name "" (HTML standard, 9.2.6)."""
-    block: dict[str, str] = {}
-    for line in response.iter_lines():
-        if line:
-            name, _, value = line.partition(":")
-            block[name] = value.removeprefix(" ")
-        else:
-            yield block
-            block = {}
-
-
-def events(stack: AnyStack, live: str) -> Iterator[State]:
+def events(stack: Stack, live: str) -> Iterator[State]:
     news = time.monotonic()
     with (
         stack.client(timeout=60) as client,
         client.stream("GET", f"{live}/events") as response,
     ):
-        for block in lines(response):
+        for block in blocks_of(response):
             if "data" in block:
                 yield json.loads(block["data"])
                 news = time.monotonic()
@@ -40,7 +28,7 @@ def events(stack: AnyStack, live: str) -> Iterator[State]:
                 raise TimeoutError
 
 
-def messages(stack: AnyStack, live: str) -> Iterator[State]:
+def messages(stack: Stack, live: str) -> Iterator[State]:
     with connect(
         f"{stack.url.replace('http', 'ws', 1)}{live}/socket",
         ssl=stack.tls,
@@ -50,7 +38,7 @@ def messages(stack: AnyStack, live: str) -> Iterator[State]:
             yield json.loads(socket.recv(timeout=PATIENCE))
 
 
-def polls(stack: AnyStack, live: str) -> Iterator[State]:
+def long_polls(stack: Stack, live: str) -> Iterator[State]:
     version = -1
     with stack.client(timeout=60) as client:
         while True:
