@@ -32,7 +32,7 @@ def git(folder: Path, *words: str) -> str:
 
 def check_clean() -> None:
     if changed := git(PROJECT, "status", "--porcelain"):
-        raise Failed(f"{PROJECT} has uncommitted changes, from which no update could start. Commit them first:\n{changed}")
+        raise Failed(f"{PROJECT} has uncommitted changes. Commit them first:\n{changed}")
 
 
 def choose_folder(folder: str) -> Path:
