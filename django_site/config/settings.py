@@ -14,7 +14,7 @@ SHAPES = {
     "DATABASE_URL": "sqlite:////absolute/path or postgresql://user:password@host:port/name",
     "REDIS_URL": "redis://host:port/number, or empty",
     "ALLOWED_HOSTS": "host names, separated by commas",
-    "UPLOAD_LIMIT_MB": "a whole number from 1 to 1024",
+    "UPLOAD_LIMIT_MB": "a whole number from 1 to 999",
     "TLS": "on or off",
     "LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR",
     "INSTANCE": "the name of an instance, such as site-a, or empty",
@@ -48,7 +48,7 @@ with read(SHAPES) as env:
     DATABASE: dj_database_url.DBConfig = env.database("DATABASE_URL")
     REDIS_URL = env.str("REDIS_URL", "", validate=validate.Regexp(r"(rediss?://.+)?$"))
     ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", validate=validate.Length(min=1))
-    UPLOAD_LIMIT_MB = env.int("UPLOAD_LIMIT_MB", validate=validate.Range(1, 1024))
+    UPLOAD_LIMIT_MB = env.int("UPLOAD_LIMIT_MB", validate=validate.Range(1, 999))
     TLS = env.bool("TLS", False)
     LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
     INSTANCE = env.str("INSTANCE", "", validate=validate.Regexp(r"([a-z][a-z0-9_]*-[a-z])?$"))

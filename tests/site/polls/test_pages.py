@@ -82,12 +82,6 @@ def test_a_question_page_says_what_one_voted_for(member: Client, user: User, que
     assert 'type="radio"' not in after
 
 
-def test_an_open_question_loads_the_scripts_for_live_results(client: Client, question: Question) -> None:
-    page = client.get(f"/questions/{question.pk}/").content.decode()
-    assert 'src="/static/polls/polls.' in page
-    assert 'src="/static/polls/live.' in page
-
-
 def test_without_the_scripts_for_live_results_the_page_stays(
     client: Client, question: Question, monkeypatch: pytest.MonkeyPatch
 ) -> None:
