@@ -1,0 +1,26 @@
+"""Running stacks for the tests that go through nginx: a class for each target, and fixtures (fixtures.py)."""
+
+from tests.environment import PROJECT
+
+from .base import Stack
+from .compose import ComposeStack, docker
+from .files import copied, directory, edited
+from .fixtures import database, running
+from .native import NativeStack
+from .network import addresses, enter, outside
+
+__all__ = [
+    "PROJECT",
+    "ComposeStack",
+    "NativeStack",
+    "Stack",
+    "addresses",
+    "copied",
+    "database",
+    "directory",
+    "docker",
+    "edited",
+    "enter",
+    "outside",
+    "running",
+]
