@@ -77,7 +77,7 @@ class App:
     application: str = ""
     command: tuple[str, ...] = ()
     manage: str = ""
-    prepare: Mapping[str, str] = field(default_factory=dict)
+    prepare: Mapping[str, str] = field(default_factory=dict, hash=False)
     seed: str = ""
 
     @cached_property

@@ -97,6 +97,12 @@ def faults() -> list[str]:
         for name, (shape, words) in SHAPES.items()
         if not re.fullmatch(shape, setting(name))
     ]
+    # supervisord, uWSGI and nginx split their files at blanks.
+    found += [
+        f"The path {path} should be letters, digits, and . _ - + @ alone"
+        for path in (PROJECT, VAR)
+        if not re.fullmatch(r"[\w./+@-]+", str(path))
+    ]
     for name in ("PORT", "PLAIN_PORT"):
         if not (setting(name).isdecimal() and 1024 <= int(setting(name)) <= 65535):
             found.append(f"{name} is {setting(name)!r}: should be a number from 1024 to 65535")

@@ -28,12 +28,7 @@ def write_programs(var: Path, services: Iterable[str], project: Path = PROJECT) 
     wanted = {}
     for service in services:
         instance = INSTANCES.get(service)
-        # supervisord expands %(words)s.
-        words = {
-            "PROJECT": str(project).replace("%", "%%"),
-            "INSTANCE": service,
-            "APP": instance.app.name if instance else service,
-        }
+        words = {"PROJECT": str(project), "INSTANCE": service, "APP": instance.app.name if instance else service}
         template = PROJECT / "deploy/supervisor" / f"{instance.server.kind if instance else service}.conf"
         wanted[programs / f"{service}.conf"] = fill_in(template.read_text(), words)
     for file in set(programs.glob("*.conf")) - wanted.keys():

@@ -33,7 +33,7 @@ NATIVE: tuple[Check, ...] = (
     limits.somaxconn,
     *STACK,
 )
-# docker-compose.yml sets the limit of open files. A new container has no leftovers. The database's clock is this machine's.
+# docker-compose.yml sets the limit of open files. A new container has no leftovers. The database has this machine's clock.
 COMPOSE: tuple[Check, ...] = (
     machine.engine,
     machine.clock,

