@@ -1,4 +1,4 @@
-"""pytest loads this file before there are settings: what needs them is imported when it runs."""
+"""pytest loads this file before there are settings, so imports that need them are inside functions."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ if TYPE_CHECKING:
     from tests.api.served import Served
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    # After the root conftest, which sets the variables that all apps have.
+    os.environ |= {"APP": "api", "INSTANCE": "api-a", "BIND": ""}
+
+
 @pytest.fixture(scope="session")
 def database_url() -> str:
-    """A database as Django makes it."""
-    from tests.api.served import migrate
+    """A database with the sample's tables."""
+    from tests.api.databases import create
+    from tests.api.sample import create_tables
 
-    migrate(os.environ["DATABASE_URL"])
-    return os.environ["DATABASE_URL"]
+    url = create("sample")
+    create_tables(url)
+    return url
 
 
 @pytest.fixture

@@ -15,11 +15,10 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
-from tests.api.sample import Subject
+from tests.api.sample import CounterStore, GaugeStore, Subject
 from tests.api.served import Served, news, until
 from tests.api.test_requests import problem
-from tests.sample import ENDPOINT
-from tornado_api import handlers, live
+from tornado_api import bus, handler, live, watching
 
 
 async def raw(api: Served, path: str, *headers: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -58,7 +57,7 @@ async def test_event_stream(api: Served) -> None:
 
 
 async def test_heartbeats(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "HEARTBEAT", 0.1)
+    monkeypatch.setattr(watching, "HEARTBEAT", 0.1)
     subject = await api.fresh()
     async with api.events(subject) as events:
         await news(events)
@@ -144,27 +143,65 @@ async def test_socket_without_a_handshake(api: Served) -> None:
 
 async def test_long_poll(api: Served) -> None:
     subject = await api.fresh()
-    now = await api.client.get(subject.poll)
+    now = await api.client.get(subject.long_poll)
     assert now.json() == await api.newest(subject)
     assert now.headers["Cache-Control"] == "no-store"
     started = time.monotonic()
-    nothing = await api.client.get(subject.poll, params={"after": 0, "wait": 0.5})
+    nothing = await api.client.get(subject.long_poll, params={"after": 0, "wait": 0.5})
     assert (nothing.status_code, nothing.content) == (204, b"")
     assert time.monotonic() - started >= 0.5
-    waiting = asyncio.ensure_future(api.client.get(subject.poll, params={"after": 0}))
+    waiting = asyncio.ensure_future(api.client.get(subject.long_poll, params={"after": 0}))
     await until(lambda: api.app.hub.watchers)
     await api.write(subject)
     assert (await waiting).json() == await api.newest(subject)
     # Whoever is behind is told at once.
-    assert (await api.client.get(subject.poll, params={"after": 0})).json()["version"] == 1
+    assert (await api.client.get(subject.long_poll, params={"after": 0})).json()["version"] == 1
 
 
 async def test_hanging_up_while_waiting(api: Served) -> None:
     subject = await api.fresh()
-    waiting = asyncio.ensure_future(api.client.get(subject.poll, params={"after": 0}))
+    waiting = asyncio.ensure_future(api.client.get(subject.long_poll, params={"after": 0}))
     await until(lambda: api.app.hub.watchers)
     waiting.cancel()
     await until(lambda: not api.app.hub.watchers)
+
+
+async def test_two_stores_with_the_same_ids(api: Served) -> None:
+    """A change of a gauge is no news to those that watch the counter with its id, and the other way round."""
+    subject = await api.fresh()
+    gauges, gauge = api.app.store(GaugeStore), Subject(subject.id, "gauges")
+    await gauges.create(subject.id)
+    async with api.events(subject) as counter_events, api.events(gauge) as gauge_events:
+        assert [(await news(each))["version"] for each in (counter_events, gauge_events)] == [0, 0]
+        counter_news = asyncio.ensure_future(news(counter_events))
+        # Found by the check of the database, as nothing announces it.
+        await gauges.increment(subject.id, 1)
+        assert (await asyncio.wait_for(news(gauge_events), 5))["version"] == 1
+        api.app.bus.publish(gauge.channel)
+        await asyncio.sleep(1.5 * bus.INTERVAL_WITH_REDIS)
+        assert not counter_news.done(), "the counter's watcher was sent the gauge's change"
+        gauge_news = asyncio.ensure_future(news(gauge_events))
+        await api.write(subject)
+        assert (await asyncio.wait_for(counter_news, 5))["version"] == 1
+        await asyncio.sleep(1.5 * bus.INTERVAL_WITH_REDIS)
+        assert not gauge_news.done(), "the gauge's watcher was sent the counter's change"
+        gauge_news.cancel()
+
+
+async def test_store_that_fails_holds_up_no_other(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = await api.fresh()
+    gauge = Subject(subject.id, "gauges")
+    await api.app.store(GaugeStore).create(subject.id)
+
+    async def fail(ids: object) -> None:
+        raise RuntimeError("as the test asked")
+
+    async with api.events(gauge) as gauge_events, api.events(subject) as events:
+        await news(gauge_events)
+        await news(events)
+        monkeypatch.setattr(api.app.store(GaugeStore), "versions", fail)
+        await api.write_elsewhere(subject)
+        assert (await asyncio.wait_for(news(events), 5))["version"] == 1
 
 
 async def test_versions_only_grow_and_the_last_is_seen(api: Served) -> None:
@@ -184,7 +221,7 @@ async def test_versions_only_grow_and_the_last_is_seen(api: Served) -> None:
 
 async def test_many_watchers_are_one_read_and_one_encoding(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     reads, encodings = Counter[str](), Counter[str]()
-    read, encode = api.app.store.state, live.encode
+    read, encode = api.app.store(CounterStore).state, live.encode
 
     async def counted_read(id: int) -> Any:
         reads["all"] += 1
@@ -194,7 +231,7 @@ async def test_many_watchers_are_one_read_and_one_encoding(api: Served, monkeypa
         encodings["all"] += 1
         return encode(value)
 
-    monkeypatch.setattr(api.app.store, "state", counted_read)
+    monkeypatch.setattr(api.app.store(CounterStore), "state", counted_read)
     monkeypatch.setattr(live, "encode", counted_encode)
     subject = await api.fresh()
     async with AsyncExitStack() as stack:
@@ -211,7 +248,7 @@ async def test_many_watchers_are_one_read_and_one_encoding(api: Served, monkeypa
         await api.write(subject)
         assert await everybody() == [1] * 50
         assert encodings.total() == 1
-        assert reads.total() <= 2, "the poll may have found it too"
+        assert reads.total() <= 2, "the check for changes may have found it too"
 
 
 class Heavy(msgspec.Struct):
@@ -228,13 +265,13 @@ async def test_at_most_ten_updates_a_second(api: Served, monkeypatch: pytest.Mon
     async def another_each_millisecond(key: int) -> Heavy:
         return Heavy(int(1000 * (time.monotonic() - started)))
 
-    monkeypatch.setattr(api.app.store, "state", another_each_millisecond)
+    monkeypatch.setattr(api.app.store(CounterStore), "state", another_each_millisecond)
     async with api.events(subject) as events:
         first = await news(events)
 
         async def changes() -> None:
             while time.monotonic() < started + 1.5:
-                api.app.hub.stale(subject.id)
+                api.app.hub.mark_stale(subject.channel)
                 await asyncio.sleep(0.001)
 
         changing = asyncio.ensure_future(changes())
@@ -248,12 +285,12 @@ async def test_at_most_ten_updates_a_second(api: Served, monkeypatch: pytest.Mon
 
 @pytest.fixture
 def heavy(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    state = api.app.store.state
+    state = api.app.store(CounterStore).state
 
     async def heavy_state(key: int) -> Heavy:
         return Heavy((await state(key)).version)
 
-    monkeypatch.setattr(api.app.store, "state", heavy_state)
+    monkeypatch.setattr(api.app.store(CounterStore), "state", heavy_state)
 
 
 @pytest.mark.usefixtures("heavy")
@@ -262,10 +299,10 @@ async def test_slow_watcher_gets_the_newest_and_costs_nothing(api: Served) -> No
     subject = await api.fresh()
     reader, writer = await raw(api, subject.events)
     await until(lambda: api.app.hub.watchers)
-    channel = api.app.hub.channels[subject.id]
+    channel = api.app.hub.channels[subject.channel]
     for number in range(1, 11):
         await api.write_elsewhere(subject)
-        api.app.bus.publish(subject.id)
+        api.app.bus.publish(subject.channel)
         await until(lambda number=number: channel.version == number)  # type: ignore[misc]
         [connection] = api.server._connections
         assert len(connection.stream._write_buffer) <= len(channel.json) + 1000
@@ -289,7 +326,7 @@ HANDSHAKE = (
 async def test_watcher_that_takes_nothing_is_dropped(
     api: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
-    monkeypatch.setattr(handlers, "STALL", 0.3)
+    monkeypatch.setattr(watching, "STALL", 0.3)
     subject = await api.fresh()
     _, writer = await raw(api, getattr(subject, kind), *(HANDSHAKE if kind == "socket" else ()))
     await until(lambda: api.app.hub.watchers)
@@ -308,8 +345,8 @@ async def test_what_is_gone(api: Served, monkeypatch: pytest.MonkeyPatch) -> Non
     async with api.events(subject) as events, socket_of(api, subject) as connection:
         await news(events)
         await message(connection)
-        monkeypatch.setattr(api.app.store, "state", gone)
-        api.app.hub.stale(subject.id)
+        monkeypatch.setattr(api.app.store(CounterStore), "state", gone)
+        api.app.hub.mark_stale(subject.channel)
         async for block in events:
             assert "data" not in block
         await connection.wait_closed()
@@ -319,7 +356,7 @@ async def test_what_is_gone(api: Served, monkeypatch: pytest.MonkeyPatch) -> Non
 
 async def test_drain(api: Served) -> None:
     subject = await api.fresh()
-    poll = asyncio.ensure_future(api.client.get(subject.poll, params={"after": 0}))
+    waiting = asyncio.ensure_future(api.client.get(subject.long_poll, params={"after": 0}))
     async with api.events(subject) as events, socket_of(api, subject) as connection:
         await news(events)
         await message(connection)
@@ -328,7 +365,7 @@ async def test_drain(api: Served) -> None:
         assert [set(block) async for block in events] == [{"retry"}]
         await connection.wait_closed()
         assert connection.close_code == 1012
-    assert (await poll).status_code == 204
+    assert (await waiting).status_code == 204
     # Who still gets here is told the newest, and to go.
     async with api.events(subject) as events:
         assert (await news(events))["version"] == 0
@@ -340,13 +377,13 @@ async def test_too_many_watchers(api: Served, monkeypatch: pytest.MonkeyPatch) -
     subject = await api.fresh()
     async with api.events(subject), socket_of(api, subject):
         await until(lambda: api.app.hub.watchers == 2)
-        for path in (subject.events, subject.poll, subject.socket):
+        for path in (subject.events, subject.long_poll, subject.socket):
             response = await api.client.get(path)
             problem(response, 503)
             assert int(response.headers["Retry-After"]) > 0
         assert (await api.client.get(subject.newest)).status_code == 200
     await until(lambda: api.app.hub.watchers == 0)
-    assert (await api.client.get(subject.poll)).status_code == 200
+    assert (await api.client.get(subject.long_poll)).status_code == 200
 
 
 async def test_request_that_takes_too_long(
@@ -355,9 +392,10 @@ async def test_request_that_takes_too_long(
     async def state_that_is_stuck(key: int) -> None:
         await asyncio.sleep(60)
 
-    monkeypatch.setattr(handlers.Handler, "deadline", 0.2)
-    monkeypatch.setattr(api.app.store, "state", state_that_is_stuck)
-    response: httpx.Response = await api.client.get(ENDPOINT)
+    subject = await api.fresh()
+    monkeypatch.setattr(handler.Handler, "deadline", 0.2)
+    monkeypatch.setattr(api.app.store(CounterStore), "state", state_that_is_stuck)
+    response: httpx.Response = await api.client.get(subject.newest)
     problem(response, 503)
     assert response.headers["Retry-After"]
     assert "in state_that_is_stuck" in caplog.text

@@ -13,20 +13,19 @@ import pytest
 from redis.asyncio import Redis
 
 from tests import servers
-from tests.api.sample import Subject
-from tests.api.served import Served, migrate, news, serve, until
+from tests.api.sample import Subject, create_tables
+from tests.api.served import Served, news, serve, until
 from tests.api.test_requests import problem
-from tests.sample import ENDPOINT, LIVE
 from tests.servers import away
 from tornado_api import bus, database
 
 
-async def test_missed_notification_is_repaired_by_the_next_poll(api: Served) -> None:
+async def test_missed_notification_is_repaired_by_the_next_check(api: Served) -> None:
     subject = await api.fresh()
     async with api.events(subject) as events:
         await news(events)
         await api.write_elsewhere(subject)
-        assert (await asyncio.wait_for(news(events), 5 * bus.TICK_WITH_REDIS))["version"] == 1
+        assert (await asyncio.wait_for(news(events), 5 * bus.INTERVAL_WITH_REDIS))["version"] == 1
 
 
 @pytest.fixture
@@ -35,10 +34,10 @@ def redis_url() -> Iterator[str]:
         yield url
 
 
-async def test_notification_comes_before_the_poll(
+async def test_notification_comes_before_the_check(
     database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus, "TICK_WITH_REDIS", 60)
+    monkeypatch.setattr(bus, "INTERVAL_WITH_REDIS", 60)
     async with (
         serve(database_url, redis_url) as one,
         serve(database_url, redis_url) as other,
@@ -53,14 +52,14 @@ async def test_notification_comes_before_the_poll(
         subject = await one.fresh()
         async with one.events(subject) as events:
             await news(events)
-            # As the api tells the others, and as the site does.
+            # As another process of the app announces it, and as the site does.
             await other.write(subject)
             assert (await asyncio.wait_for(news(events), 10))["version"] == 1
             await one.write_elsewhere(subject)
-            await client.publish(bus.CHANNEL, subject.id)
+            await client.publish(bus.CHANNEL, subject.channel)
             assert (await asyncio.wait_for(news(events), 10))["version"] == 2
-            # Nonsense from somebody else on the channel is nothing.
-            for nonsense in ("x", "", b"\xff", "9" * 40, "-1"):
+            # Other messages on the channel are ignored.
+            for nonsense in ("x", "", b"\xff", "9" * 40, "counters", "counters:", "counters:x", f"gauges:{subject.id}"):
                 await client.publish(bus.CHANNEL, nonsense)
             await other.write(subject)
             assert (await asyncio.wait_for(news(events), 10))["version"] == 3
@@ -97,13 +96,15 @@ async def test_redis_goes_and_comes_back(
 @asynccontextmanager
 async def other_postgresql() -> AsyncIterator[tuple[Served, int]]:
     with servers.postgresql() as url:
-        migrate(url)
+        create_tables(url)
         async with serve(url) as api:
             yield api, urlsplit(url).port or 0
 
 
 def each_kind(api: Served, subject: Subject) -> list[asyncio.Future[httpx.Response]]:
-    gets = [api.client.get(path, timeout=60) for path in subject.reads]
+    # Nobody watches this one, and it need not exist.
+    another = Subject(subject.id + 1000).long_poll
+    gets = [api.client.get(path, timeout=60) for path in (subject.newest, another)]
     return [asyncio.ensure_future(request) for request in (*gets, api.write(subject))]
 
 
@@ -153,7 +154,7 @@ async def test_sqlite_locked_by_somebody(
 ) -> None:
     monkeypatch.setattr(database, "DATABASE_DEADLINE", 1)
     path = tmp_path_factory.mktemp("locked") / "db.sqlite3"
-    migrate(f"sqlite:///{path}")
+    create_tables(f"sqlite:///{path}")
     async with serve(f"sqlite:///{path}") as api:
         subject = await api.fresh()
         with sqlite3.connect(path, isolation_level=None) as other:
@@ -172,6 +173,6 @@ async def test_sqlite_locked_by_somebody(
 async def test_database_that_is_not_there_at_start() -> None:
     url = f"postgresql://nobody@127.0.0.1:{servers.free_port()}/nothing"
     async with serve(url) as api:
-        problem(await api.client.get(ENDPOINT), 503)
-        problem(await api.client.get(f"{LIVE}/poll"), 503)
+        problem(await api.client.get(Subject(1).newest), 503)
+        problem(await api.client.get(Subject(1).long_poll), 503)
         await until(lambda: not api.app.hub.channels)

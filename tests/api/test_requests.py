@@ -7,7 +7,6 @@ import pytest
 
 from tests.api.served import Served
 from tests.api.tokens import token
-from tests.sample import ENDPOINT, LIVE
 from tornado_api.limits import MAX_BODY
 
 
@@ -30,7 +29,7 @@ async def test_etag(api: Served) -> None:
     assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", '"1"')
     await api.write(subject)
     assert (await api.client.get(subject.newest, headers={"If-None-Match": '"1"'})).status_code == 200
-    for path in (subject.poll, "/api/openapi.json"):
+    for path in (subject.long_poll, "/api/openapi.json"):
         assert "ETag" not in (await api.client.get(path)).headers
 
 
@@ -46,9 +45,9 @@ async def test_head(api: Served) -> None:
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        (f"{LIVE}/events", {"GET", "OPTIONS"}),
-        (f"{LIVE}/socket", {"GET", "OPTIONS"}),
-        (f"{LIVE}/poll", {"GET", "OPTIONS"}),
+        ("/api/v1/live/counters/1/events", {"GET", "OPTIONS"}),
+        ("/api/v1/live/counters/1/socket", {"GET", "OPTIONS"}),
+        ("/api/v1/live/counters/1/poll", {"GET", "OPTIONS"}),
         ("/api/openapi.json", {"GET", "HEAD", "OPTIONS"}),
     ],
 )
@@ -70,7 +69,7 @@ async def methods(api: Served, path: str, allowed: set[str]) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/api", "/api/v1/", f"{ENDPOINT}/", "/api/docs.html"],
+    ["/", "/api", "/api/v1/", "/api/v1/counters/1/", "/api/docs.html"],
 )
 async def test_unknown_address(api: Served, path: str) -> None:
     problem(await api.client.get(path), 404)
@@ -81,7 +80,7 @@ async def test_unknown_address(api: Served, path: str) -> None:
 )
 async def test_bad_long_poll(api: Served, query: str) -> None:
     subject = await api.fresh()
-    errors = problem(await api.client.get(f"{subject.poll}?{query}"), 422)["errors"]
+    errors = problem(await api.client.get(f"{subject.long_poll}?{query}"), 422)["errors"]
     assert [error["field"] for error in errors] == [query.partition("=")[0]]
 
 
@@ -122,7 +121,7 @@ async def test_token_that_is_no_good(api: Served, authorization: str | None) -> 
 
 
 async def test_request_id(api: Served) -> None:
-    for path in (ENDPOINT, "/nowhere", "/health/live"):
+    for path in ("/api/v1/counters/1", "/nowhere", "/health/live"):
         given = await api.client.get(path, headers={"X-Request-ID": "0123abcd"})
         assert given.headers["X-Request-ID"] == "0123abcd"
         made = (await api.client.get(path, headers={"X-Request-ID": "bad id\t{}"})).headers["X-Request-ID"]
@@ -134,6 +133,6 @@ async def test_health(api: Served) -> None:
     ready = await api.client.get("/health/ready")
     bus = "ok" if api.app.bus.redis else "polling"
     assert (ready.status_code, ready.json()) == (200, {"status": "ready", "database": "ok", "bus": bus})
-    await api.client.get(ENDPOINT)
+    await api.client.get("/api/v1/counters/1")
     stats = (await api.client.get("/health/stats")).json()
-    assert (stats["app"], stats["instance"], stats["requests"], stats["watchers"]) == ("api", "a", 1, 0)
+    assert (stats["app"], stats["instance"], stats["requests"], stats["watchers"]) == ("api", "api-a", 1, 0)

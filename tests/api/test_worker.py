@@ -1,11 +1,11 @@
-"""The real gunicorn with its own configuration: sockets, draining, recycling, and what it does when killed."""
+"""The real gunicorn with its own configuration: sockets, draining, recycling, and kills."""
 
 import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -19,30 +19,41 @@ import psutil
 import pytest
 from websockets.asyncio.client import unix_connect
 
-from tests.api.served import PROJECT, blocks, news, until
+from deploy.core.apps import find
+from tests.api.sample import Subject
+from tests.api.served import PROJECT, blocks, news, serve, until
+from tests.api.tokens import token
 
 GUNICORN = str(PROJECT / ".venv/bin/gunicorn")
-CONFIG = "deploy/gunicorn/api.py"
+CONFIG = "deploy/gunicorn/config.py"
 
 
 class Instance:
-    """gunicorn, as the process manager starts it."""
+    """gunicorn with the sample's app, started as the process manager starts it."""
 
-    def __init__(self, directory: Path, *options: str, instance: str = "a", cores: int = 1, **variables: str) -> None:
-        self.instance = instance
+    def __init__(
+        self,
+        directory: Path,
+        database_url: str,
+        *options: str,
+        name: str = "api-a",
+        cores: int = 1,
+        application: str = "tests.api.sample:application()",
+        **variables: str,
+    ) -> None:
+        self.name = name
         self.cores = cores
         self.run = directory / "run"
         self.run.mkdir(exist_ok=True)
-        self.log = directory / f"{instance}.log"
-        bind = f"unix:{self.run}/api-{{instance}}-{{slot}}.sock"
-        own = {"VAR_DIR": str(directory), "INSTANCE": instance, "CORES": str(cores), "API_BIND": bind, **variables}
+        self.log = directory / f"{name}.log"
+        own = {"VAR_DIR": str(directory), "INSTANCE": name, "CORES": str(cores), "DATABASE_URL": database_url}
+        # gunicorn closes idle connections, as no nginx does it here. The application is last: it overrides the file's.
+        command = [GUNICORN, "--config", CONFIG, "--keep-alive", "1", *options, application]
         with self.log.open("a") as log:
-            # Shorter than nginx's, as here nobody else closes a connection that is not used.
-            command = [GUNICORN, "--config", CONFIG, "--keep-alive", "1", *options]
-            self.process = subprocess.Popen(command, cwd=PROJECT, env=os.environ | own, stderr=log)
+            self.process = subprocess.Popen(command, cwd=PROJECT, env=os.environ | own | variables, stderr=log)
 
     def socket(self, slot: int) -> Path:
-        return self.run / f"api-{self.instance}-{slot}.sock"
+        return self.run / f"{self.name}-{slot}.sock"
 
     def client(self, slot: int = 0) -> httpx.AsyncClient:
         transport = httpx.AsyncHTTPTransport(uds=str(self.socket(slot)))
@@ -61,14 +72,14 @@ class Instance:
         return bool((await self.stats())["watchers"] == number)
 
     async def has_left(self, pid: int) -> bool:
-        """The process is not at slot 0's address any more."""
+        """Another process, or none, is at slot 0's address."""
         try:
             return bool((await self.stats())["pid"] != pid)
         except httpx.TransportError:
             return True
 
     async def ready(self, unlike: int = 0) -> "Instance":
-        """Until all answer, none of them the process `unlike`."""
+        """Return when all workers answer and none of them is the process `unlike`."""
         async with asyncio.timeout(20):
             for slot in range(self.cores):
                 while True:
@@ -91,8 +102,8 @@ def directory() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def running(directory: Path, *options: str, cores: int = 1) -> AsyncIterator[Instance]:
-    instance = Instance(directory, *options, cores=cores)
+async def running(directory: Path, database_url: str, *options: str, **how: Any) -> AsyncIterator[Instance]:
+    instance = Instance(directory, database_url, *options, **how)
     family = []
     try:
         yield await instance.ready()
@@ -109,69 +120,70 @@ async def running(directory: Path, *options: str, cores: int = 1) -> AsyncIterat
 
 
 @pytest.fixture
-async def subject(database_url: str) -> Any:
-    from tests.api.served import serve
-
+async def subject(database_url: str) -> Subject:
     async with serve(database_url) as served:
         return await served.fresh()
 
 
 async def test_each_worker_has_its_own_socket(directory: Path, database_url: str) -> None:
-    async with running(directory, cores=2) as instance:
+    async with running(directory, database_url, cores=2) as instance:
         workers = [await instance.stats(slot) for slot in range(2)]
-        assert [(worker["instance"], worker["slot"]) for worker in workers] == [("a", 0), ("a", 1)]
+        assert [(worker["instance"], worker["slot"]) for worker in workers] == [("api-a", 0), ("api-a", 1)]
         assert len({worker["pid"] for worker in workers}) == 2
         assert sorted(path.name for path in instance.run.glob("*.sock")) == ["api-a-0.sock", "api-a-1.sock"]
     assert list(instance.run.glob("*.sock")) == []
     assert instance.process.returncode == 0
 
 
-def free(port: int) -> bool:
-    with socket.socket() as listener:
-        return listener.connect_ex(("127.0.0.1", port)) != 0
-
-
 async def test_tcp(directory: Path, database_url: str) -> None:
-    # It takes four in a row: a-0, b-0, a-1, b-1.
-    port = next(port for port in range(20_000, 30_000, 4) if all(map(free, range(port, port + 4))))
-    instance = Instance(directory, instance="b", cores=2, API_BIND=f"127.0.0.1:{port}")
+    # All of 127.0.0.0/8 is this machine: an address that no other test listens on.
+    host = f"127.{random.randint(1, 254)}.{random.randint(1, 254)}.1"
+    ports = find("api-b").ports(2)
+    instance = Instance(directory, database_url, name="api-b", cores=2, BIND=host)
     try:
         async with asyncio.timeout(20), httpx.AsyncClient() as client:
-            for slot in range(2):
+            for slot, port in enumerate(ports):
                 while True:
                     with contextlib.suppress(httpx.TransportError):
-                        stats = (await client.get(f"http://127.0.0.1:{port + 2 * slot + 1}/health/stats")).json()
+                        stats = (await client.get(f"http://{host}:{port}/health/stats")).json()
                         break
                     await asyncio.sleep(0.05)
-                assert (stats["instance"], stats["slot"]) == ("b", slot)
+                assert (stats["instance"], stats["slot"]) == ("api-b", slot)
     finally:
         instance.process.terminate()
         assert await instance.stopped() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-async def test_drain(directory: Path, subject: Any, number: signal.Signals) -> None:
-    """A stream, a WebSocket, a long-poll and a connection that is between two requests lose nothing."""
-    async with running(directory) as instance, instance.client() as client, instance.client() as idle:
+async def test_drain(directory: Path, subject: Subject, database_url: str, number: signal.Signals) -> None:
+    """A stream, two WebSockets, a long-poll and a connection that is between two requests lose nothing."""
+    headers = {"Authorization": f"Bearer {token(1)}"}
+    async with running(directory, database_url) as instance, instance.client() as client, instance.client() as idle:
         before = await instance.stats()
         assert (await idle.get(subject.newest)).status_code == 200
-        poll = asyncio.ensure_future(client.get(subject.poll, params={"after": 0}))
+        waiting = asyncio.ensure_future(client.get(subject.long_poll, params={"after": 0}))
         watching = unix_connect(str(instance.socket(0)), f"ws://api{subject.socket}")
-        async with client.stream("GET", subject.events) as response, watching as connection:
+        echoing = unix_connect(str(instance.socket(0)), "ws://api/api/v1/sockets/echo", additional_headers=headers)
+        async with client.stream("GET", subject.events) as response, watching as connection, echoing as echo:
             events = blocks(response)
             await news(events)
             await connection.recv()
-            await until(partial(instance.has_watchers, 3))
+            await echo.recv()
+            await until(partial(instance.has_watchers, 4))
+            await echo.send("wait")
+            await asyncio.sleep(0.1)
             instance.process.send_signal(number)
             await until(partial(instance.has_left, before["pid"]))
             last = [block async for block in events]
             assert "retry" in last[-1]
-            # nginx may use a connection that it has, until it finds that it is closed.
+            # nginx may use a kept connection until it notices that the worker closed it.
             written = await idle.post(**subject.request(user=8 if number == signal.SIGTERM else 9))
             assert (written.status_code, written.headers["Connection"]) == (201, "close")
-            await connection.wait_closed()
-            assert connection.close_code == 1012
-        answer = await poll
+            assert await echo.recv() == "wait", "a message in work was not finished"
+            for each in connection, echo:
+                await each.wait_closed()
+                assert each.close_code == 1012
+        answer = await waiting
         assert answer.status_code in (200, 204)
         if number == signal.SIGTERM:
             assert await instance.stopped() == 0
@@ -180,32 +192,32 @@ async def test_drain(directory: Path, subject: Any, number: signal.Signals) -> N
         await until(lambda: '"drained: 0 connections and 0 watchers left"' in instance.log.read_text())
 
 
-async def test_worker_that_is_told_to_stop_is_replaced(directory: Path, subject: Any) -> None:
-    async with running(directory) as instance, instance.client() as client:
+async def test_worker_that_is_told_to_stop_is_replaced(directory: Path, subject: Subject, database_url: str) -> None:
+    async with running(directory, database_url) as instance, instance.client() as client:
         before = await instance.stats()
-        poll = asyncio.ensure_future(client.get(subject.poll, params={"after": 0, "wait": 15}))
+        waiting = asyncio.ensure_future(client.get(subject.long_poll, params={"after": 0, "wait": 15}))
         await until(partial(instance.has_watchers, 1))
         os.kill(before["pid"], signal.SIGTERM)
-        assert (await poll).status_code == 204
+        assert (await waiting).status_code == 204
         await instance.ready(unlike=before["pid"])
         assert (await instance.stats())["slot"] == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
-async def test_stopping_at_once(directory: Path, subject: Any, number: signal.Signals) -> None:
-    async with running(directory) as instance, instance.client() as client:
-        poll = asyncio.ensure_future(client.get(subject.poll, params={"after": 0}))
+async def test_stopping_at_once(directory: Path, subject: Subject, database_url: str, number: signal.Signals) -> None:
+    async with running(directory, database_url) as instance, instance.client() as client:
+        waiting = asyncio.ensure_future(client.get(subject.long_poll, params={"after": 0}))
         await until(partial(instance.has_watchers, 1))
         instance.process.send_signal(number)
         assert await asyncio.wait_for(instance.stopped(), 5) == 0
         with contextlib.suppress(httpx.TransportError):
-            await poll
+            await waiting
         assert not instance.socket(0).exists()
 
 
 async def test_killed_worker(directory: Path, database_url: str) -> None:
-    """Another takes its slot and its address, although it could take neither away."""
-    async with running(directory, cores=2) as instance:
+    """Another worker takes its slot and its address."""
+    async with running(directory, database_url, cores=2) as instance:
         first, second = [await instance.stats(slot) for slot in range(2)]
         os.kill(first["pid"], signal.SIGKILL)
         await instance.ready(unlike=first["pid"])
@@ -215,15 +227,15 @@ async def test_killed_worker(directory: Path, database_url: str) -> None:
 
 
 async def test_killed_master(directory: Path, database_url: str) -> None:
-    """Its workers notice and go, and leave alone the addresses that a new master's workers have taken."""
-    async with running(directory, cores=2) as old:
+    """Its workers notice and stop. They leave the sockets of a new master's workers in place."""
+    async with running(directory, database_url, cores=2) as old:
         workers = psutil.Process(old.process.pid).children()
         for worker in workers:
-            # They notice nothing yet.
+            # So that they do not notice yet.
             worker.suspend()
         old.process.kill()
         await old.stopped()
-        async with running(directory, cores=2) as new:
+        async with running(directory, database_url, cores=2) as new:
             for worker in workers:
                 worker.resume()
             _, alive = await asyncio.to_thread(psutil.wait_procs, workers, 10)
@@ -231,14 +243,14 @@ async def test_killed_master(directory: Path, database_url: str) -> None:
             assert [(await new.stats(slot))["slot"] for slot in range(2)] == [0, 1]
 
 
-async def test_recycling(directory: Path, subject: Any) -> None:
-    """After so many requests, on however few connections, a worker makes room for a new one, and nobody loses one."""
+async def test_recycling(directory: Path, subject: Subject, database_url: str) -> None:
+    """After so many requests, on however few connections, a new worker replaces this one. No request fails."""
     options = ("--max-requests", "50", "--max-requests-jitter", "0")
-    async with running(directory, *options) as instance, instance.client() as client:
+    async with running(directory, database_url, *options) as instance, instance.client() as client:
         first = await instance.stats()
         for _ in range(50):
             assert (await client.get(subject.newest)).status_code == 200
-        # Asking for its health does not count.
+        # Requests for its health do not count.
         assert (await instance.stats())["requests"] == 50
         await instance.ready(unlike=first["pid"])
         assert (await instance.stats())["requests"] == 0
@@ -247,19 +259,18 @@ async def test_recycling(directory: Path, subject: Any) -> None:
 async def test_blocked_worker_is_killed_and_says_where(directory: Path, database_url: str) -> None:
     (directory / "blocking.py").write_text(
         "import time\n"
-        "from tornado_api.app import make as api\n"
-        "from tornado_api.handlers import Handler\n"
+        "from tests.api.sample import application\n"
+        "from tornado_api.handler import Handler\n"
         "class Blocks(Handler):\n"
         "    def get(self):\n"
         "        time.sleep(60)\n"
         "def make():\n"
-        "    app = api()\n"
+        "    app = application()\n"
         "    app.add_handlers('.*', [('/blocks', Blocks)])\n"
         "    return app\n"
     )
-    # After --config: the last word is the command line's.
-    options = ("--timeout", "2", "--pythonpath", str(directory), "blocking:make()")
-    async with running(directory, *options) as instance:
+    options = ("--timeout", "2", "--pythonpath", str(directory))
+    async with running(directory, database_url, *options, application="blocking:make()") as instance:
         first = await instance.stats()
         with pytest.raises(httpx.TransportError):
             await instance.get("/blocks")
@@ -270,25 +281,25 @@ async def test_blocked_worker_is_killed_and_says_where(directory: Path, database
 
 
 async def test_directory_that_is_not_there(directory: Path, database_url: str) -> None:
-    instance = Instance(directory, API_BIND="unix:/nowhere/{instance}-{slot}.sock")
+    instance = Instance(directory, database_url, VAR_DIR="/nowhere")
     assert await instance.stopped() != 0
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *((name, None) for name in ("TOKEN_KEYS", "VAR_DIR", "DATABASE_URL", "API_BIND", "INSTANCE")),
+        *((name, None) for name in ("TOKEN_KEYS", "VAR_DIR", "DATABASE_URL", "APP", "INSTANCE")),
         ("TOKEN_KEYS", "a:short"),
         ("TOKEN_KEYS", "a:" + "x" * 32 + ",a:" + "y" * 32),
         ("VAR_DIR", "var"),
         ("DATABASE_URL", "mysql://localhost/x"),
         ("DATABASE_URL", "postgresql://localhost:port/x"),
         ("REDIS_URL", "localhost:6379"),
-        ("API_BIND", "unix:/run/api.sock"),
-        ("API_BIND", "unix:/run/{other}-{instance}-{slot}.sock"),
-        ("API_BIND", "8000"),
+        ("BIND", "localhost"),
+        ("BIND", "127.0.0.1:8000"),
         ("LOG_LEVEL", "LOUD"),
-        ("INSTANCE", "c"),
+        ("INSTANCE", "web"),
+        ("INSTANCE", "api-1"),
     ],
 )
 def test_setting_that_is_wrong(directory: Path, name: str, value: str | None) -> None:
@@ -302,17 +313,19 @@ def test_setting_that_is_wrong(directory: Path, name: str, value: str | None) ->
     )
     assert done.returncode != 0
     [line] = done.stderr.splitlines()
-    assert line.startswith(f"api: {name}: {'malformed' if value else 'not set'}; should be ")
+    assert line.startswith(
+        f"{environment.get('APP', 'tornado_api')}: {name}: {'malformed' if value else 'not set'}; should be "
+    )
     assert value is None or value not in line
 
 
-async def test_log(directory: Path, subject: Any) -> None:
-    async with running(directory) as instance, instance.client() as client:
+async def test_log(directory: Path, subject: Subject, database_url: str) -> None:
+    async with running(directory, database_url) as instance, instance.client() as client:
         headers = {"X-Request-ID": "0123456789abcdef"}
         await client.get(f"{subject.newest}?secret=1", headers=headers)
         await client.get("/health/live")
     lines = [json.loads(line) for line in instance.log.read_text().splitlines()]
-    assert all(line["app"] == "api" and line["instance"] == "a" and line["time"] and line["pid"] for line in lines)
+    assert all(line["app"] == "api" and line["instance"] == "api-a" and line["time"] and line["pid"] for line in lines)
     [access] = [line for line in lines if line["logger"] == "access"]
     assert access["request_id"] == "0123456789abcdef"
     assert (access["method"], access["path"], access["status"]) == ("GET", subject.newest, 200)

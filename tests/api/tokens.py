@@ -1,4 +1,4 @@
-"""Who sends requests, with tokens as the site signs them."""
+"""Users, and tokens as the site signs them."""
 
 import os
 import time
@@ -12,7 +12,7 @@ USERS = 200
 
 
 def token(user: int = 1, *, key: str | None = None, key_id: str | None = None, **claims: Any) -> str:
-    """What the site would sign for a user; a claim that is given as None is left out."""
+    """A user's token. A claim that is None is left out."""
     [(known_id, secret)] = [pair.split(":") for pair in os.environ["TOKEN_KEYS"].split(",")]
     now = int(time.time())
     whole = {"iss": "site", "aud": "api", "sub": str(user), "iat": now, "exp": now + 60, "jti": uuid.uuid4().hex}

@@ -20,7 +20,9 @@ class Question(Struct):
     text: str
     picture: Annotated[str | None, Meta(description="Path on this host")]
     created_at: Moment
-    closes_at: Annotated[Moment | None, Meta(description="After this the question takes no votes; null: it never closes")]
+    closes_at: Annotated[
+        Moment | None, Meta(description="After this the question takes no votes; null: it never closes")
+    ]
     version: Version
 
 
@@ -57,11 +59,15 @@ class NewVote(Struct, forbid_unknown_fields=True):
 class Vote(Struct):
     question: int
     choice: int
-    version: Annotated[int, Meta(description="The version of a tally that counts the vote: the first, or the newest if you repeated the request")]
+    version: Annotated[
+        int,
+        Meta(description="The version of a tally that counts the vote: the first, or, if repeated, the newest"),
+    ]
 
 
 class ListQuery(Struct, forbid_unknown_fields=True):
     state: Annotated[
-        Literal["open", "closed"] | UnsetType, Meta(description="Only questions that take votes, or only those that do not")
+        Literal["open", "closed"] | UnsetType,
+        Meta(description="Only questions that take votes, or only those that do not"),
     ] = UNSET
     page: Annotated[int, Meta(ge=1, le=10_000, description="Twenty questions each, newest first")] = 1

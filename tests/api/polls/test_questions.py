@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 from websockets.asyncio.client import connect
 
+from tests.api.polls.questions import ask, vote
 from tests.api.served import Served, news
 from tests.api.test_requests import methods, problem
 from tests.api.tokens import bearer
@@ -16,9 +17,9 @@ from tornado_api.polls import store
 
 async def test_questions(api: Served) -> None:
     now = datetime.now(UTC)
-    ids = [(await api.ask(text=f"Question {n}")).id for n in range(21)]
-    closed = await api.ask(closes_at=now - timedelta(seconds=1))
-    closes = await api.ask(closes_at=now + timedelta(hours=1))
+    ids = [(await ask(api, text=f"Question {n}")).id for n in range(21)]
+    closed = await ask(api, closes_at=now - timedelta(seconds=1))
+    closes = await ask(api, closes_at=now + timedelta(hours=1))
 
     first = (await api.client.get("/api/v1/questions")).json()
     second = (await api.client.get("/api/v1/questions", params={"page": 2})).json()
@@ -37,7 +38,7 @@ async def test_questions(api: Served) -> None:
 
 
 async def test_question(api: Served) -> None:
-    asked = await api.ask("Red", "Blue", text="Which?")
+    asked = await ask(api, "Red", "Blue", text="Which?")
     answer = (await api.client.get(f"/api/v1/questions/{asked.id}")).json()
     created_at = datetime.fromisoformat(answer.pop("created_at"))
     assert abs(datetime.now(UTC) - created_at) < timedelta(minutes=1)
@@ -53,9 +54,9 @@ async def test_question(api: Served) -> None:
 
 async def test_results_and_their_etag(api: Served) -> None:
     closes_at = datetime(2100, 1, 2, 3, 4, 5, tzinfo=UTC)
-    asked = await api.ask("Red", "Blue", closes_at=closes_at)
+    asked = await ask(api, "Red", "Blue", closes_at=closes_at)
     for choice in (0, 1, 1):
-        assert (await api.vote(asked, choice)).status_code == 201
+        assert (await vote(api, asked, choice)).status_code == 201
     response = await api.client.get(asked.newest)
     assert response.json() == {
         "question": asked.id,
@@ -70,13 +71,13 @@ async def test_results_and_their_etag(api: Served) -> None:
     assert response.headers["ETag"] == '"3"'
     again = await api.client.get(asked.newest, headers={"If-None-Match": '"3"'})
     assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", '"3"')
-    await api.vote(asked)
+    await vote(api, asked)
     assert (await api.client.get(asked.newest, headers={"If-None-Match": '"3"'})).status_code == 200
 
 
 async def test_only_results_have_an_etag(api: Served) -> None:
-    asked = await api.ask()
-    for path in ("/api/v1/questions", f"/api/v1/questions/{asked.id}", asked.poll, "/api/openapi.json"):
+    asked = await ask(api)
+    for path in ("/api/v1/questions", f"/api/v1/questions/{asked.id}", asked.long_poll, "/api/openapi.json"):
         assert "ETag" not in (await api.client.get(path)).headers
 
 
@@ -110,7 +111,7 @@ async def test_query_that_is_not_text(api: Served) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"choice": 1} x', b"nan"])
 async def test_malformed_json(api: Served, body: bytes) -> None:
-    asked = await api.ask()
+    asked = await ask(api)
     headers = bearer() | {"Content-Type": "application/json"}
     problem(await api.client.post(asked.post, content=body, headers=headers), 400)
 
@@ -131,7 +132,7 @@ async def test_malformed_json(api: Served, body: bytes) -> None:
     ],
 )
 async def test_body_of_the_wrong_shape(api: Served, body: Any, field: str) -> None:
-    asked = await api.ask()
+    asked = await ask(api)
     headers = bearer() | {"Content-Type": "application/json"}
     errors = problem(await api.client.post(asked.post, content=json.dumps(body), headers=headers), 422)["errors"]
     assert [error["field"] for error in errors] == [field]
@@ -140,18 +141,18 @@ async def test_body_of_the_wrong_shape(api: Served, body: Any, field: str) -> No
 
 @pytest.mark.parametrize("choice", [0, -1, 999_999_999, 2**63, 10**30])
 async def test_unknown_choice(api: Served, choice: int) -> None:
-    asked = await api.ask()
+    asked = await ask(api)
     problem(await api.client.post(asked.post, json={"choice": choice}, headers=bearer()), 404)
 
 
 async def test_choice_of_another_question(api: Served) -> None:
-    asked, other = await api.ask(), await api.ask()
+    asked, other = await ask(api), await ask(api)
     problem(await api.client.post(asked.post, json={"choice": other.choices[0]}, headers=bearer()), 404)
 
 
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
 async def test_body_of_another_kind(api: Served, kind: str | None) -> None:
-    asked = await api.ask()
+    asked = await ask(api)
     content = json.dumps({"choice": asked.choices[0]}).encode()
     headers = bearer() | ({"Content-Type": kind} if kind else {})
     response = await api.client.post(asked.post, content=content, headers=headers)
@@ -173,11 +174,11 @@ async def test_methods(api: Served, path: str, allowed: set[str]) -> None:
 
 
 async def test_deleted_question(api: Served) -> None:
-    asked = await api.ask()
+    asked = await ask(api)
     async with api.events(asked) as events, connect(f"ws://{api.address}{asked.socket}") as connection:
         await news(events)
         await connection.recv()
-        async with api.app.store.engine.begin() as database:
+        async with api.app.database.engine.begin() as database:
             await database.execute(sa.delete(store.choice).where(store.choice.c.question_id == asked.id))
             await database.execute(sa.delete(store.question).where(store.question.c.id == asked.id))
         async for block in events:

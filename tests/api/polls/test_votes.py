@@ -10,6 +10,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from tests.api.polls.questions import ask, vote
 from tests.api.served import PROJECT, Served
 from tests.api.test_requests import problem
 from tests.api.tokens import bearer
@@ -19,114 +20,114 @@ from tornado_api.polls import store
 
 
 async def test_vote(api: Served) -> None:
-    asked = await api.ask()
-    response = await api.vote(asked, 1)
+    asked = await ask(api)
+    response = await vote(api, asked, 1)
     assert response.status_code == 201
     assert response.json() == {"question": asked.id, "choice": asked.choices[1], "version": 1}
     assert [choice["votes"] for choice in (await api.newest(asked))["choices"]] == [0, 1]
 
 
 async def test_voting_twice(api: Served) -> None:
-    asked = await api.ask()
-    assert (await api.vote(asked, 0, user=1)).status_code == 201
+    asked = await ask(api)
+    assert (await vote(api, asked, 0, user=1)).status_code == 201
     for choice in (0, 1):
-        problem(await api.vote(asked, choice, user=1), 409)
+        problem(await vote(api, asked, choice, user=1), 409)
     results = await api.newest(asked)
     assert [choice["votes"] for choice in results["choices"]] == [1, 0]
     assert results["version"] == 1
 
 
 async def test_closed_question(api: Served) -> None:
-    asked = await api.ask(closes_at=datetime.now(UTC) - timedelta(seconds=1))
-    problem(await api.vote(asked), 410)
+    asked = await ask(api, closes_at=datetime.now(UTC) - timedelta(seconds=1))
+    problem(await vote(api, asked), 410)
     assert (await api.newest(asked))["total"] == 0
 
 
 async def test_vote_sent_again(api: Served) -> None:
-    asked = await api.ask()
-    first = await api.vote(asked, 1, user=1, key="one")
-    assert (await api.vote(asked, 0, user=2)).status_code == 201
-    again = await api.vote(asked, 1, user=1, key="one")
+    asked = await ask(api)
+    first = await vote(api, asked, 1, user=1, key="one")
+    assert (await vote(api, asked, 0, user=2)).status_code == 201
+    again = await vote(api, asked, 1, user=1, key="one")
     assert (first.status_code, again.status_code) == (201, 201)
     assert first.json() == {"question": asked.id, "choice": asked.choices[1], "version": 1}
     assert again.json() == first.json() | {"version": 2}
-    problem(await api.vote(asked, 0, user=1, key="one"), 422)
-    problem(await api.vote(asked, 1, user=1, key="two"), 409)
-    problem(await api.vote(asked, 1, user=1), 409)
+    problem(await vote(api, asked, 0, user=1, key="one"), 422)
+    problem(await vote(api, asked, 1, user=1, key="two"), 409)
+    problem(await vote(api, asked, 1, user=1), 409)
     # A vote without a key is not sent again by one with none.
-    problem(await api.vote(asked, 0, user=2), 409)
+    problem(await vote(api, asked, 0, user=2), 409)
     # The key is the voter's own.
-    assert (await api.vote(asked, 0, user=3, key="one")).status_code == 201
-    problem(await api.vote(asked, 0, user=2, key="one"), 409)
+    assert (await vote(api, asked, 0, user=3, key="one")).status_code == 201
+    problem(await vote(api, asked, 0, user=2, key="one"), 409)
     results = await api.newest(asked)
     assert ([choice["votes"] for choice in results["choices"]], results["version"]) == ([2, 1], 3)
 
 
 async def test_vote_sent_again_after_the_question_has_closed(api: Served) -> None:
-    asked = await api.ask()
-    assert (await api.vote(asked, 1, user=1, key="one")).status_code == 201
+    asked = await ask(api)
+    assert (await vote(api, asked, 1, user=1, key="one")).status_code == 201
     closed = sa.update(store.question).where(store.question.c.id == asked.id).values(closes_at=datetime.now(UTC))
-    async with api.app.store.engine.begin() as connection:
+    async with api.app.database.engine.begin() as connection:
         await connection.execute(closed)
-    again = await api.vote(asked, 1, user=1, key="one")
+    again = await vote(api, asked, 1, user=1, key="one")
     assert (again.status_code, again.json()["version"]) == (201, 1)
-    problem(await api.vote(asked, 0, user=1, key="one"), 422)
-    problem(await api.vote(asked, 1, user=1, key="two"), 409)
-    problem(await api.vote(asked, 1, user=2, key="one"), 410)
-    async with api.app.store.engine.begin() as connection:
+    problem(await vote(api, asked, 0, user=1, key="one"), 422)
+    problem(await vote(api, asked, 1, user=1, key="two"), 409)
+    problem(await vote(api, asked, 1, user=2, key="one"), 410)
+    async with api.app.database.engine.begin() as connection:
         await connection.execute(sa.delete(store.vote).where(store.vote.c.question_id == asked.id))
         await connection.execute(sa.delete(store.choice).where(store.choice.c.id == asked.choices[1]))
-    problem(await api.vote(asked, 1, user=1, key="one"), 404)
+    problem(await vote(api, asked, 1, user=1, key="one"), 404)
 
 
 @pytest.mark.parametrize("key", ["", "x" * 65, "one two", "one\ttwo", "é"])
 async def test_key_that_is_none(api: Served, key: str) -> None:
-    asked = await api.ask()
+    asked = await ask(api)
     headers = httpx.Headers(bearer() | {"Idempotency-Key": key}, encoding="utf-8")
     problem(await api.client.post(asked.post, json={"choice": asked.choices[0]}, headers=headers), 400)
     assert (await api.newest(asked))["total"] == 0
-    assert (await api.vote(asked, key="!" * 63 + "~")).status_code == 201
+    assert (await vote(api, asked, key="!" * 63 + "~")).status_code == 201
 
 
 async def test_user_who_was_deactivated(api: Served) -> None:
-    asked = await api.ask()
-    async with api.app.store.engine.begin() as connection:
+    asked = await ask(api)
+    async with api.app.database.engine.begin() as connection:
         user = await connection.scalar(sa.select(sa.func.max(users.c.id)))
         await connection.execute(sa.update(users).where(users.c.id == user).values(is_active=False))
-    problem(await api.vote(asked, user=user), 401)
+    problem(await vote(api, asked, user=user), 401)
 
 
 async def test_user_who_was_deactivated_sends_a_vote_again(api: Served) -> None:
-    asked = await api.ask()
-    async with api.app.store.engine.begin() as connection:
+    asked = await ask(api)
+    async with api.app.database.engine.begin() as connection:
         user = await connection.scalar(sa.select(sa.func.max(users.c.id)).where(users.c.is_active))
-    assert (await api.vote(asked, user=user, key="one")).status_code == 201
-    async with api.app.store.engine.begin() as connection:
+    assert (await vote(api, asked, user=user, key="one")).status_code == 201
+    async with api.app.database.engine.begin() as connection:
         await connection.execute(sa.update(users).where(users.c.id == user).values(is_active=False))
-    problem(await api.vote(asked, user=user, key="one"), 401)
+    problem(await vote(api, asked, user=user, key="one"), 401)
 
 
 async def test_many_double_votes_at_once(api: Served) -> None:
-    asked = await api.ask()
-    answers = await asyncio.gather(*(api.vote(asked, n % 2, user=1) for n in range(50)))
+    asked = await ask(api)
+    answers = await asyncio.gather(*(vote(api, asked, n % 2, user=1) for n in range(50)))
     assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 49}
-    async with api.app.store.engine.connect() as connection:
+    async with api.app.database.engine.connect() as connection:
         rows = sa.select(sa.func.count()).select_from(store.vote).where(store.vote.c.question_id == asked.id)
         assert await connection.scalar(rows) == 1
     assert (await api.newest(asked))["version"] == 1
 
 
 async def test_one_vote_sent_many_times_at_once(api: Served) -> None:
-    asked = await api.ask()
-    answers = await asyncio.gather(*(api.vote(asked, user=1, key="one") for _ in range(50)))
+    asked = await ask(api)
+    answers = await asyncio.gather(*(vote(api, asked, user=1, key="one") for _ in range(50)))
     assert Counter(answer.status_code for answer in answers) == {201: 50}
     assert {answer.json()["version"] for answer in answers} == {1}
     assert (await api.newest(asked))["total"] == 1
 
 
 async def test_many_voters_at_once(api: Served) -> None:
-    asked = await api.ask()
-    answers = await asyncio.gather(*(api.vote(asked, n % 2) for n in range(60)))
+    asked = await ask(api)
+    answers = await asyncio.gather(*(vote(api, asked, n % 2) for n in range(60)))
     # Each vote is a version of its own, in which it is counted.
     assert sorted(answer.json()["version"] for answer in answers) == list(range(1, 61))
     results = await api.newest(asked)
@@ -135,12 +136,12 @@ async def test_many_voters_at_once(api: Served) -> None:
 
 async def test_site_and_api_write_the_same_row(api: Served, database_url: str) -> None:
     """The constraint that Django made is what refuses the second vote, whoever took the first."""
-    asked = await api.ask()
+    asked = await ask(api)
     cast = f"from polls.models import Vote; Vote.cast({asked.id}, {asked.choices[0]}, 1)"
     await asyncio.to_thread(manage, "shell", "-v0", "-c", cast, DATABASE_URL=database_url)
-    problem(await api.vote(asked, user=1), 409)
-    assert (await api.vote(asked, user=2)).status_code == 201
-    async with api.app.store.engine.connect() as connection:
+    problem(await vote(api, asked, user=1), 409)
+    assert (await vote(api, asked, user=2)).status_code == 201
+    async with api.app.database.engine.connect() as connection:
         every = sa.text("SELECT * FROM polls_vote WHERE question_id = :id ORDER BY voter_id").bindparams(id=asked.id)
         theirs, ours = (await connection.execute(every)).mappings().all()
     same = ("question_id", "choice_id")
@@ -164,7 +165,7 @@ with ThreadPoolExecutor(4) as threads:
 
 
 async def test_votes_sent_many_times_to_site_and_api_at_once(api: Served, database_url: str) -> None:
-    asked, voters = await api.ask(), list(range(1, 21)) * 3
+    asked, voters = await ask(api), list(range(1, 21)) * 3
     words = {"QUESTION": asked.id, "CHOICE": asked.choices[0], "VOTERS": voters}
     script = VOTE_ON_THE_SITE
     for word, value in words.items():
@@ -180,7 +181,7 @@ async def test_votes_sent_many_times_to_site_and_api_at_once(api: Served, databa
     assert site.stdout
     assert await site.stdout.readline() == b"ready\n"
     # From the other end, and first, so that each takes votes which the other is sent too.
-    sent = [asyncio.ensure_future(api.vote(asked, user=voter, key=f"key-{voter}")) for voter in voters[::-1]]
+    sent = [asyncio.ensure_future(vote(api, asked, user=voter, key=f"key-{voter}")) for voter in voters[::-1]]
     await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
     site.stdin.write(b"\n")
     answers = await asyncio.gather(*sent)
