@@ -1,4 +1,4 @@
-"""Long connections: spread over all api processes, told about their state, and out of the way of short requests."""
+"""Watchers through nginx: spread over all workers of the api, up to date, and apart from short requests."""
 
 import asyncio
 import json
@@ -7,22 +7,23 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
+from deploy.core.apps import APPS
 from tests.people import Person
 from tests.sample import ENDPOINT, LIVE, write_by_api, write_on_site
-from tests.stack import watchers
-from tests.stack.test_serving import upstream
-from tests.stacks import AnyStack
+from tests.stack.checks import check_headers, upstream
+from tests.stacks import Stack
 
 WATCHERS = 400
 
 
 @asynccontextmanager
-async def sockets(stack: AnyStack, together: int) -> AsyncIterator[list[ClientConnection]]:
-    """WATCHERS WebSockets, opened so many at a time."""
+async def sockets(stack: Stack, together: int) -> AsyncIterator[list[ClientConnection]]:
+    """WATCHERS WebSockets, `together` of them opened at a time."""
     url = f"{stack.url.replace('http', 'ws', 1)}{LIVE}/socket"
     opened: list[ClientConnection] = []
     async with AsyncExitStack() as closing:
@@ -37,13 +38,15 @@ async def sockets(stack: AnyStack, together: int) -> AsyncIterator[list[ClientCo
         yield opened
 
 
-def held(stack: AnyStack) -> dict[str, int]:
-    """Watchers by api process."""
-    return {name: figures["watchers"] for name, figures in stack.api_stats().items()}
+def held(stack: Stack) -> dict[str, int]:
+    """Return the number of watchers by worker."""
+    names = stack.sockets(*(instance.name for instance in APPS["api"].instances))
+    with stack.inside() as inside:
+        return {name: inside.get(f"/{name}/health/stats").json()["watchers"] for name in names}
 
 
-def settled(stack: AnyStack, total: int) -> dict[str, int]:
-    """held(), when the processes have noticed all that came or went."""
+def settled(stack: Stack, total: int) -> dict[str, int]:
+    """Return held() once the workers have noticed every watcher that connected or left."""
     deadline = time.monotonic() + 30
     while sum((now := held(stack)).values()) != total:
         assert time.monotonic() < deadline, now
@@ -52,7 +55,7 @@ def settled(stack: AnyStack, total: int) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("together", [1, WATCHERS], ids=["one by one", "at once"])
-async def test_watchers_are_spread(stack: AnyStack, together: int) -> None:
+async def test_watchers_are_spread(stack: Stack, together: int) -> None:
     settled(stack, 0)
     async with sockets(stack, together) as opened:
         for connection in opened:
@@ -62,34 +65,48 @@ async def test_watchers_are_spread(stack: AnyStack, together: int) -> None:
     settled(stack, 0)
 
 
-async def test_a_restarted_instance_does_not_draw_every_short_request(stack: AnyStack) -> None:
+async def test_a_restarted_instance_does_not_draw_every_short_request(stack: Stack) -> None:
     async with sockets(stack, 50):
         settled(stack, WATCHERS)
-        # Its watchers go, and it comes back with none, while the other instance holds its own.
+        # It loses its watchers, while the other instance keeps its own.
         await asyncio.to_thread(restart, stack, "api-a")
         spread = held(stack)
-        assert sum(spread[name] for name in spread if name.startswith("api-a")) == 0, spread
-        assert sum(spread[name] for name in spread if name.startswith("api-b")) >= WATCHERS / 2.5, spread
+        assert sum(spread[name] for name in stack.sockets("api-a")) == 0, spread
+        assert sum(spread[name] for name in stack.sockets("api-b")) >= WATCHERS / 2.5, spread
         with stack.client() as client:
-            served = Counter(upstream(client.get(ENDPOINT))[:5] for _ in range(200))
-        assert min(served["api-a"], served["api-b"]) >= 0.4 * 200, served
+            served = Counter(upstream(client.get(ENDPOINT)) for _ in range(200))
+        for instance in ("api-a", "api-b"):
+            assert sum(served[name] for name in stack.sockets(instance)) >= 0.4 * 200, served
 
 
-def restart(stack: AnyStack, instance: str) -> None:
-    """Returns when the instance is ready again."""
+def restart(stack: Stack, instance: str) -> None:
+    """Restart an instance. Return when it is ready."""
     stack.stop(instance)
     stack.start(instance)
     stack.wait_ready()
 
 
-def test_event_stream(stack: AnyStack, people: Iterator[Person]) -> None:
+def blocks_of(response: httpx.Response) -> Iterator[dict[str, str]]:
+    """Yield the blocks of an event stream as their fields. A comment has the name "" (HTML standard, 9.2.6)."""
+    block: dict[str, str] = {}
+    for line in response.iter_lines():
+        if line:
+            name, _, value = line.partition(":")
+            block[name] = value.removeprefix(" ")
+        else:
+            yield block
+            block = {}
+
+
+def test_event_stream(stack: Stack, people: Iterator[Person]) -> None:
     path = f"{LIVE}/events"
     with stack.client(timeout=60) as client:
         with client.stream("GET", path, headers={"Accept-Encoding": "gzip, br"}) as response:
             assert response.headers["Content-Type"].partition(";")[0] == "text/event-stream"
             assert "Content-Encoding" not in response.headers
             assert "no-" in response.headers["Cache-Control"]
-            blocks = watchers.lines(response)
+            check_headers(stack, response.headers.multi_items())
+            blocks = blocks_of(response)
             first = next(blocks)
             while "data" not in first:
                 first |= next(blocks)
@@ -102,23 +119,23 @@ def test_event_stream(stack: AnyStack, people: Iterator[Person]) -> None:
             second = next(blocks)
             assert json.loads(second["data"])["total"] == state["total"] + 1
             assert int(second["id"]) > int(first["id"])
-            # A heartbeat is a comment, which no script sees, or whatever else has no data.
+            # A heartbeat is a comment, without data.
             assert "data" not in next(blocks)
 
-        # Who comes back with an older version gets the newest state; who has the newest waits for the next.
+        # A client that reconnects with an older version gets the newest state. With the newest it waits for the next.
         with client.stream("GET", path, headers={"Last-Event-ID": first["id"]}) as response:
-            blocks = watchers.lines(response)
+            blocks = blocks_of(response)
             again = next(block for block in blocks if "data" in block)
             assert again["id"] == second["id"]
         with client.stream("GET", path, headers={"Last-Event-ID": second["id"]}) as response:
-            blocks = watchers.lines(response)
+            blocks = blocks_of(response)
             with next(people).client() as writer:
                 assert write_by_api(writer).status_code == 201
             news = next(block for block in blocks if "data" in block)
             assert json.loads(news["data"])["total"] == state["total"] + 2
 
 
-def test_long_poll(stack: AnyStack, people: Iterator[Person]) -> None:
+def test_long_poll(stack: Stack, people: Iterator[Person]) -> None:
     path = f"{LIVE}/poll"
     with stack.client() as client:
         now = client.get(path)
@@ -136,7 +153,7 @@ def test_long_poll(stack: AnyStack, people: Iterator[Person]) -> None:
     assert news["version"] > version
 
 
-async def test_a_page_of_another_site_cannot_open_a_socket(stack: AnyStack) -> None:
+async def test_a_page_of_another_site_cannot_open_a_websocket(stack: Stack) -> None:
     url = f"{stack.url.replace('http', 'ws', 1)}{LIVE}/socket"
     async with connect(url, ssl=stack.tls, origin=stack.url) as own:  # type: ignore[arg-type]
         assert await own.recv()

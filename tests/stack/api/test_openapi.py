@@ -1,6 +1,5 @@
-"""The api answers as its OpenAPI description says, to what is valid and to what is not (schemathesis)."""
+"""schemathesis checks that the api answers valid and invalid requests as its OpenAPI document says."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,14 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from requests.adapters import HTTPAdapter
 from schemathesis import GenerationMode
 
-from tests.people import Person
-from tests.stacks import AnyStack
+from tests.stack.api.tokens import sign
+from tests.stacks import Stack
 
 
 class OwnAddress(HTTPAdapter):
-    """Requests from an address of their own: nginx counts what an address writes."""
+    """Requests from addresses of their own, because nginx limits rates by address."""
 
-    def __init__(self, stack: AnyStack) -> None:
+    def __init__(self, stack: Stack) -> None:
         self.stack = stack
         super().__init__()
 
@@ -26,24 +25,24 @@ class OwnAddress(HTTPAdapter):
 
 
 @pytest.fixture(scope="session")
-def described(stack: AnyStack, people: Iterator[Person]) -> Any:
+def described(stack: Stack) -> Any:
     schema = schemathesis.openapi.from_url(f"{stack.url}/api/openapi.json", verify=stack.certificate or True)
-    # These two never end: test_live.py.
+    # These two never end; polls/test_live.py has tests of them.
     return schema.exclude(path_regex="/(events|socket)$")
 
 
 @pytest.fixture(scope="session")
-def bearer(people: Iterator[Person]) -> dict[str, str]:
-    return {"Authorization": f"Bearer {next(people).token}"}
+def bearer(stack: Stack) -> dict[str, str]:
+    return {"Authorization": f"Bearer {sign(stack)}"}
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)
-def test_as_described(stack: AnyStack, described: Any, bearer: dict[str, str], mode: GenerationMode) -> None:
+def test_as_described(stack: Stack, described: Any, bearer: dict[str, str], mode: GenerationMode) -> None:
     operations = [found.ok() for found in described.get_all_operations()]
     assert operations
 
     def check(case: schemathesis.Case[Any]) -> None:
-        # A long-poll waits; that it does is in test_live.py.
+        # Do not wait for a long-poll; polls/test_live.py has tests of the wait.
         if isinstance(case.query.get("wait"), int | float) and 0 <= case.query["wait"] <= 15:
             case.query["wait"] = 0
         with requests.Session() as session:
