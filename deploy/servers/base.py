@@ -25,6 +25,9 @@ class Server:
     listens: ClassVar[bool] = True
     # nginx keeps idle connections to it.
     keeps_connections: ClassVar[bool] = False
+    # Open files and length of the listen queue that each worker asks for; 0 if it keeps the defaults.
+    open_files: ClassVar[int] = 0
+    listen_queue: ClassVar[int] = 0
 
     def sockets(self, instance: str, workers: int) -> list[str]:
         """Return the names of the sockets that nginx connects to, without `.sock`."""

@@ -21,6 +21,9 @@ class Uwsgi(Server):
     kind = "uwsgi"
     required = ("port", "prefix", "source")
     unit = "tandem-uwsgi@{instance}"
+    # `max-fd` and `listen` in deploy/uwsgi/*.ini.
+    open_files = 4096
+    listen_queue = LISTEN
 
     def max_conns(self, workers: int) -> int:
         return min(REQUESTS_PER_WORKER * workers, LISTEN)
