@@ -16,7 +16,7 @@ import pytest
 from tests import servers
 from tests.environment import environment
 
-pytest_plugins = ["tests.stacks", "tests.chaos.table", "tests.vm.stack"]
+pytest_plugins = ["tests.stacks", "tests.chaos.table", "tests.hosts.stack"]
 
 stack = ExitStack()
 

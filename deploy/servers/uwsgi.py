@@ -21,9 +21,13 @@ class Uwsgi(Server):
     kind = "uwsgi"
     required = ("port", "prefix", "source")
     unit = "tandem-uwsgi@{instance}"
+    always_unix = True
 
     def max_conns(self, workers: int) -> int:
         return min(REQUESTS_PER_WORKER * workers, LISTEN)
+
+    def check_command(self, app: str) -> list[str]:
+        return [".venv/bin/uwsgi", "--ini", f"deploy/uwsgi/{app}.ini", "--no-server"]
 
     def why_not_ready(self, run: Path, instance: str, workers: int, bind: tuple[str, int] | None = None) -> str:
         # uWSGI has a unix socket on every host, beside the TCP one.
