@@ -3,9 +3,8 @@ from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.browser.conftest import screenshot
-from tests.browser.test_pages import faults, looks
-from tests.stacks import PROJECT
+from tests.browser.looks import find_faults, looks, screenshot
+from tests.environment import PROJECT
 
 
 @looks
@@ -13,4 +12,4 @@ def test_the_report(visitor: Callable[..., Page], look: dict[str, Any]) -> None:
     page = visitor(**look)
     page.goto((PROJECT / "docs/lab.html").as_uri())
     screenshot(page, "lab", look)
-    assert not faults(page)
+    assert not find_faults(page)

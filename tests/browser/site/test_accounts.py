@@ -1,4 +1,4 @@
-"""Signing up, logging in and out, with and without a mistake."""
+"""Sign up, log in and log out, with and without a mistake."""
 
 import re
 from collections.abc import Callable
@@ -6,13 +6,13 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PASSWORD, fill_sign_up, sign_up
+from tests.browser.site.people import PASSWORD, fill_sign_up, sign_up
 
 Visitor = Callable[..., Page]
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["", "without JavaScript"])
-def test_out_and_in_again(visitor: Visitor, scripts: bool) -> None:
+def test_log_out_and_in_again(visitor: Visitor, scripts: bool) -> None:
     page = visitor(java_script_enabled=scripts)
     name = f"returning-{scripts}"
     sign_up(page, name)
@@ -27,7 +27,7 @@ def test_out_and_in_again(visitor: Visitor, scripts: bool) -> None:
     expect(page.get_by_role("button", name="Log out")).to_be_visible()
 
 
-def test_a_mistake_in_a_form_is_said_at_its_field(visitor: Visitor) -> None:
+def test_a_mistake_in_a_form_is_shown_at_its_field(visitor: Visitor) -> None:
     page = visitor()
     page.goto("/accounts/signup/")
     fill_sign_up(page, "mistaken", again="another one")
@@ -35,7 +35,7 @@ def test_a_mistake_in_a_form_is_said_at_its_field(visitor: Visitor) -> None:
     expect(field).to_have_attribute("aria-invalid", "true")
     described = field.get_attribute("aria-describedby") or ""
     assert any("match" in page.locator(f"[id='{name}']").inner_text() for name in described.split())
-    # What was typed is still there.
+    # The form keeps the input.
     expect(page.get_by_label("Username")).to_have_value("mistaken")
 
 
@@ -59,6 +59,6 @@ def test_with_the_keyboard_alone(visitor: Visitor) -> None:
     page.keyboard.press("Tab")
     button = page.get_by_role("button", name="Sign up")
     expect(button).to_be_focused()
-    assert button.evaluate("it => getComputedStyle(it).outlineStyle") != "none", "one does not see where one is"
+    assert button.evaluate("it => getComputedStyle(it).outlineStyle") != "none", "the focus is invisible"
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Log out")).to_be_visible()
