@@ -1,8 +1,8 @@
 """Hosts for the tests of the playbooks: Debian booted whole by systemd-nspawn, on a network of their own.
 
-    python3 -m tests.vm.hosts up DIR --suite bookworm one       until Ctrl-C; DIR/inventory/hosts.yml is Ansible's
-    python3 -m tests.vm.hosts up DIR --suite trixie five
-    python3 -m tests.vm.hosts down DIR
+    python3 -m tests.hosts.hosts up DIR --suite bookworm one       until Ctrl-C; DIR/inventory/hosts.yml is Ansible's
+    python3 -m tests.hosts.hosts up DIR --suite trixie five
+    python3 -m tests.hosts.hosts down DIR
 
 A host is what Debian's installer leaves, and less: systemd, sshd, sudo, python3, and the user `admin`, who may log in
 with a key, and sudo. Its files are an overlay over a base that is made once in HOSTS_DIR, which should be on a disk
@@ -600,13 +600,13 @@ def down(directory: Path) -> None:
 def running(pid: Path) -> bool:
     """Whether the process is there, and not another of the same number."""
     try:
-        return "tests.vm.hosts" in Path(f"/proc/{pid.read_text()}/cmdline").read_text().split("\0")
+        return "tests.hosts.hosts" in Path(f"/proc/{pid.read_text()}/cmdline").read_text().split("\0")
     except OSError:
         return False
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python3 -m tests.vm.hosts")
+    parser = argparse.ArgumentParser(prog="python3 -m tests.hosts.hosts")
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("up", "down"):
         commands.add_parser(name).add_argument("directory", type=Path)

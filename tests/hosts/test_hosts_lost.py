@@ -9,8 +9,8 @@ from tests.chaos.load import GETS, Load
 from tests.chaos.recovery import seconds_until
 from tests.chaos.table import Record
 from tests.sample import EITHER, Crowd
-from tests.vm.stack import VmStack
-from tests.vm.test_deploy import serves
+from tests.hosts.plugin import VmStack
+from tests.hosts.test_deploy import serves
 
 
 @pytest.fixture(scope="module")

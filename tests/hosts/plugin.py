@@ -23,7 +23,7 @@ from tests.chaos.conftest import faulty
 from tests.chaos.table import rows
 from tests.servers import self_signed
 from tests.stacks import AnyStack, directory
-from tests.vm.hosts import SUITES, Host, Network, hosts, members, shape
+from tests.hosts.hosts import SUITES, Host, Network, hosts, members, shape
 
 
 class VmStack(AnyStack):
@@ -241,7 +241,7 @@ def serving(inventory: str, suite: str) -> Iterator[VmStack]:
 
 def served(config: pytest.Config, inventory: str) -> Iterator[VmStack]:
     """The fixture of a shape, which has the time from bare hosts to serving in the table."""
-    # The option is there only when pytest is told to run tests/vm.
+    # The option is there only when pytest is told to run tests/hosts.
     suite: str = config.getoption("suite", SUITES[0])
     with serving(inventory, suite) as stack:
         took = ", ".join(f"make {target} {seconds:.1f} s" for target, seconds in stack.seconds.items())

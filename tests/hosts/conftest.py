@@ -1,12 +1,12 @@
-"""`pytest tests/vm --suite trixie` (bookworm, trixie, noble): the system that the hosts have.
+"""`pytest tests/hosts --suite trixie` (bookworm, trixie, noble): the system that the hosts have.
 
-pytest knows the option only where it is told to run tests/vm; elsewhere the hosts have the first of them.
+pytest knows the option only where it is told to run tests/hosts; elsewhere the hosts have the first of them.
 """
 
 import pytest
 
-from tests.vm.hosts import SUITES
-from tests.vm.stack import VmStack
+from tests.hosts.hosts import SUITES
+from tests.hosts.plugin import VmStack
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -15,7 +15,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--suite", choices=SUITES, default=SUITES[0], help="tests/vm: the hosts' system")
+    parser.addoption("--suite", choices=SUITES, default=SUITES[0], help="tests/hosts: the hosts' system")
 
 
 @pytest.fixture(scope="module")

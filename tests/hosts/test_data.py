@@ -7,9 +7,9 @@ import urllib.request
 
 import pytest
 
-from tests.vm.hosts import Host
-from tests.vm.stack import FIVE_LONG, VmStack
-from tests.vm.test_hosts_lost import back
+from tests.hosts.hosts import Host
+from tests.hosts.plugin import FIVE_LONG, VmStack
+from tests.hosts.test_hosts_lost import back
 
 PICTURE = "pictures/of-these-tests.webp"
 
