@@ -1,4 +1,4 @@
-"""The data that every mode serves: the site's own database, migrated and seeded, and its static files."""
+"""The data that every mode serves: the site's database, migrated and seeded, and its static files."""
 
 import functools
 import os
@@ -10,20 +10,20 @@ from deploy.cores import cores
 from deploy.env import SECRETS
 from deploy.native.stack import manage
 
-# As root, who the servers are instead: Apache refuses to be root, and nothing here needs it.
-AS: dict[str, Any] = {"user": "www-data", "group": "www-data", "extra_groups": []} if os.geteuid() == 0 else {}
+# When the lab runs as root, the servers run as www-data: Apache refuses to run as root, and no mode needs it.
+RUN_AS: dict[str, Any] = {"user": "www-data", "group": "www-data", "extra_groups": []} if os.geteuid() == 0 else {}
 
 
-def hand_over(directory: Path) -> None:
-    """To who the servers are."""
-    if AS:
+def give_to_servers(directory: Path) -> None:
+    """Change the owner of `directory` and its contents to the user of the servers."""
+    if RUN_AS:
         for path in (directory, *directory.rglob("*")):
-            shutil.chown(path.resolve(), AS["user"], AS["group"])
+            shutil.chown(path.resolve(), RUN_AS["user"], RUN_AS["group"])
 
 
 @functools.cache
-def variables(var: Path) -> dict[str, str]:
-    """The settings of both apps, as `make up` gives them by default; the secrets are of this run."""
+def settings(var: Path) -> dict[str, str]:
+    """Return the settings of both apps: the defaults of `make up`, with secrets generated for this run."""
     return {
         **{name: SECRETS[name]() for name in ("SECRET_KEY", "TOKEN_KEYS")},
         "VAR_DIR": str(var),
@@ -40,16 +40,16 @@ def variables(var: Path) -> dict[str, str]:
 
 
 def prepare(var: Path) -> None:
-    """Makes them in `var`, once. Raises Failed."""
+    """Create the database and the static files in `var`, or bring them up to date. Raises Failed."""
     for directory in ("static", "media"):
         (var / directory).mkdir(parents=True, exist_ok=True)
-    hand_over(var)
+    give_to_servers(var)
     for command in ("migrate --no-input", "createcachetable", "collectstatic --no-input", "seed"):
-        manage(variables(var), *command.split(), **AS)
+        manage(settings(var), *command.split(), **RUN_AS)
 
 
-def lay_out(directory: Path, var: Path) -> None:
-    """Makes a VAR_DIR in which one mode runs, and nothing of another is."""
+def make_var(directory: Path, var: Path) -> None:
+    """Create a VAR_DIR for one mode in `directory`. It shares the files that `prepare` put into `var`."""
     for name in ("run", "log", "tmp"):
         (directory / name).mkdir(parents=True)
     for name in ("static", "media"):
