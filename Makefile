@@ -9,59 +9,60 @@ help:
 		/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Run
+DEPLOY = python3 -m deploy
 up: ## Start everything, or apply what changed (PORT=8000, STACK=compose|native)
-	@python3 -m deploy up
+	@$(DEPLOY) up
 
-down: ## Stop everything; data stays
-	@python3 -m deploy down
+down: ## Stop everything; data stays (INVENTORY=… for hosts)
+	@$(DEPLOY) down --inventory "$(INVENTORY)"
 
-restart: ## Both apps, one instance after the other, with no request failed (APP=site, api, nginx)
-	@python3 -m deploy restart --app "$(APP)"
+restart: ## Rolling restart with no failed request (APP=site, api, nginx; INVENTORY=…)
+	@$(DEPLOY) restart --app "$(APP)" --inventory "$(INVENTORY)"
 
-status: ## What runs: state, since when, memory
-	@python3 -m deploy status
+status: ## Show each service: state, memory, requests (INVENTORY=…)
+	@$(DEPLOY) status --inventory "$(INVENTORY)"
 
-logs: ## Follow the logs (APP=site, api, nginx, site-a, …)
-	@python3 -m deploy logs --app "$(APP)"
+logs: ## Follow the logs (APP=site, api, nginx, site-a, …; INVENTORY=…)
+	@$(DEPLOY) logs --app "$(APP)" --inventory "$(INVENTORY)"
 
-doctor: $(if $(INVENTORY),.venv-hosts) ## What is wrong with this machine or the stack, and how to mend it (INVENTORY=…)
-	@$(if $(INVENTORY),$(HOSTS) doctor,python3 -m deploy doctor)
+doctor: ## Find what is wrong with this machine or the stack, and how to fix it (INVENTORY=…)
+	@$(DEPLOY) doctor --inventory "$(INVENTORY)"
 
-manage: ## Django's manage.py with the stack's settings (ARGS="changepassword admin"; INVENTORY=…)
-	@$(if $(INVENTORY),$(HOSTS) manage --arguments,python3 -m deploy manage --arguments) "$(ARGS)"
+manage: ## Run Django's manage.py with the stack's settings (ARGS="changepassword admin"; INVENTORY=…)
+	@$(DEPLOY) manage --arguments "$(ARGS)" --inventory "$(INVENTORY)"
 
 destroy: ## Stop everything and delete the data, after asking
-	@python3 -m deploy destroy
+	@$(DEPLOY) destroy
 
-##@ Hosts, by their inventory: INVENTORY=one-vm, of deploy/ansible/inventories, or a path
-HOSTS = .venv/bin/python -m deploy.vm --inventory "$(INVENTORY)"
+##@ Deploy to hosts: INVENTORY is a name in deploy/ansible/inventories, or a path
+HOSTS = $(DEPLOY) $@ --target hosts --inventory "$(INVENTORY)"
 
-secrets: .venv-hosts ## Make the secrets that an inventory lacks, encrypted
-	@$(HOSTS) secrets
+secrets: ## Make the secrets that an inventory lacks, encrypted
+	@$(HOSTS)
 
-provision: .venv-hosts ## Bare hosts to hosts that a release can be deployed to
-	@$(HOSTS) provision
+provision: ## Prepare bare hosts for releases
+	@$(HOSTS)
 
-deploy: .venv-hosts ## A release, with no request failed; by itself back to the last if it is not ready (REF=HEAD, BATCH=1)
-	@$(HOSTS) deploy --ref "$(REF)" --batch "$(BATCH)"
+deploy: ## Deploy a release with no failed request; a failed deploy is rolled back (REF=HEAD, BATCH=1)
+	@$(HOSTS) --ref "$(REF)" --batch "$(BATCH)"
 
-rollback: .venv-hosts ## To the release before, or another (RELEASE=…)
-	@$(HOSTS) rollback --release "$(RELEASE)" --force "$(FORCE)" --batch "$(BATCH)"
+rollback: ## Go back to the previous release, or another (RELEASE=…)
+	@$(HOSTS) --release "$(RELEASE)" --force "$(FORCE)" --batch "$(BATCH)"
 
-drain: .venv-hosts ## Stop the apps on one of several hosts, with no request failed (HOST=…)
-	@$(HOSTS) drain --host "$(HOST)"
+drain: ## Stop the apps on one of several hosts with no failed request (HOST=…)
+	@$(HOSTS) --host "$(HOST)"
 
-backup: .venv-hosts ## Of the database and the pictures, now; a copy comes to backups/
-	@$(HOSTS) backup
+backup: ## Back up the database and the uploads now, and copy the backup to backups/
+	@$(HOSTS)
 
-restore: .venv-hosts ## The newest backup, or another (BACKUP=…); over live data with FORCE=yes
-	@$(HOSTS) restore --backup "$(BACKUP)" --force "$(FORCE)"
+restore: ## Restore the newest backup, or another (BACKUP=…); over live data with FORCE=yes
+	@$(HOSTS) --backup "$(BACKUP)" --force "$(FORCE)"
 
-restore-drill: .venv-hosts ## Restore the newest backup into a scratch database and compare it
-	@$(HOSTS) restore-drill
+restore-drill: ## Restore the newest backup into a scratch database and compare it
+	@$(HOSTS)
 
-fleet: .venv-hosts ## What runs where: release, instances, disk, newest backup
-	@$(HOSTS) fleet
+fleet: ## Show each host: release, services, disk, newest backup
+	@$(HOSTS)
 
 ##@ Make it yours
 new: ## Start your own project from this one
@@ -70,7 +71,7 @@ new: ## Start your own project from this one
 ##@ Work
 LAB = .venv/bin/python -m lab
 dev: ## The stack for work on the code: reloads on save, debug pages, logs; in containers
-	@python3 -m deploy dev
+	@$(DEPLOY) dev
 
 test: lint test-data test-lab test-stack test-compose test-vm ## All tests and linters, an hour; each part by itself:
 test-data: test-sqlite test-postgresql ## The apps' own tests, on SQLite and on PostgreSQL with Redis
@@ -121,10 +122,7 @@ format: .venv-tests ## Lay out the code as the linters want it
 	.venv/bin/ruff format
 
 .venv-tests:
-	@python3 -m deploy.native.preflight --tests
+	@$(DEPLOY) install --group dev
 
 .venv-lab:
-	@python3 -m deploy.native.preflight --lab
-
-.venv-hosts:
-	@python3 -m deploy.native.preflight --controller
+	@$(DEPLOY) install --group lab

@@ -17,7 +17,7 @@ def main() -> None:
         headers, payload = childutils.listener.wait(sys.stdin, sys.stdout)
         event = childutils.get_headers(payload)
         state = headers["eventname"].removeprefix("PROCESS_STATE_")
-        program = f"{event['groupname']}-{event['processname']}"
+        program = event["processname"]
         if event["groupname"] != "fatal":
             entry = {"time": datetime.now(UTC).isoformat(), "level": "ERROR" if state == "FATAL" else "INFO"}
             entry |= {"app": "supervisord", "message": f"{program} is {state}"}

@@ -1,8 +1,6 @@
-"""Looks at the machine before `make up` touches anything, then makes the Python side in .venv.
+"""What the machine needs before the stack runs on it, and the virtual environment .venv.
 
-Runs on the system's own Python with nothing but the standard library. `--tests` also installs what the
-tests and linters need, `--lab` what the lab compares. `--controller` is for a machine that deploys to others, and
-`--template` for one that makes projects: they run nothing themselves.
+It runs on the system's own Python with the standard library only.
 """
 
 import os
@@ -10,24 +8,22 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
-from deploy.env import PROJECT, VAR, setting
+from deploy.core.console import ok
+from deploy.core.settings import PROJECT, VAR, setting
+from deploy.core.supervisor import socket_path
 
 VENV = PROJECT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 13)
-# .venv is 200 MB, and 780 with what the tests and the lab need; the rest is for data and logs.
+# Bytes. .venv takes 200 MB, or 780 with the packages of the tests and the lab; the rest is for data and logs.
 FREE_DISK = 1_000_000_000
 BROTLI = Path("/usr/lib/nginx/modules/ngx_http_brotli_static_module.so")
 ELSEWHERE = ["dnf install", "zypper install", "pacman -S", "apk add", "brew install"]
 NGINX_PACKAGES = ["nginx", "libnginx-mod-http-brotli-static"]
-
-
-def ok(what: str) -> None:
-    print(f"  ✓ {what}", flush=True)
 
 
 def stop(what: str, remedy: str) -> NoReturn:
@@ -42,9 +38,8 @@ def suitable(python: str) -> bool:
 
 
 def suitable_python() -> str:
-    """The one that .venv is made with; empty if there is none."""
-    # Debian's own first: uWSGI in an interpreter with libpython linked statically, as it is there, serves 1.8 times
-    # what it does in most others.
+    """Return the path of the Python for .venv; empty if there is none."""
+    # Debian's own first: it links libpython statically, with which uWSGI serves 1.8 times as much as with most others.
     for name in ["/usr/bin/python3", "python3", "python3.13", "python3.12", "python3.11"]:
         python = shutil.which(name)
         if python and suitable(python):
@@ -68,7 +63,7 @@ def sudo() -> list[str]:
     return [] if os.geteuid() == 0 else ["sudo"]
 
 
-def install(packages: list[str], why: str) -> None:
+def install_debian(packages: list[str], why: str) -> None:
     command = [*sudo(), "apt-get", "install", "--yes", "--no-install-recommends", *packages]
     if not debian_family():
         tool = next((words for words in ELSEWHERE if shutil.which(words.split()[0])), "your package manager's install")
@@ -84,28 +79,26 @@ def install(packages: list[str], why: str) -> None:
 
 
 def nginx_version() -> str:
-    """As it says it; empty when it or its brotli module is missing."""
-    # Debian's place for it, which an ordinary user's PATH leaves out.
-    os.environ["PATH"] += ":/usr/sbin"
+    """Return nginx's name and version; empty if it or its brotli module is missing."""
     if not shutil.which("nginx") or not BROTLI.exists():
         return ""
     said = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr
     return said.strip().removeprefix("nginx version: ")
 
 
-def have_nginx() -> None:
+def install_nginx() -> None:
     if not nginx_version():
         fresh = not shutil.which("nginx")
-        install(NGINX_PACKAGES, "nginx or its brotli module is missing")
+        install_debian(NGINX_PACKAGES, "nginx or its brotli module is missing")
         if fresh:
-            # Debian starts a service that it installs, here on port 80 of every address; this stack starts its own.
+            # Debian starts a service that it installs, here on port 80 of every address. This stack starts its own nginx.
             for command in (["service", "nginx", "stop"], ["update-rc.d", "nginx", "disable"]):
                 subprocess.run([*sudo(), *command], capture_output=True, check=False)
     ok(nginx_version())
 
 
 def why_taken(address: str, port: str) -> str:
-    """Why nothing can listen there now; empty when it can."""
+    """Return why nothing can listen on a port; empty if it is free."""
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -116,17 +109,17 @@ def why_taken(address: str, port: str) -> str:
 
 
 def check_port(own: bool) -> None:
-    """`own`: it is the stack's already, which may keep it."""
+    """Stop if the port is taken. `own`: the stack itself has it."""
     address, port = setting("ADDRESS"), setting("PORT")
     if (why := why_taken(address, port)) and not own:
-        stop(f"port {port} of {address}: {why}", "take another: `make up PORT=8001`")
+        stop(f"port {port} of {address}: {why}", "choose another: `make up PORT=8001`")
     ok(f"port {port}")
 
 
 def is_up() -> bool:
-    """The stack runs on this machine itself."""
+    """Return whether the stack runs on this machine without containers."""
     with socket.socket(socket.AF_UNIX) as supervisor:
-        return supervisor.connect_ex(str(VAR / "supervisor/supervisord.sock")) == 0
+        return supervisor.connect_ex(str(socket_path(VAR))) == 0
 
 
 def check_disk() -> None:
@@ -137,53 +130,49 @@ def check_disk() -> None:
 
 
 def can_build() -> bool:
-    """What the lab has no wheel for: with a compiler, and the headers of Python and libev."""
+    """Return whether the lab's packages without a wheel can be built: gcc, and the headers of Python and libev."""
     include = sysconfig.get_path("include")
     return bool(shutil.which("gcc")) and Path(include, "Python.h").exists() and Path("/usr/include/ev.h").exists()
 
 
-def sync(python: str, what: list[str]) -> None:
-    """.venv as uv.lock has it; uv itself comes from there too, in the version that the lock names."""
-    lock = (PROJECT / "uv.lock").read_text()
-    [version] = re.findall(r'^name = "uv"\nversion = "(.+)"', lock, re.M)
+def check_machine() -> None:
+    """Check what the stack needs on this machine, and install nginx if it is missing."""
+    print("Preflight", flush=True)
+    configuration = VAR / "nginx/server-tls-off.conf"
+    own = is_up() and configuration.exists() and f":{setting('PORT')};" in configuration.read_text()
+    check_port(own)
+    check_disk()
+    install_nginx()
+
+
+def install(groups: Iterable[str], quiet: bool = False) -> None:
+    """Make .venv as uv.lock has it, with these groups of packages. uv itself has the version that the lock names."""
+    wanted = [f"--group={name}" for name in groups]
     uv = VENV / "bin/uv"
     if not uv.exists():
-        print("  · making .venv (once, less than a minute)", flush=True)
-        for step in (
-            [python, "-m", "venv", "--clear", str(VENV)],
-            [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", f"uv=={version}"],
-        ):
-            if subprocess.run(step, check=False).returncode:
-                stop("could not make .venv", "the lines above say why; is PyPI reachable?")
-    if subprocess.run(
-        [uv, "sync", "--frozen", "--quiet", "--compile-bytecode", *what], cwd=PROJECT, check=False
-    ).returncode:
+        make_venv()
+        quiet = False
+    if "--group=dev" in wanted and can_build():
+        wanted.append("--group=lab-built")
+    # --inexact leaves alone what was installed earlier for another purpose.
+    command = [uv, "sync", "--frozen", "--quiet", "--compile-bytecode", "--no-default-groups", "--inexact", *wanted]
+    if subprocess.run(command, cwd=PROJECT, check=False).returncode:
         stop("`uv sync --frozen` failed", "the lines above say why; is PyPI reachable?")
-    ok("Python packages as in uv.lock")
+    if not quiet:
+        ok("Python packages as in uv.lock")
 
 
-def main() -> None:
-    tests, lab, controller, template = (
-        f"--{option}" in sys.argv for option in ("tests", "lab", "controller", "template")
-    )
-    print("Preflight", flush=True)
+def make_venv() -> None:
     python = find_python()
     version = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     ok(f"{version}, {python}")
-    if not (tests or lab or controller or template):
-        check_port(own=is_up() and f":{setting('PORT')};" in (VAR / "nginx/server-tls-off.conf").read_text())
-    check_disk()
     if subprocess.run([python, "-c", "import ensurepip"], capture_output=True, check=False).returncode:
-        install(["python3-venv"], "Python's venv module is missing")
-    if not (controller or template):
-        have_nginx()
-    wanted = {"hosts": controller, "lab": lab, "template": template}
-    groups = [f"--group={name}" for name in wanted if wanted[name]]
-    if (lab or tests) and can_build():
-        groups.append("--group=lab-built")
-    # --inexact leaves alone what an earlier one installed for another purpose.
-    sync(python, ["--group=dev", *groups] if tests else ["--no-dev", "--inexact", *groups])
-
-
-if __name__ == "__main__":
-    main()
+        install_debian(["python3-venv"], "Python's venv module is missing")
+    [uv] = re.findall(r'^name = "uv"\nversion = "(.+)"', (PROJECT / "uv.lock").read_text(), re.M)
+    print("  · making .venv (once, less than a minute)", flush=True)
+    for step in (
+        [python, "-m", "venv", "--clear", str(VENV)],
+        [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", f"uv=={uv}"],
+    ):
+        if subprocess.run(step, check=False).returncode:
+            stop("could not make .venv", "the lines above say why; is PyPI reachable?")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How many cores this process may use: as a command it prints the number, which uWSGI's configuration reads.
+"""How many cores this process may use. As a command it prints the number, which uWSGI's configuration reads.
 
 A container with `cpus: 1.5` on a host of 64 cores sees 64 in `os.cpu_count()`; 128 workers in it would only take each
 other's time. What counts is the affinity mask and the CPU quota of every control group above the process.

@@ -1,0 +1,159 @@
+"""The command line of the deployment: `python3 -m deploy VERB …`, which the Makefile calls.
+
+It runs on the system's own Python. What needs third-party packages is started again by .venv's Python.
+"""
+
+import argparse
+import importlib
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from deploy.core import preflight
+from deploy.core.apps import APPS, SERVICES
+from deploy.core.console import Failed
+from deploy.core.settings import ENV_FILE, VAR, faults
+
+PYTHON = preflight.VENV / "bin/python"
+TARGETS = ("native", "compose", "hosts")
+# The target of the last `make up`.
+CHOSEN = VAR / "target"
+COMMON = ("up", "down", "restart", "status", "logs", "manage", "doctor")
+LOCAL = ("dev", "destroy")
+HOSTS = ("provision", "deploy", "rollback", "drain", "backup", "restore", "restore-drill", "fleet", "secrets")
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make", description=__doc__)
+    parser.add_argument("verb", choices=[*COMMON, *LOCAL, *HOSTS, "install"])
+    parser.add_argument("--target", default="", choices=["", *TARGETS])
+    parser.add_argument("--inventory", default="", help="the hosts: a path, or a name in deploy/ansible/inventories")
+    parser.add_argument("--app", default="", help="an app, an instance or nginx; empty for all apps")
+    parser.add_argument("--arguments", default="help", help="the words after manage.py")
+    parser.add_argument("--group", default=[], nargs="*", help="of install: groups of packages in pyproject.toml")
+    parser.add_argument("--ref", default="", help="of deploy: the commit to deploy")
+    parser.add_argument("--release", default="", help="of rollback: the release to go back to")
+    parser.add_argument("--batch", default="", help="hosts that are rolled at a time: a number, or a share such as 25%%")
+    parser.add_argument("--host", default="", help="of drain")
+    parser.add_argument("--backup", default="", help="of restore: the name of a backup")
+    parser.add_argument("--force", default="", choices=["", "yes"])
+    options = parser.parse_args(words)
+    allowed = {"restart": {"", "nginx", *APPS}, "logs": {"", "access", *APPS, *SERVICES}}
+    if options.verb in allowed and not options.inventory and options.app not in allowed[options.verb]:
+        names = ", ".join(sorted(allowed[options.verb] - {""}))
+        parser.error(f"APP is {options.app!r}: should be one of {names}, or empty")
+    if not re.fullmatch(r"|[1-9]\d*%?", options.batch):
+        parser.error(f"BATCH is {options.batch!r}: should be a number of hosts, or a share of them such as 25%")
+    return options
+
+
+def choose_target(options: argparse.Namespace) -> str:
+    """Return the target that a command is for. Raises SystemExit with status 3 if nothing has run here yet."""
+    if options.inventory or options.verb in HOSTS:
+        return "hosts"
+    if options.verb in ("up", "dev"):
+        return choose_for_up(options.verb)
+    forced = forced_target()
+    chosen = CHOSEN.read_text() if CHOSEN.exists() else ""
+    if options.verb == "doctor":
+        return forced or chosen or why_target()[0]
+    if not (forced or chosen):
+        print("Nothing has run here yet. `make up` starts it.")
+        raise SystemExit(3)
+    return forced or chosen
+
+
+def forced_target() -> str:
+    forced = os.environ.get("STACK", "")
+    if forced not in ("", "compose", "native"):
+        raise Failed(f"STACK is {forced!r}: should be compose or native, or empty for the one that works here")
+    return forced
+
+
+def compose_target() -> ModuleType:
+    return importlib.import_module("deploy.targets.compose.target")
+
+
+def why_target() -> tuple[str, str]:
+    """Return the target of `make up`, and why."""
+    if forced := forced_target():
+        return forced, "STACK says so"
+    if preflight.is_up():
+        return "native", "it is running"
+    versions, why = compose_target().engine()
+    return "compose" if versions else "native", why
+
+
+def choose_for_up(verb: str) -> str:
+    """Choose the target, check the settings, and make sure that the machine has what it needs."""
+    target, why = ("compose", "") if verb == "dev" else why_target()
+    if verb == "dev" and preflight.is_up():
+        raise Failed("The stack runs on this machine without containers. Run `make down` first")
+    if why:
+        print(f"Stack: {target} ({why})", flush=True)
+    if found := faults():
+        raise Failed("\n✗ ".join([*found, f".env.example explains each. Fix it in {ENV_FILE} or in the environment"]))
+    if target == "compose":
+        target = prepare_compose(verb)
+    if target == "native":
+        preflight.check_machine()
+        preflight.install([])
+    VAR.mkdir(parents=True, exist_ok=True)
+    CHOSEN.write_text(target)
+    return target
+
+
+def prepare_compose(verb: str) -> str:
+    """Get the images. If they cannot be had, and nobody insists on containers, return `native` instead."""
+    compose = compose_target()
+    running = compose.is_running()
+    try:
+        compose.check_machine(running)
+    except Failed as failed:
+        if verb == "dev" or forced_target() or running:
+            raise
+        print(f"  ✗ {failed}\nStack: native (the images for compose cannot be had)", flush=True)
+        return "native"
+    return "compose"
+
+
+def use_packages(options: argparse.Namespace) -> None:
+    """Start again with .venv's Python, which has the packages, unless it runs already or the command needs none."""
+    if options.target == "compose" and options.verb != "doctor":
+        return
+    if options.target == "hosts":
+        preflight.install(["hosts"], quiet=True)
+    if PYTHON.exists() and Path(sys.prefix).resolve() != preflight.VENV.resolve():
+        os.execv(PYTHON, [str(PYTHON), "-m", "deploy", *sys.argv[1:], f"--target={options.target}"])
+
+
+def run(options: argparse.Namespace) -> None:
+    if options.verb == "install":
+        preflight.install(options.group)
+        return
+    options.target = options.target or choose_target(options)
+    use_packages(options)
+    if options.verb == "doctor":
+        importlib.import_module("deploy.doctor").main(options)
+    else:
+        commands = importlib.import_module(f"deploy.targets.{options.target}.commands")
+        getattr(commands, options.verb.replace("-", "_"))(options)
+
+
+def main() -> None:
+    options = parse(sys.argv[1:])
+    # Debian's place for nginx, which an ordinary user's PATH leaves out.
+    os.environ["PATH"] += ":/usr/sbin"
+    # Data, logs and sockets are for their owner only.
+    os.umask(0o077)
+    try:
+        run(options)
+    except Failed as failed:
+        raise SystemExit(f"\n✗ {failed}") from None
+    except PermissionError as error:
+        raise SystemExit(f"\n✗ {error}. Run this as the user who first ran it, or change the owner.") from None
+    except KeyboardInterrupt:
+        raise SystemExit("\nInterrupted. Run the same command to continue.") from None

@@ -1,0 +1,141 @@
+"""nginx's configuration: the files in nginx/, filled in, and replaced only if nginx accepts them.
+
+nginx's container runs `python3 -m deploy.core.nginx start`. Standard library only.
+"""
+
+import filecmp
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from deploy.core.apps import APPS, INSTANCES, PROJECT, App
+from deploy.core.cores import cores
+from deploy.core.rotation import put_in_rotation
+from deploy.core.words import fill_in
+
+
+class Refused(Exception):
+    """nginx does not accept its configuration. The message is what it says."""
+
+
+def words_of_app(app: App, run: Path, workers: int, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return what is filled in only in an app's own files.
+
+    `variables` may name the app's hosts in <APP>_HOSTS, for example `local 10.0.0.2:4`: this host, and another with
+    four workers in each instance. Without it, all instances are on this machine.
+    """
+    hosts = variables.get(f"{app.name.upper()}_HOSTS") or "local"
+    # Idle connections keep a draining worker waiting until they time out. Keep none to other hosts: a request
+    # on a kept connection to a host that lost power waits for an answer; a new connection fails after one second.
+    keeps = app.server.keeps_connections and all(host.startswith("local") for host in hosts.split())
+    return {
+        "APP": app.name,
+        "PREFIX": app.prefix,
+        "SERVERS": upstream_servers(app, hosts, run, workers),
+        # Long connections are counted by the app itself.
+        "LIVE_SERVERS": upstream_servers(app, hosts, run, workers, limited=False),
+        "KEEPALIVE": "keepalive 16; keepalive_timeout 2s;" if keeps else "",
+    }
+
+
+def upstream_servers(app: App, hosts: str, run: Path, workers: int, limited: bool = True) -> str:
+    """Return the `server` lines of an app's upstream block. `limited` sets max_conns."""
+    lines = []
+    for host in hosts.split():
+        address, _, count = host.partition(":")
+        here = int(count or workers)
+        limit = f" max_conns={app.server.max_conns(here)}" if limited else ""
+        for instance in app.instances:
+            for worker, name in enumerate(instance.sockets(here)):
+                if address == "local":
+                    lines.append(f"server unix:{run}/upstream/{instance}/{name}.sock max_fails=0{limit};")
+                else:
+                    # A dead host costs a request the time to connect, so nginx leaves it alone for ten seconds. As
+                    # `backup` it is tried all the same when no other server is left (upstream.conf).
+                    server = f"server {address}:{instance.port(worker)}{limit}"
+                    lines += [f"{server} max_fails=1 fail_timeout=10s;", f"{server} max_fails=0 backup;"]
+    return "\n    ".join(lines)
+
+
+def render(source: Path, destination: Path, run: Path, workers: int, variables: Mapping[str, str]) -> None:
+    """Write every file of `source`, filled in, to `destination`, which is made anew.
+
+    Files in a folder with an app's name get that app's words too. Raises KeyError with the name of a word that has no value.
+    """
+    shutil.rmtree(destination, ignore_errors=True)
+    shutil.copytree(source, destination)
+    derived = {
+        "SERVER_NAMES": variables["ALLOWED_HOSTS"].replace(",", " "),
+        "MEDIA": "store" if variables.get("MEDIA_STORE") else "files",
+        "MEDIA_STORE": variables.get("MEDIA_STORE", ""),
+        "CORES": str(workers),
+    }
+    for file in destination.rglob("*.conf"):
+        app = APPS.get(file.relative_to(destination).parts[0])
+        own = words_of_app(app, run, workers, variables) if app else {}
+        file.write_text(fill_in(file.read_text(), {**variables, **derived, **own}))
+
+
+def configure(var: Path, workers: int, variables: Mapping[str, str]) -> bool:
+    """Write nginx's configuration to `var`/nginx. Return True if anything changed.
+
+    Raises Refused, and leaves the old configuration, when nginx does not accept the new one.
+    """
+    fresh, current = var / "nginx.new", var / "nginx"
+    render(PROJECT / "nginx", fresh, var / "run", workers, variables)
+    if is_same(fresh, current):
+        shutil.rmtree(fresh)
+        return False
+    command = ["nginx", "-t", "-q", "-p", str(var), "-c", str(fresh / "nginx.conf"), "-e", "stderr"]
+    test = subprocess.run(command, capture_output=True, text=True, check=False)
+    if test.returncode:
+        raise Refused(f"nginx does not accept its configuration:\n{test.stderr}")
+    shutil.rmtree(current, ignore_errors=True)
+    fresh.rename(current)
+    return True
+
+
+def is_same(one: Path, other: Path) -> bool:
+    files = [sorted(str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()) for root in (one, other)]
+    return files[0] == files[1] and not any(filecmp.cmpfiles(one, other, files[0], shallow=False)[1:])
+
+
+def prepare_run(run: Path) -> None:
+    """Before nginx starts: put all instances in rotation the first time, and remove what a killed nginx left behind."""
+    if not (run / "upstream").exists():
+        for instance in INSTANCES:
+            put_in_rotation(run, instance)
+    for left in run.glob("nginx.*"):
+        left.unlink()
+
+
+def main(command: str) -> None:
+    """`check` only tests the files; `prepare` leaves the start to the caller; `start` becomes nginx; `reload` reloads."""
+    var = Path(os.environ["VAR_DIR"])
+    for directory in ("tmp", "log"):
+        (var / directory).mkdir(exist_ok=True)
+    access_log = var / "log/access.log"
+    # On a host there is a file; a container logs to its own output.
+    if not os.path.lexists(access_log):
+        access_log.symlink_to("/dev/stdout")
+    changed = configure(var, cores(), os.environ)
+    if command in ("start", "prepare"):
+        prepare_run(var / "run")
+    if command == "start":
+        os.execvp("nginx", ["nginx", "-p", str(var), "-c", "nginx/nginx.conf", "-e", "stderr", "-g", "daemon off;"])
+    if command == "reload" and changed:
+        os.kill(int((var / "run/nginx.pid").read_text()), signal.SIGHUP)
+        print("reloaded")
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except KeyError as missing:
+        raise SystemExit(f"{missing.args[0]} is not set, and nginx's configuration needs it") from None
+    except Refused as refused:
+        raise SystemExit(str(refused)) from None

@@ -1,0 +1,111 @@
+"""supervisord: the files of its programs, one for each service, and its XML-RPC (http://supervisord.org/api.html)."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy
+
+from deploy.core.apps import INSTANCES, PROJECT
+from deploy.core.words import fill_in
+
+
+def socket_path(var: Path) -> Path:
+    return var / "supervisor/supervisord.sock"
+
+
+def write_programs(var: Path, services: Iterable[str], project: Path = PROJECT) -> None:
+    """Write one file for each service to VAR_DIR/supervisor/programs, and remove the others.
+
+    A service that is no instance, such as nginx, has a file of its own name in deploy/supervisor. `project` is the path
+    by which supervisord finds the code: on hosts a link to the current release.
+    """
+    programs = var / "supervisor/programs"
+    programs.mkdir(parents=True, exist_ok=True)
+    wanted = {}
+    for service in services:
+        instance = INSTANCES.get(service)
+        words = {"PROJECT": str(project), "INSTANCE": service, "APP": instance.app.name if instance else service}
+        template = PROJECT / "deploy/supervisor" / f"{instance.server.kind if instance else service}.conf"
+        wanted[programs / f"{service}.conf"] = fill_in(template.read_text(), words)
+    for file in set(programs.glob("*.conf")) - wanted.keys():
+        file.unlink()
+    for file, text in wanted.items():
+        file.write_text(text)
+
+
+def connect(var: Path) -> Any:
+    """Return a proxy of the supervisord whose run-time files are in `var`. One that failed once stays broken."""
+    # Imported here because most callers of this module run without third-party packages.
+    from supervisor.xmlrpc import SupervisorTransport
+
+    transport = SupervisorTransport(None, None, f"unix://{socket_path(var)}")
+    return ServerProxy("http://supervisord", transport=transport).supervisor
+
+
+def is_answering(var: Path) -> bool:
+    try:
+        return bool(connect(var).getState())
+    except (OSError, HTTPException):
+        return False
+
+
+def reread(supervisor: Any) -> tuple[set[str], set[str], set[str]]:
+    """Return the programs that its files added, changed and removed since they were last applied."""
+    [[added, changed, removed]] = supervisor.reloadConfig()
+    return set(added), set(changed), set(removed)
+
+
+def stop(supervisor: Any, service: str) -> None:
+    """Stop a service if it runs."""
+    with contextlib.suppress(Fault):
+        supervisor.stopProcess(service)
+
+
+def restart(supervisor: Any, service: str) -> None:
+    """Restart a service with its newest file. The other services keep the files that they started with."""
+    added, changed, _ = reread(supervisor)
+    stop(supervisor, service)
+    if service in changed:
+        supervisor.removeProcessGroup(service)
+    if service in added | changed:
+        # Starts it too (autostart).
+        supervisor.addProcessGroup(service)
+    else:
+        supervisor.startProcess(service, False)
+
+
+def remove(supervisor: Any, service: str) -> None:
+    """Stop a service whose file is gone, and forget it."""
+    stop(supervisor, service)
+    supervisor.removeProcessGroup(service)
+
+
+def state(supervisor: Any, service: str) -> str:
+    """Return supervisord's name of a service's state, for example RUNNING; UNKNOWN before it has been added."""
+    try:
+        return str(supervisor.getProcessInfo(service)["statename"])
+    except Fault:
+        return "UNKNOWN"
+
+
+def cannot_stay_up(supervisor: Any, service: str) -> bool:
+    # A service is STOPPED for a moment before it starts.
+    return state(supervisor, service) in ("BACKOFF", "EXITED", "FATAL")
+
+
+def main(*services: str) -> None:
+    """Write the programs of these services, then become supervisord: what a container and a host's unit start."""
+    var = Path(os.environ["VAR_DIR"])
+    project = Path.cwd() if "PROJECT_DIR" not in os.environ else Path(os.environ["PROJECT_DIR"])
+    write_programs(var, services, project)
+    supervisord = project / ".venv/bin/supervisord"
+    configuration = project / "deploy/supervisor/supervisord.conf"
+    os.execv(supervisord, [str(supervisord), "--nodaemon", "--silent", "-c", str(configuration)])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,100 @@
+"""The interface of a server kind, and requests to a server's own socket. Standard library only."""
+
+import http.client
+import json
+import os
+import socket
+from abc import ABC
+from pathlib import Path
+from typing import Any, ClassVar
+
+# Requests that nginx lets one worker hold: half a second's work. nginx sheds what exceeds it with a 503
+# (docs/reliability.md, Overload).
+REQUESTS_PER_WORKER = 128
+
+
+class Server(ABC):
+    """A kind of server. `instance` is a name, for example `site-a`; `run` is the directory of the sockets."""
+
+    # The key in deploy/apps.toml, and the name of the kind's files in deploy/supervisor and deploy/systemd.
+    kind: ClassVar[str]
+    # Keys of deploy/apps.toml that an app of this kind must have.
+    required: ClassVar[tuple[str, ...]] = ()
+    # The systemd unit on hosts; {instance} is filled in. Apps that share a supervisord share its unit.
+    unit: ClassVar[str]
+    # nginx sends requests to it.
+    listens: ClassVar[bool] = True
+    # nginx keeps idle connections to it.
+    keeps_connections: ClassVar[bool] = False
+
+    def sockets(self, instance: str, workers: int) -> list[str]:
+        """Return the names of the sockets that nginx connects to, without `.sock`."""
+        return [instance]
+
+    def max_conns(self, workers: int) -> int:
+        """Return how many requests nginx may have open on one socket."""
+        return REQUESTS_PER_WORKER
+
+    def why_not_ready(self, run: Path, instance: str, workers: int, bind: tuple[str, int] | None = None) -> str:
+        """Return why an instance is not ready; empty if it is. `bind` is its first TCP address, if it has one."""
+        return ""
+
+    def wait_until_idle(self, run: Path, instance: str) -> None:
+        """Return when an instance that is out of rotation holds no request that a stop would lose."""
+
+    def served(self, run: Path, instance: str, workers: int) -> dict[int, tuple[str, str]]:
+        """Return requests served and watchers held, as text, by the pid of the worker."""
+        return {}
+
+
+def answer(response: http.client.HTTPResponse) -> tuple[int, dict[str, Any]]:
+    """Return the status and the JSON object of a response; an empty object for any other body."""
+    body = response.read()
+    return response.status, json.loads(body) if body.startswith(b"{") else {}
+
+
+def why_unready(socket_name: str, status: int, body: dict[str, Any]) -> str:
+    """Return what a readiness check says is wrong; empty for status 200."""
+    if status == 200:
+        return ""
+    faults = [f"{name} {state}" for name, state in body.items() if name != "status"]
+    return f"{socket_name} answers {status or 'nothing'}" + (f": {', '.join(faults)}" if faults else "")
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self.path = path
+
+    def connect(self) -> None:
+        self.sock = unix_socket(self.path, self.timeout)
+
+
+def unix_socket(path: Path, timeout: float | None = 5) -> socket.socket:
+    """Connect to a unix socket. Raises OSError."""
+    connected = socket.socket(socket.AF_UNIX)
+    connected.settimeout(timeout)
+    try:
+        connected.connect(os.fspath(path))
+    except OSError:
+        connected.close()
+        raise
+    return connected
+
+
+def get(server: Path | tuple[str, int], path: str) -> tuple[int, dict[str, Any]]:
+    """GET from a unix socket or a host and port. Return status and JSON body; 0 and the reason if nothing answers."""
+    connection = (
+        UnixConnection(server, timeout=5)
+        if isinstance(server, Path)
+        else http.client.HTTPConnection(*server, timeout=5)
+    )
+    try:
+        connection.request("GET", path)
+        return answer(connection.getresponse())
+    except (OSError, http.client.HTTPException) as error:
+        return 0, {"error": str(error) or type(error).__name__}
+    finally:
+        connection.close()

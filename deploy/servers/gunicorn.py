@@ -1,0 +1,29 @@
+"""gunicorn's tornado worker: one socket for each worker, spoken to over HTTP. The worker drains when it stops."""
+
+from pathlib import Path
+
+from .base import Server, get, why_unready
+
+
+class Gunicorn(Server):
+    kind = "gunicorn"
+    required = ("port", "prefix", "source", "application")
+    # All gunicorn apps of a host run under one supervisord.
+    unit = "tandem-supervisord"
+    keeps_connections = True
+
+    def sockets(self, instance: str, workers: int) -> list[str]:
+        # Workers on a shared socket take what the kernel gives them: 261/69/37/33 of 400 connections. nginx gives
+        # each of four sockets 100.
+        return [f"{instance}-{worker}" for worker in range(workers)]
+
+    def why_not_ready(self, run: Path, instance: str, workers: int, bind: tuple[str, int] | None = None) -> str:
+        for worker, name in enumerate(self.sockets(instance, workers)):
+            address = (bind[0], bind[1] + worker) if bind else run / f"{name}.sock"
+            if reason := why_unready(name, *get(address, "/health/ready")):
+                return reason
+        return ""
+
+    def served(self, run: Path, instance: str, workers: int) -> dict[int, tuple[str, str]]:
+        answers = [get(run / f"{name}.sock", "/health/stats") for name in self.sockets(instance, workers)]
+        return {body["pid"]: (str(body["requests"]), str(body["watchers"])) for status, body in answers if status == 200}

@@ -1,0 +1,83 @@
+"""uWSGI: one socket for all workers of an instance, spoken to over the uwsgi protocol."""
+
+import http.client
+import json
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+from .base import REQUESTS_PER_WORKER, Server, answer, unix_socket, why_unready
+
+# uWSGI's own queue (`listen` in deploy/uwsgi/*.ini): nginx must not send more than fits.
+LISTEN = 1024
+# Seconds. A request takes at most 20 (harakiri), and one that waited 8 for a worker is rejected unworked.
+LONGEST_REQUEST = 30
+# Seconds between two looks at the counters.
+LOOK = 0.2
+
+
+class Uwsgi(Server):
+    kind = "uwsgi"
+    required = ("port", "prefix", "source")
+    unit = "tandem-uwsgi@{instance}"
+
+    def max_conns(self, workers: int) -> int:
+        return min(REQUESTS_PER_WORKER * workers, LISTEN)
+
+    def why_not_ready(self, run: Path, instance: str, workers: int, bind: tuple[str, int] | None = None) -> str:
+        # uWSGI has a unix socket on every host, beside the TCP one.
+        return why_unready(instance, *get(run / f"{instance}.sock", "/health/ready"))
+
+    def wait_until_idle(self, run: Path, instance: str) -> None:
+        """uWSGI loses the requests that it holds when it stops.
+
+        No counter shows the queue of a unix socket, but no worker rests while a request waits in it.
+        """
+        deadline = time.monotonic() + LONGEST_REQUEST
+        before = None
+        while time.monotonic() < deadline:
+            found = stats(run, instance)
+            if found is None:
+                return
+            busy = any(worker["status"] == "busy" for worker in found["workers"])
+            served = sum(worker["requests"] for worker in found["workers"])
+            if not busy and served == before:
+                return
+            before = None if busy else served
+            time.sleep(LOOK)
+
+    def served(self, run: Path, instance: str, workers: int) -> dict[int, tuple[str, str]]:
+        found = stats(run, instance) or {"workers": []}
+        return {worker["pid"]: (str(worker["requests"]), "") for worker in found["workers"]}
+
+
+def stats(run: Path, instance: str) -> dict[str, Any] | None:
+    """Return the counters of uWSGI's stats server; None if it does not answer.
+
+    Source: https://uwsgi-docs.readthedocs.io/en/latest/StatsServer.html
+    """
+    try:
+        with unix_socket(run / f"{instance}.stats") as connection:
+            figures: dict[str, Any] = json.loads(connection.makefile().read())
+            return figures
+    except (OSError, ValueError):
+        return None
+
+
+def get(path: Path, target: str) -> tuple[int, dict[str, Any]]:
+    """GET over the uwsgi protocol. Return status and JSON body; 0 and the reason if nothing answers.
+
+    Source: https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html
+    """
+    variables = {"REQUEST_METHOD": "GET", "REQUEST_URI": target, "PATH_INFO": target, "QUERY_STRING": ""}
+    variables |= {"SERVER_PROTOCOL": "HTTP/1.1", "SERVER_NAME": "localhost", "SERVER_PORT": "80"}
+    packet = b"".join(struct.pack("<H", len(word)) + word.encode() for pair in variables.items() for word in pair)
+    try:
+        with unix_socket(path) as connection:
+            connection.sendall(struct.pack("<BHB", 0, len(packet), 0) + packet)
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            return answer(response)
+    except (OSError, http.client.HTTPException) as error:
+        return 0, {"error": str(error) or type(error).__name__}

@@ -1,0 +1,1 @@
+"""The target `native`: the stack on this machine, without containers."""

@@ -1,0 +1,172 @@
+"""The commands of this target: up, down, restart, status, logs, manage, destroy."""
+
+import argparse
+import contextlib
+import os
+import pwd
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+
+from deploy.core.apps import APPS, INSTANCES, django
+from deploy.core.console import Failed, confirm, readable, table
+from deploy.core.settings import ENV_FILE, PROJECT, VAR, make_env_file, one_at_a_time, parse
+
+from . import up as up_steps
+from .target import LOG, RUN, NativeTarget, variables
+
+NOTHING_RUNS = "Nothing is running. `make up` starts it."
+
+
+def drop_root() -> None:
+    """As root, go on as www-data: nothing in the stack needs root, and a server that faces the world must not have it."""
+    if os.geteuid() != 0:
+        return
+    account = pwd.getpwnam("www-data")
+    VAR.mkdir(parents=True, exist_ok=True)
+    if VAR.stat().st_uid != account.pw_uid:
+        for path in [VAR, *VAR.rglob("*")]:
+            os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+    os.setgroups([])
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
+    os.environ["HOME"] = str(VAR)
+    for path in (Path(sys.executable), PROJECT / "deploy", VAR):
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise Failed(
+                f"When root starts the stack, it runs as www-data, which may not read {path}.\n"
+                "Run this as an ordinary user, or move the project to a directory that others may enter, for example /srv."
+            )
+
+
+def running_target() -> NativeTarget:
+    """Return the stack as the last `make up` left it, with the variables that it has. Raises SystemExit if there is none."""
+    if not up_steps.ENVIRONMENT.exists():
+        print("Nothing has run here yet. `make up` starts it.")
+        raise SystemExit(3)
+    drop_root()
+    return NativeTarget(parse(up_steps.ENVIRONMENT.read_text()))
+
+
+def up(_: argparse.Namespace) -> None:
+    if make_env_file():
+        print(f"Secrets made in {ENV_FILE}. Keep the file, and keep it private.")
+    found = variables()
+    drop_root()
+    with one_at_a_time():
+        up_steps.up(NativeTarget(found))
+
+
+def down(_: argparse.Namespace) -> None:
+    target = running_target()
+    with one_at_a_time():
+        count = target.shut_down()
+    print(f"Stopped {count} processes." if count else "Nothing was running.")
+
+
+def destroy(_: argparse.Namespace) -> None:
+    target = running_target()
+    with one_at_a_time():
+        confirm(VAR.parent.name, f"everything in {VAR}")
+        target.shut_down()
+        # Not the directory itself: www-data may not be allowed to write to its parent.
+        for path in VAR.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    print("Deleted. `make up` starts from nothing.")
+
+
+def restart(options: argparse.Namespace) -> None:
+    """Roll one app, or all; or upgrade nginx in place."""
+    target = running_target()
+    with one_at_a_time():
+        if not target.is_running():
+            print(NOTHING_RUNS)
+            raise SystemExit(3)
+        if target.why_not_ready("nginx"):
+            raise Failed("nginx does not answer, so nobody is served. See `make logs APP=nginx`, then run `make up`.")
+        started = time.monotonic()
+        for name in [options.app] if options.app else APPS:
+            print(f"Restart {name}", flush=True)
+            if name == "nginx":
+                target.upgrade_nginx()
+                print("  ✓ the installed nginx has taken over", flush=True)
+            else:
+                target.roll(APPS[name])
+        print(f"\nDone in {time.monotonic() - started:.1f} s.")
+
+
+def status(_: argparse.Namespace) -> None:
+    target = running_target()
+    if not target.is_running():
+        print(NOTHING_RUNS)
+        raise SystemExit(3)
+    rows = [("service", "pid", "state", "since", "memory", "requests", "watchers")]
+    total = 0.0
+    for service, info in target.processes().items():
+        found, memory = status_rows(target, service, info["pid"], info["statename"].lower())
+        rows += found
+        total += memory
+    table(rows)
+    print(f"\n{up_steps.address(target)}  {total + megabytes(target.supervisord()):.0f} MB in all, supervisord included.")
+
+
+def status_rows(target: NativeTarget, service: str, pid: int, state: str) -> tuple[list[tuple[str, ...]], float]:
+    """Return a row for a service and for each of its workers, and their memory in MB."""
+    instance = INSTANCES.get(service)
+    out = ", out of rotation: `make restart`" if instance and not target.is_in_rotation(instance) else ""
+    if not pid:
+        return [(service, "-", state + out, "-", "-", "-", "-")], 0
+    served = instance.server.served(RUN, service, target.workers) if instance else {}
+    ready = (target.why_not_ready(service) or "ready") + out
+    master = psutil.Process(pid)
+    rows, total = [], 0.0
+    for number, process in enumerate([master, *sorted(master.children(), key=lambda child: child.pid)]):
+        # A worker may be recycled at this very moment.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            memory = megabytes(process)
+            began = datetime.fromtimestamp(int(process.create_time()))
+            since = f"{began:%d %b %H:%M:%S} ({datetime.now().replace(microsecond=0) - began})"
+            name, words = (f"  worker {number - 1}", process.status()) if number else (service, ready)
+            counts = served.get(process.pid, ("", ""))
+            rows.append((name, str(process.pid), words, since, f"{memory:.0f} MB", *counts))
+            total += memory
+    return rows, total
+
+
+def megabytes(process: psutil.Process) -> float:
+    """Return the proportional set size: shared memory counts once in the sum of the processes."""
+    return float(process.memory_full_info().pss) / 1e6
+
+
+def logs(options: argparse.Namespace) -> None:
+    files = sorted(file for file in LOG.glob("*.log") if file.name.startswith(options.app))
+    if not files:
+        raise Failed(f"No log of {options.app or 'anything'} in {LOG}. Has it run?")
+    with subprocess.Popen(
+        ["tail", "--lines=20", "--follow=name", "--retry", *files], stdout=subprocess.PIPE, text=True
+    ) as tail:
+        assert tail.stdout
+        name = files[0].stem
+        with contextlib.suppress(KeyboardInterrupt):
+            for line in tail.stdout:
+                # tail prints a file's name when it continues with another file.
+                if line.startswith("==> "):
+                    name = Path(line[4:-5]).stem
+                elif line.strip():
+                    print(f"{name:<11} {readable(line.rstrip())}", flush=True)
+
+
+def manage(options: argparse.Namespace) -> None:
+    """Become Django's manage.py, with the settings of the running stack."""
+    app = django()
+    if not app:
+        raise Failed("No app in deploy/apps.toml has a manage.py")
+    target = running_target()
+    words = [sys.executable, str(PROJECT / app.manage), *shlex.split(options.arguments)]
+    os.execve(words[0], words, os.environ | target.variables)

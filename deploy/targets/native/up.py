@@ -1,0 +1,178 @@
+"""`make up` on this machine: start the stack, or apply what changed, with no failed request."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Mapping
+
+import psutil
+
+from deploy.core import rotation, supervisor
+from deploy.core.apps import APPS, INSTANCES, SERVICES
+from deploy.core.console import step, table
+from deploy.core.settings import PROJECT, VAR, of_app
+
+from .target import LOG, RUN, NativeTarget, run_python
+
+APPLIED = VAR / "applied.json"
+ENVIRONMENT = VAR / "environment"
+# A change of these needs a new supervisord. A change of an app's own program file rolls the app.
+SUPERVISORD = ["deploy/supervisor/supervisord.conf", "deploy/supervisor/nginx.conf", "deploy/supervisor/nginx.sh"]
+
+
+def up(target: NativeTarget) -> None:
+    """Start the stack, or bring the running one to the state of the files and settings here."""
+    started = time.monotonic()
+    make_directories()
+    was_running = target.is_running()
+    wanted = fingerprints(target)
+    changed = find_changes(wanted, was_running)
+    said = prepare(target, changed)
+    write_environment(target)
+    if was_running and "supervisor" in changed:
+        with step("supervisord has a new configuration: stopping"):
+            target.shut_down()
+        was_running = False
+    if was_running:
+        changed |= apply_changes(target, changed)
+    else:
+        start(target)
+    wait_until_all_ready(target, changed if was_running else set(SERVICES))
+    APPLIED.write_text(json.dumps(wanted))
+    if not changed:
+        print("Already up to date.")
+    print()
+    show_addresses(target, time.monotonic() - started)
+    if said:
+        print(f"\n{said}")
+
+
+def make_directories() -> None:
+    for directory in (RUN, LOG, *(VAR / name for name in ("tmp", "supervisor", "static", "media"))):
+        directory.mkdir(parents=True, exist_ok=True)
+    RUN.chmod(0o700)
+
+
+def fingerprints(target: NativeTarget) -> dict[str, str]:
+    """Return a digest for each app, and for supervisord, of the files and settings that it runs with."""
+    found = {"supervisor": fingerprint(SUPERVISORD)}
+    for app in APPS.values():
+        files = [*app.source, "deploy/core", "deploy/servers", f"deploy/supervisor/{app.server.kind}.conf", "uv.lock"]
+        runs = {"application": app.application, "command": " ".join(app.command)}
+        found[app.name] = fingerprint(files, of_app(app, target.variables) | runs)
+    return found
+
+
+def fingerprint(paths: Iterable[str], variables: Mapping[str, str] = {}) -> str:
+    """Return a digest of files and directories of the project, and of variables."""
+    digest = hashlib.sha256(json.dumps(dict(variables), sort_keys=True).encode())
+    for path in paths:
+        root = PROJECT / path
+        for file in sorted(root.rglob("*")) if root.is_dir() else [root]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                digest.update(f"{file.relative_to(PROJECT)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def find_changes(wanted: Mapping[str, str], was_running: bool) -> set[str]:
+    """Return the names of apps, and `supervisor`, that do not run with what is here now."""
+    applied = json.loads(APPLIED.read_text()) if was_running and APPLIED.exists() else {}
+    return {name for name in wanted if applied.get(name) != wanted[name]}
+
+
+def prepare(target: NativeTarget, changed: set[str]) -> str:
+    """Run what each changed app needs before its instances start. Return what the first data has to say."""
+    said = []
+    for app in APPS.values():
+        if app.name in changed and (app.prepare or app.seed):
+            print(app.name.capitalize(), flush=True)
+            for what, command in app.prepare.items():
+                with step(what):
+                    run_python(target.variables, *command.split())
+            if app.seed:
+                with step("first data and accounts"):
+                    said.append(run_python(target.variables, *app.seed.split()))
+    return "\n".join(filter(None, said))
+
+
+def write_environment(target: NativeTarget) -> None:
+    """Write the variables that supervisord's services read at each start."""
+    ENVIRONMENT.touch(mode=0o600)
+    quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in target.variables.items()}
+    ENVIRONMENT.write_text("".join(f"{name}='{value}'\n" for name, value in quoted.items()))
+
+
+def start(target: NativeTarget) -> None:
+    print("Services", flush=True)
+    target.shut_down()
+    RUN.mkdir(mode=0o700, exist_ok=True)
+    target.configure_nginx()
+    for instance in INSTANCES:
+        rotation.put_in_rotation(RUN, instance)
+    with step("supervisord"):
+        target.start_supervisord()
+
+
+def apply_changes(target: NativeTarget, changed: set[str]) -> set[str]:
+    """Roll what changed or does not serve, then reload nginx. Return what was touched."""
+    supervisor.write_programs(VAR, SERVICES)
+    touched = restart_stopped(target)
+    for app in APPS.values():
+        out = [instance for instance in app.instances if not target.is_in_rotation(instance)]
+        if app.name in changed or out:
+            why = "its code or settings changed" if app.name in changed else f"{out[0]} is out of rotation"
+            print(f"Roll {app.name}: {why}", flush=True)
+            forget(app.name)
+            target.roll(app, () if app.name in changed else out)
+            touched |= {app.name, *(instance.name for instance in app.instances)}
+    if target.configure_nginx():
+        touched.add("nginx")
+        with step("nginx has a new configuration: reloading"):
+            target.reload_nginx()
+    touched |= set(target.remove_unregistered())
+    return touched
+
+
+def restart_stopped(target: NativeTarget) -> set[str]:
+    """Start services that supervisord gave up or somebody stopped. Return their names."""
+    stopped = {
+        service for service, info in target.processes().items() if info["statename"] not in ("RUNNING", "STARTING")
+    }
+    for service in stopped:
+        target.start_service(service)
+    return stopped
+
+
+def forget(app: str) -> None:
+    """Make the next `make up` roll the app again if this roll fails, even if the edit is taken back."""
+    applied = json.loads(APPLIED.read_text()) if APPLIED.exists() else {}
+    applied.pop(app, None)
+    APPLIED.write_text(json.dumps(applied))
+
+
+def wait_until_all_ready(target: NativeTarget, shown: set[str]) -> None:
+    for service in SERVICES:
+        if service in shown:
+            with step(f"{service} ready"):
+                target.wait_until_ready(service)
+        else:
+            target.wait_until_ready(service)
+
+
+def address(target: NativeTarget) -> str:
+    scheme = "https" if target.variables["TLS"] == "on" else "http"
+    return f"{scheme}://{target.variables['LISTEN']}/"
+
+
+def show_addresses(target: NativeTarget, seconds: float) -> None:
+    rows = [("", "workers", "address")]
+    for service, info in target.processes().items():
+        instance = INSTANCES.get(service)
+        sockets = instance.sockets(target.workers) if instance else []
+        where = f"{RUN.relative_to(VAR.parent)}/{'.sock, '.join(sockets)}.sock" if sockets else ""
+        workers = len(psutil.Process(info["pid"]).children()) if info["pid"] else 0
+        rows.append((service, str(workers), where if instance else address(target)))
+    table([tuple(f"  {row[0]}" if not column else cell for column, cell in enumerate(row)) for row in rows])
+    print(f"\n  {address(target)}  up in {seconds:.1f} s. `make status`, `make logs`, `make down`.")
+
+
