@@ -17,8 +17,9 @@ from typing import Any
 
 import psutil
 
-from deploy.env import PROJECT, VAR
-from deploy.terminal import Failed, step, table
+from deploy.core.apps import PROJECT
+from deploy.core.console import Failed, step, table
+from deploy.core.settings import VAR
 from lab import data, load
 from lab.load import Void
 from lab.mode import CORES, FAMILIES, JOBS, PROCESSES, Mode, Running, is_installed, read_all

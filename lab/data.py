@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from deploy.cores import cores
-from deploy.env import SECRETS
-from deploy.native.stack import manage
+from deploy.core.apps import APPS
+from deploy.core.cores import cores
+from deploy.core.settings import COMPOSE_ONLY, EXAMPLE, SECRETS, parse
+from deploy.targets.native.target import run_python
 
 # When the lab runs as root, the servers run as www-data: Apache refuses to run as root, and no mode needs it.
 RUN_AS: dict[str, Any] = {"user": "www-data", "group": "www-data", "extra_groups": []} if os.geteuid() == 0 else {}
@@ -23,18 +24,16 @@ def give_to_servers(directory: Path) -> None:
 
 @functools.cache
 def settings(var: Path) -> dict[str, str]:
-    """Return the settings of both apps: the defaults of `make up`, with secrets generated for this run."""
+    """Return the settings of `make up`: the defaults of .env.example, with secrets generated for this run."""
+    defaults = {name: value for name, value in parse(EXAMPLE.read_text()).items() if name not in COMPOSE_ONLY}
+    secrets = {name: make() for name, make in SECRETS.items() if name in defaults}
     return {
-        **{name: SECRETS[name]() for name in ("SECRET_KEY", "TOKEN_KEYS")},
+        **defaults,
+        **secrets,
         "VAR_DIR": str(var),
         "DATABASE_URL": f"sqlite:///{var}/db.sqlite3",
-        "REDIS_URL": "",
         "ALLOWED_HOSTS": "127.0.0.1",
-        "TLS": "off",
         "DEBUG": "off",
-        "DEBUG_UPSTREAM": "off",
-        "LOG_LEVEL": "INFO",
-        "INSTANCE": "a",
         "CORES": str(cores()),
     }
 
@@ -44,8 +43,9 @@ def prepare(var: Path) -> None:
     for directory in ("static", "media"):
         (var / directory).mkdir(parents=True, exist_ok=True)
     give_to_servers(var)
-    for command in ("migrate --no-input", "createcachetable", "collectstatic --no-input", "seed"):
-        manage(settings(var), *command.split(), **RUN_AS)
+    for app in APPS.values():
+        for command in filter(None, (*app.prepare.values(), app.seed)):
+            run_python(settings(var), *command.split(), **RUN_AS)
 
 
 def make_var(directory: Path, var: Path) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 from websockets.asyncio.client import ClientConnection, connect
 
-from deploy.terminal import Failed
+from deploy.core.console import Failed
 from lab.mode import CORES, JOBS, LAB, Running
 
 Figures = dict[str, float]

@@ -2,7 +2,7 @@
 
 The first block, `toml`, describes the mode. A block with a file name after its language becomes that file. Every line
 of the block `sh run` starts a process in the directory of those files. Words such as ${PORT} are filled in, and the
-processes have them in their environment: PORT to listen on, APP as module:application, PROCESSES, …
+processes have them in their environment: PORT to listen on, APPLICATION as module:name, PROCESSES, …
 """
 
 import contextlib
@@ -26,10 +26,10 @@ from pathlib import Path
 
 import psutil
 
-from deploy.cores import cores
-from deploy.env import PROJECT
-from deploy.nginx import Words
-from deploy.terminal import Failed
+from deploy.core.apps import PROJECT
+from deploy.core.console import Failed
+from deploy.core.cores import cores
+from deploy.core.words import Words
 from lab import data
 
 LAB = PROJECT / "lab"
@@ -63,14 +63,15 @@ ports = itertools.islice(itertools.cycle(range(20_000, 32_000, 10)), first, None
 class Job:
     """One kind of request. The response to `path` contains `marker`, and varies only in the Lua pattern `varies`.
 
-    `reference` is the mode that the others are compared with.
+    The servers load `application` or `asgi`, with the name of `app`. The other modes are compared with `reference`.
     """
 
     path: str
-    app: str
+    application: str
     asgi: str
     marker: bytes
     varies: str = ""
+    app: str = "site"
     reference: str = "reference"
 
 
@@ -81,8 +82,8 @@ JOBS = {
     ),
     "static": Job("/static/site.css", "static:application", "", b"color-scheme"),
     "slow": Job("/", "hello:application", "hello_asgi:application", b"Hello, world!\n"),
-    "json": Job("/api/v1/questions/1/results", "", "", b'"total":0', reference="reference-api"),
-    "live": Job("/api/v1/questions/1/results", "", "", b'"total":0', reference="reference-api"),
+    "json": Job("/api/v1/questions/1/results", "", "", b'"total":0', app="api", reference="reference-api"),
+    "live": Job("/api/v1/questions/1/results", "", "", b'"total":0', app="api", reference="reference-api"),
 }
 
 
@@ -132,7 +133,6 @@ class Mode:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"])
         words = data.settings(var) | {
             "VAR_DIR": str(directory),
-            "API_BIND": f"unix:{directory}/run/api-{{instance}}-{{slot}}.sock",
             "PROJECT": str(PROJECT),
             "VENV": sys.prefix,
             "PYTHONPATH": os.pathsep.join(map(str, (LAB / "apps", PROJECT / "django_site", PROJECT))),
@@ -142,6 +142,8 @@ class Mode:
             "PROCESSES": str(PROCESSES),
             "CORES": str(CORES),
             "APP": JOBS[job].app,
+            "INSTANCE": f"{JOBS[job].app}-a",
+            "APPLICATION": JOBS[job].application,
             "ASGI": JOBS[job].asgi,
             "DJANGO_SETTINGS_MODULE": "config.settings",
         }

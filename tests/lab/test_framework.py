@@ -11,7 +11,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from deploy.env import PROJECT
+from deploy.core.apps import PROJECT
 from lab.mode import read_page
 from lab.scratch.template import Template
 

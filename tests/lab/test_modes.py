@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.terminal import Failed
+from deploy.core.console import Failed
 from lab import data, load
 from lab.mode import JOBS, LAB, read_all, read_page
 from lab.report import JOB_REPORTS
@@ -63,7 +63,7 @@ def test_slow_clients_block_sync_workers(var: Path) -> None:
 
 def test_a_mode_that_does_not_start_says_why(var: Path, tmp_path: Path) -> None:
     page = tmp_path / "broken.md"
-    page.write_text((LAB / "modes/gunicorn-sync.md").read_text().replace("${APP}", "nothing:application"))
+    page.write_text((LAB / "modes/gunicorn-sync.md").read_text().replace("${APPLICATION}", "nothing:application"))
     with pytest.raises(Failed, match="No module named 'nothing'"), read_page(page)[0].start("hello", var):
         pass
 

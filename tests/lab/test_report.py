@@ -7,7 +7,7 @@ from html import unescape
 
 import pytest
 
-from deploy.env import PROJECT
+from deploy.core.apps import PROJECT
 from lab.claims import CLAIMS
 from lab.mode import read_all
 from lab.report import FIGURES, JOB_REPORTS, as_html, as_markdown, inline

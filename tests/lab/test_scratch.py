@@ -13,7 +13,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from deploy.env import PROJECT
+from deploy.core.apps import PROJECT
 from tests.servers import free_port
 
 ALWAYS = "import runpy; runpy.run_module('lab.scratch.always', {}, '__main__')"

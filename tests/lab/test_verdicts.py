@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from deploy.env import PROJECT
+from deploy.core.apps import PROJECT
 from lab.claims import CLAIMS, Claim, ratio, value
 from lab.load import Figures
 from lab.mode import JOBS, read_all
