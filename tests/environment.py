@@ -18,7 +18,8 @@ def environment(var: str) -> dict[str, str]:
         "VAR_DIR": var,
         "DATABASE_URL": f"sqlite:///{var}/db.sqlite3",
         "REDIS_URL": "",
-        "INSTANCE": "a",
+        "INSTANCE": "site-a",
+        "UPLOAD_LIMIT_MB": "6",
         "API_BIND": f"unix:{var}/run/api-{{instance}}-{{slot}}.sock",
         "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
     }

@@ -1,4 +1,4 @@
-"""The site's settings for mypy's Django plugin, which imports them where no environment is set."""
+"""The site's settings for mypy's Django plugin, which imports them without an environment."""
 
 import os
 

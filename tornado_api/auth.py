@@ -1,6 +1,7 @@
-"""Who sent a request, from the token that the site signed; no database is asked."""
+"""Authentication by a token that the site signed. It needs no database."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import jwt
 
@@ -11,16 +12,21 @@ CLAIMS = ["iss", "aud", "sub", "iat", "exp", "jti"]
 LEEWAY = 5  # seconds that the clocks of two hosts may differ
 
 
+class Token(NamedTuple):
+    user_id: int
+    expires_at: float  # seconds since 1970
+
+
 def refuse(detail: str, challenge: str = "") -> ProblemError:
-    # RFC 6750, 3: a request without a token is told no error code.
+    # RFC 6750, 3: the response to a request without a token has no error code.
     return ProblemError(401, detail, headers={"WWW-Authenticate": f"Bearer{challenge}"})
 
 
-def user_id(authorization: str, keys: Mapping[str, str]) -> int:
-    """The user's id of an Authorization header; `keys` are secrets by key id. Raises ProblemError, 401."""
+def verify(authorization: str, keys: Mapping[str, str]) -> Token:
+    """The token of an Authorization header; `keys` are secrets by key id. Raises ProblemError, 401."""
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise refuse("This needs a bearer token, which the site gives you on your account's page.")
+        raise refuse("This address needs a bearer token. Your account's page on the site issues them.")
     token = token.strip()
     try:
         key_id = jwt.get_unverified_header(token).get("kid")
@@ -37,9 +43,9 @@ def user_id(authorization: str, keys: Mapping[str, str]) -> int:
         )
         subject = claims["sub"]
         if not (subject.isascii() and subject.isdigit() and 0 < int(subject) <= LARGEST_ID):
-            raise jwt.InvalidTokenError("subject is no user")
+            raise jwt.InvalidTokenError("the subject is not a user's id")
     except jwt.ExpiredSignatureError:
         raise refuse("The token has expired.", ' error="invalid_token", error_description="expired"') from None
     except (jwt.PyJWTError, ValueError):
-        raise refuse("The token is not one of this site's.", ' error="invalid_token"') from None
-    return int(subject)
+        raise refuse("The token was not issued by this site.", ' error="invalid_token"') from None
+    return Token(int(subject), claims["exp"] + LEEWAY)

@@ -1,6 +1,7 @@
-"""How this process hears of what others changed: it polls the database, and Redis only wakes it earlier.
+"""How this process learns of changes that other processes made.
 
-So a lost notification, or Redis gone, costs a second, and there is no other mode to fall back to.
+It checks the database at an interval. Redis only makes it check a channel sooner, so a lost notification, or an outage of
+Redis, costs at most a second.
 """
 
 import asyncio
@@ -16,19 +17,20 @@ from .live import Hub
 
 logger = logging.getLogger(__name__)
 
+# Redis's channel. A message is the name of a live channel that changed: "polls:7".
 CHANNEL = "changes"
-# Seconds between two polls: without Redis, and with.
-TICK, TICK_WITH_REDIS = 0.25, 1.0
+# Seconds between two checks of the database: without Redis, and with it.
+INTERVAL, INTERVAL_WITH_REDIS = 0.25, 1.0
 # Seconds for Redis to connect or to answer.
 LIMIT = 0.5
-# Seconds until a lost Redis is tried again: the first time, and at most.
+# Seconds before the next attempt to reach Redis: the first time, and at most.
 BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
 
 
 class Outage:
-    """Says in the log when something goes and when it is back, and not a thousand times in between.
+    """Logs the begin and the end of an outage, and no repeated failure in between.
 
-    The loops below go on after any exception, whatever it is: without them nothing would move on any screen.
+    The loops below continue after any exception: without them no watcher would get news.
     """
 
     def __init__(self, what: str) -> None:
@@ -51,16 +53,16 @@ class Bus:
         self.hub = hub
         self.redis: redis.Redis | None = None
         if url:
-            # redis-py's own retries would make ten of each wait.
+            # redis-py's own retries would make each wait ten times as long.
             self.redis = redis.Redis.from_url(
                 url, socket_timeout=LIMIT, socket_connect_timeout=LIMIT, retry=Retry(NoBackoff(), 0)
             )
-        self.changed: set[int] = set()
+        self.changed: set[str] = set()
         self.wake = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        self.tasks = {asyncio.create_task(self.poll())}
+        self.tasks = {asyncio.create_task(self.check_for_changes())}
         if self.redis:
             self.tasks |= {asyncio.create_task(self.listen(self.redis)), asyncio.create_task(self.send(self.redis))}
 
@@ -68,7 +70,7 @@ class Bus:
         while self.tasks:
             for task in self.tasks:
                 task.cancel()
-            # And again: redis-py swallows a cancellation that comes while it connects.
+            # Repeated, because redis-py swallows a cancellation while it connects.
             _, self.tasks = await asyncio.wait(self.tasks, timeout=0.1)
         if self.redis:
             await self.redis.aclose()
@@ -80,18 +82,18 @@ class Bus:
         await self.redis.ping()
         return "ok"
 
-    def publish(self, key: int) -> None:
-        """Tell everybody, after the commit; never waits and never fails."""
-        self.hub.stale(key)
-        self.changed.add(key)
+    def publish(self, channel: str) -> None:
+        """Announce a change of a live channel ("polls:7") after its commit. Never waits and never fails."""
+        self.hub.mark_stale(channel)
+        self.changed.add(channel)
         self.wake.set()
 
-    async def poll(self) -> None:
-        outage = Outage("polling the database")
+    async def check_for_changes(self) -> None:
+        outage = Outage("checking the database for changes")
         while True:
-            await asyncio.sleep(TICK_WITH_REDIS if self.redis else TICK)
+            await asyncio.sleep(INTERVAL_WITH_REDIS if self.redis else INTERVAL)
             try:
-                await self.hub.poll()
+                await self.hub.check_for_changes()
                 outage.end()
             except Exception as error:
                 outage.begin(error)
@@ -101,11 +103,11 @@ class Bus:
         while True:
             await self.wake.wait()
             self.wake.clear()
-            # Changes that came meanwhile are one message for each key: what waits here cannot grow without bound.
+            # One message for each channel, however often it changed meanwhile: the backlog cannot grow without bound.
             changed, self.changed = self.changed, set()
             try:
-                for key in changed:
-                    await client.publish(CHANNEL, key)
+                for channel in changed:
+                    await client.publish(CHANNEL, channel)
                 outage.end()
             except Exception as error:
                 outage.begin(error)
@@ -122,11 +124,11 @@ class Bus:
                     while True:
                         message = await subscription.get_message(timeout=10)
                         if message is None:
-                            await subscription.ping()  # a connection that is dead fails here
-                        elif message["type"] == "message" and message["data"].isdigit():
-                            self.hub.stale(int(message["data"]))
+                            await subscription.ping()  # fails if the connection is dead
+                        elif message["type"] == "message":
+                            self.hub.mark_stale(message["data"].decode(errors="replace"))
             except Exception as error:
                 outage.begin(error)
-            # Spread out: all processes lost it at the same moment.
+            # Spread out, because all processes lose Redis at the same moment.
             await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311
             backoff = min(backoff * 2, LONGEST_BACKOFF)

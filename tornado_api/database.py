@@ -14,19 +14,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from .limits import DATABASE_DEADLINE
 
-# Four processes on two cores make 16 connections, of the 100 that PostgreSQL allows: the site needs some too.
+# Four processes on two cores make 16 connections. PostgreSQL allows 100, and the site needs some of them.
 POOL_SIZE = 4
 
 
 class NoUser(Exception):
-    """The token is good, its user is not there any more or was deactivated."""
+    """The token is valid, but its user was deleted or deactivated."""
 
 
 class Unavailable(Exception):
-    """The database cannot be reached, or did not answer in time; the message is one line."""
+    """The database cannot be reached, or did not answer in time. The message is one line."""
 
 
 metadata = MetaData()
+# The site's users. Feature tables refer to `user`, so that its name is written only here.
 user = Table(
     "auth_user",
     metadata,
@@ -46,14 +47,14 @@ def sqlite_engine(url: sa.URL) -> AsyncEngine:
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=DATABASE_DEADLINE,
-        # A deferred transaction that turns into a writer fails at once when another one has written: begin as a writer.
+        # A transaction that begins as a reader fails when it writes after another one has written. Begin as a writer.
         connect_args={"timeout": DATABASE_DEADLINE / 2, "isolation_level": "IMMEDIATE"},
     )
 
     @sa.event.listens_for(engine.sync_engine, "connect")
     def set_up(connection: DBAPIConnection, record: object) -> None:
         cursor = connection.cursor()
-        # FULL: what was acknowledged survives a power cut, which WAL's usual NORMAL does not promise.
+        # FULL: an acknowledged write survives a power cut. WAL's default, NORMAL, does not promise this.
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
@@ -67,7 +68,7 @@ def postgresql_engine(url: sa.URL, name: str) -> AsyncEngine:
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=DATABASE_DEADLINE,
-        # Finds out that the server was restarted before a request does.
+        # Replaces connections that a restart of the server closed, before a request uses them.
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": 3,
@@ -79,7 +80,7 @@ def postgresql_engine(url: sa.URL, name: str) -> AsyncEngine:
 
 
 class Database:
-    """Raises Unavailable from every method when the database is not there."""
+    """A pool of connections. Every method raises Unavailable if the database cannot be reached or is too slow."""
 
     def __init__(self, url: sa.URL, name: str) -> None:
         self.insert: Callable[[sa.Table], postgresql.Insert | sqlite.Insert]
@@ -88,7 +89,7 @@ class Database:
             self.insert = sqlite.insert
         else:
             self.engine = postgresql_engine(url, name)
-            # Every read is one statement, which needs no BEGIN and ROLLBACK around it.
+            # Every read is one statement and needs no BEGIN and ROLLBACK.
             self.reads = self.engine.execution_options(isolation_level="AUTOCOMMIT")
             self.insert = postgresql.insert
 
@@ -99,7 +100,7 @@ class Database:
     async def connect(self, engine: AsyncEngine, deadline: float | None = None) -> AsyncIterator[AsyncConnection]:
         deadline = deadline or DATABASE_DEADLINE
         try:
-            # Twice: psycopg meets the first by asking the server to cancel, and waits for that of a server that hangs.
+            # Twice: at the first timeout psycopg asks the server to cancel, which a server that hangs never does.
             async with asyncio.timeout(deadline + 1), asyncio.timeout(deadline), engine.connect() as connection:
                 yield connection
         except (OperationalError, InterfaceError, PoolTimeout) as error:

@@ -1,21 +1,33 @@
-"""What a request and a watcher may take. tests/config holds these to the ladder of nginx's and supervisord's limits."""
+"""Limits of a request, a watcher and a process.
 
-# Bytes of a body: what nginx lets through to the api.
+tests/config checks that they fit the limits of nginx and supervisord.
+"""
+
+# Bytes of a request's body, as in nginx.
 MAX_BODY = 64 * 1024
-# Seconds for a request that is no watcher's; nginx waits 30.
+# Seconds for a request other than a watcher's. nginx waits 30.
 REQUEST_DEADLINE = 20
-# Seconds for one operation of the database, with its waits for a connection and for locks.
+# Seconds for one operation of the database, waits for a connection and for locks included.
 DATABASE_DEADLINE = 10
-# Seconds that a long-poll may ask to wait.
+# Seconds that a long-poll may wait.
 LONGEST_WAIT = 15
 
-# Watchers of one process. nginx carries about 4,000 for each of its own workers, of which it has as many as there are
-# cores, and there are two of these processes for each core.
+# Watchers of one process. nginx carries about 4,000 for each of its workers. It has one worker per core, and there are
+# two of these processes per core.
 MAX_WATCHERS = 4000
-# Seconds between signs of life to a watcher; nginx waits for four.
+# Seconds between signs of life to a watcher. nginx times out after four of them.
 HEARTBEAT = 15
-# MB of memory at which a process drains and makes room for a new one: a leak, as a fresh one has 46.
+# MB of memory at which a process drains and is replaced, in case it leaks. A fresh process has 46.
 MAX_MEMORY = 600
 
-# Seconds that a watcher has to take a message. After that it is taken for gone.
+# Seconds that a watcher has to take a message before its connection is closed.
 STALL = 30
+
+# Two-way WebSockets: bytes of a message that a client sends, and bytes sent to a client that it has not read yet.
+MAX_MESSAGE = 16 * 1024
+MAX_UNREAD = 256 * 1024
+# Messages per second that a client may send on average, and how many at once.
+MESSAGE_RATE = 20
+MESSAGE_BURST = 40
+# Seconds to handle one message. Below HEARTBEAT, because a pong is read only after the message before it is handled.
+MESSAGE_DEADLINE = 10

@@ -1,9 +1,12 @@
-"""State as it moves: a channel for each that is watched here, read and encoded once however many watch."""
+"""Live channels: each has the newest state of one thing, read and encoded once for all that watch it in this process.
+
+A channel's name is the name of a store and an id in it: "polls:7". Two stores may have the same ids.
+"""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
 
 import msgspec
@@ -13,16 +16,16 @@ from .limits import MAX_WATCHERS
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two updates of a channel: faster than ten times a second nobody sees.
+# Seconds between two updates of a channel: people do not see more than ten a second.
 PACE = 0.1
-# Seconds until a channel tries again what the database refused.
+# Seconds before a channel repeats a read that failed.
 RETRY = 1.0
 
 encode = msgspec.json.Encoder().encode
 
 
 class Gone(Exception):
-    """What is watched is not there, or not any more."""
+    """The thing to watch does not exist, or was deleted."""
 
 
 class TooManyWatchers(Exception):
@@ -30,34 +33,38 @@ class TooManyWatchers(Exception):
 
 
 class State(Protocol):
-    """What msgspec can encode, with a version that only grows. A watcher gets the newest, which replaces all before."""
+    """Something that msgspec can encode, with a version that only grows. The newest state replaces all before it."""
 
     version: int
 
 
 class Store(Protocol):
-    """What the states are read from, each by its key."""
+    """Reads the states of one kind of thing. `name` is the first part of its channels' names."""
 
-    async def state(self, key: int, /) -> State:
-        """Raises Gone, Unavailable."""
+    name: str
 
-    async def versions(self, keys: Iterable[int], /) -> dict[int, int]:
-        """Of those that are there. Raises Unavailable."""
+    async def state(self, id: int, /) -> State:
+        """The newest state. Raises Gone, Unavailable."""
+
+    async def versions(self, ids: Iterable[int], /) -> dict[int, int]:
+        """The newest version of each id that exists. Raises Unavailable."""
 
 
 class Channel:
-    """The newest state of what has this key: its version, and its JSON as every watcher gets it."""
+    """The newest state of one thing: its version, and its JSON, which is the same for every watcher."""
 
     follower: asyncio.Task[None]
 
-    def __init__(self, key: int) -> None:
-        self.key = key
+    def __init__(self, name: str, store: Store, id: int) -> None:
+        self.name = name
+        self.store = store
+        self.id = id
         self.version = -1
         self.json = b""
         self.open = True
         self.watchers: set[Watcher] = set()
         self.stale = asyncio.Event()
-        # The read that is under way or comes next; its result is what was wrong with it.
+        # The current read, or the next one. Its result is the exception that it raised.
         self.read: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
     def wake(self) -> None:
@@ -70,7 +77,7 @@ class Channel:
 
 
 class Watcher:
-    """A client with a live connection; `seen` is the version that it has (-1: none)."""
+    """A client that watches a channel. `seen` is the version that it has (-1: none)."""
 
     channel: Channel
 
@@ -81,7 +88,7 @@ class Watcher:
 
     @property
     def watching(self) -> bool:
-        """False once the client hung up, it was deleted, or the process drains."""
+        """False once the client disconnected, the thing was deleted, or the process drains."""
         return self.here and self.channel.open
 
     def leave(self) -> None:
@@ -89,9 +96,9 @@ class Watcher:
         self.wake.set()
 
     async def news(self, wait: float | None = None) -> bool:
-        """Wait for a version other than the one seen; True when there is one, which counts as seen from then on.
+        """Wait for a version other than the one seen. True: there is one, and it is now the one seen.
 
-        False after `wait` seconds, or at once when not watching. Versions that a slow watcher missed are gone: it
+        False after `wait` seconds, or at once when not watching. A slow watcher misses the versions in between and
         gets the newest.
         """
         try:
@@ -107,7 +114,7 @@ class Watcher:
         return True
 
     async def updates(self, heartbeat: float | None = None) -> AsyncIterator[bool]:
-        """Whether there is news, whenever there is, and when for `heartbeat` seconds there was none; until an end."""
+        """Yield True for each news, and False after `heartbeat` seconds without any, until the watcher has to end."""
         while True:
             news = await self.news(heartbeat)
             if news or self.watching:
@@ -117,80 +124,118 @@ class Watcher:
 
 
 class Hub:
-    """The channels of this process."""
+    """The channels and the long connections of this process; `stores` are by name."""
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.channels: dict[int, Channel] = {}
+    def __init__(self, stores: Mapping[str, Store]) -> None:
+        self.stores = stores
+        self.channels: dict[str, Channel] = {}
+        # Clients with a long connection, those of two-way WebSockets included.
         self.watchers = 0
         self.draining = False
+        self.closers: set[Callable[[], None]] = set()
 
-    def stale(self, key: int) -> None:
-        """The state is said to have changed."""
-        if channel := self.channels.get(key):
+    def mark_stale(self, name: str) -> None:
+        """Read a channel again, if somebody watches it: its state is said to have changed."""
+        if channel := self.channels.get(name):
             channel.stale.set()
 
-    async def poll(self) -> None:
-        """Find what changed of all that is watched, in one query. Raises Unavailable."""
-        if self.channels:
-            versions = await self.store.versions(self.channels)
-            for key, channel in self.channels.items():
-                if versions.get(key) != channel.version:
-                    channel.stale.set()
+    async def check_for_changes(self) -> None:
+        """Find what changed of all that is watched, with one query for each store.
+
+        If one store fails, the others are checked all the same. Then raises what the first one raised: Unavailable.
+        """
+        watched: dict[Store, list[Channel]] = {}
+        for channel in self.channels.values():
+            watched.setdefault(channel.store, []).append(channel)
+        checks = (self.check(store, channels) for store, channels in watched.items())
+        for fault in await asyncio.gather(*checks, return_exceptions=True):
+            if fault:
+                raise fault
+
+    async def check(self, store: Store, channels: list[Channel]) -> None:
+        versions = await store.versions([channel.id for channel in channels])
+        for channel in channels:
+            if versions.get(channel.id) != channel.version:
+                channel.stale.set()
 
     def drain(self) -> None:
-        """Nobody watches any longer, of those here and those to come: they get the newest, and an end."""
+        """End all watchers, now and from now on, each with the newest state, and close two-way connections."""
         self.draining = True
         for channel in self.channels.values():
             channel.close()
+        for close in list(self.closers):
+            close()
 
-    @asynccontextmanager
-    async def watch(self, key: int, watcher: Watcher) -> AsyncIterator[Channel]:
-        """Raises Gone, TooManyWatchers, Unavailable."""
+    @contextmanager
+    def count(self) -> Iterator[None]:
+        """Raises TooManyWatchers."""
         if self.watchers >= MAX_WATCHERS:
             raise TooManyWatchers
-        channel = self.channels.get(key)
-        if channel is None:
-            channel = self.channels[key] = Channel(key)
-            channel.open = not self.draining
-            channel.follower = asyncio.create_task(self.follow(channel))
-        watcher.channel = channel
-        channel.watchers.add(watcher)
         self.watchers += 1
         try:
-            # A client may know a version that this process has not heard of yet. Twice: the first read may have begun
-            # before that version was written. If it is still behind, the client's number was another database's.
-            for _ in range(2):
-                if channel.version >= max(watcher.seen, 0):
-                    break
-                channel.stale.set()
-                if fault := await asyncio.shield(channel.read):
-                    raise fault
-            yield channel
+            yield
         finally:
             self.watchers -= 1
-            channel.watchers.discard(watcher)
-            if not channel.watchers:
-                channel.follower.cancel()
-                self.forget(channel)
+
+    @contextmanager
+    def hold(self, close: Callable[[], None]) -> Iterator[None]:
+        """Count a connection that watches no channel, and call `close` when the process drains.
+
+        Raises TooManyWatchers.
+        """
+        with self.count():
+            self.closers.add(close)
+            try:
+                yield
+            finally:
+                self.closers.discard(close)
+
+    @asynccontextmanager
+    async def watch(self, name: str, watcher: Watcher) -> AsyncIterator[Channel]:
+        """Watch a channel by its name, "polls:7". Raises Gone, TooManyWatchers, Unavailable."""
+        with self.count():
+            channel = watcher.channel = self.channels.get(name) or self.open(name)
+            channel.watchers.add(watcher)
+            try:
+                # A client may have a version that this process has not read yet. Twice: the first read may have begun
+                # before that version was written. If it is still behind, the client's version is another database's.
+                for _ in range(2):
+                    if channel.version >= max(watcher.seen, 0):
+                        break
+                    channel.stale.set()
+                    if fault := await asyncio.shield(channel.read):
+                        raise fault
+                yield channel
+            finally:
+                channel.watchers.discard(watcher)
+                if not channel.watchers:
+                    channel.follower.cancel()
+                    self.forget(channel)
+
+    def open(self, name: str) -> Channel:
+        store, _, id = name.partition(":")
+        channel = self.channels[name] = Channel(name, self.stores[store], int(id))
+        channel.open = not self.draining
+        channel.follower = asyncio.create_task(self.follow(channel))
+        return channel
 
     def forget(self, channel: Channel) -> None:
-        if self.channels.get(channel.key) is channel:
-            del self.channels[channel.key]
+        if self.channels.get(channel.name) is channel:
+            del self.channels[channel.name]
 
     async def follow(self, channel: Channel) -> None:
-        """Read a channel's state when it is stale, at a pace; until nobody watches or it is deleted."""
+        """Read a channel's state when it is stale, at a pace, until nobody watches it or it is deleted."""
         while True:
             await channel.stale.wait()
             channel.stale.clear()
             fault: Exception | None = None
             try:
-                state = await self.store.state(channel.key)
+                state = await channel.store.state(channel.id)
             except (Gone, Unavailable) as error:
                 fault = error
             except Exception as error:
-                # Whatever it is: those who wait for this read are told, and the next may be better.
-                logger.exception("reading the state of %d", channel.key)
+                # Any exception: those who wait for this read get it, and the next read may succeed.
+                logger.exception("reading the state of %s", channel.name)
                 fault = error
             else:
                 if state.version != channel.version:

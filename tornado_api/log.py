@@ -1,10 +1,10 @@
-"""One JSON object a line on stderr, each with the id of the request that it was written for."""
+"""Logging: JSON lines on stderr, each with the id of its request."""
 
 import logging
 from contextvars import ContextVar
 from typing import Any
 
-from .settings import INSTANCE, LOG_LEVEL
+from .settings import APP, INSTANCE, LOG_LEVEL
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
@@ -24,13 +24,13 @@ LOGGING: dict[str, Any] = {
             "fmt": ["levelname", "name", "process", "request_id", "message"],
             "timestamp": "time",
             "rename_fields": {"levelname": "level", "name": "logger", "process": "pid"},
-            "static_fields": {"app": "api", "instance": INSTANCE},
+            "static_fields": {"app": APP, "instance": INSTANCE},
         },
     },
     "filters": {"request_id": {"()": "tornado_api.log.RequestId"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["request_id"]}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    # gunicorn gives its loggers handlers of their own unless told otherwise.
+    # Without this, gunicorn gives its loggers handlers of their own.
     "loggers": {
         "gunicorn.error": {"handlers": [], "propagate": True, "level": LOG_LEVEL},
         "gunicorn.access": {"handlers": [], "propagate": False},

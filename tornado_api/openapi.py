@@ -1,23 +1,22 @@
-"""The OpenAPI 3.1 document, made from the types that validate (schemas.py), and the page that shows it."""
+"""The OpenAPI 3.1 document, made from the types that validate requests (schemas.py)."""
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
-from tornado.template import Template
 
 from .limits import HEARTBEAT, MAX_BODY
 from .problem import Problem
-from .schemas import LARGEST_ID, PollQuery
+from .schemas import LARGEST_ID, LongPollQuery
 
 JSON, EVENTS, PROBLEM = "application/json", "text/event-stream", "application/problem+json"
 
 
 class Operation(NamedTuple):
-    """An endpoint.
+    """A method of an endpoint.
 
-    `example` follows `curl`; `problems` are its statuses beside those that all have, 401 if it takes a token.
+    `example` follows `curl`. `problems` are the statuses of its errors, except those that every operation has. 401 means
+    that it takes a token.
     """
 
     method: str
@@ -33,6 +32,26 @@ class Operation(NamedTuple):
     body: type[msgspec.Struct] | None = None
 
 
+class Section(NamedTuple):
+    """The part of the document that describes one feature.
+
+    `types` are those that its operations name. `descriptions` are of its problems, by status, where the general ones
+    (DESCRIPTIONS) do not fit.
+    """
+
+    operations: Sequence[Operation] = ()
+    types: Sequence[type[msgspec.Struct]] = ()
+    descriptions: Mapping[int, str] = {}
+
+
+class About(NamedTuple):
+    """An app's title, what it serves, and the prefix of its paths: "/api/"."""
+
+    title: str
+    description: str
+    prefix: str
+
+
 def content(type: type[msgspec.Struct], media: str = JSON) -> dict[str, Any]:
     return {media: {"schema": {"$ref": f"#/components/schemas/{type.__name__}"}}}
 
@@ -43,12 +62,12 @@ def text(description: str) -> Any:
 
 
 def version_header(description: str) -> dict[str, Any]:
-    """Of Resource.answer_newest."""
+    """The ETag of ResourceHandler.answer_newest."""
     return {"ETag": {"description": description, "schema": {"type": "string", "pattern": '^"[0-9]+"$'}}}
 
 
-def live(id: str, path: str, what: str, state: type[msgspec.Struct]) -> list[Operation]:
-    """The three ways to watch, of handlers.live."""
+def watch_operations(id: str, path: str, what: str, state: type[msgspec.Struct]) -> list[Operation]:
+    """The three ways to watch, served by watching.watch_routes."""
     name, example = state.__name__, path.replace("{id}", "1")
     missing = (404,) if "{id}" in path else ()
     return [
@@ -57,9 +76,9 @@ def live(id: str, path: str, what: str, state: type[msgspec.Struct]) -> list[Ope
             f"{path}/events",
             f"{id}Events",
             f"Watch {what}: server-sent events",
-            f"An event's data is a {name} and its id the version: the newest state, which replaces what you have. "
-            f"Every {HEARTBEAT} s without news there is a comment. When the stream ends, come back after the time that "
-            "`retry` says, as browsers do.",
+            f"An event's data is a {name}, the newest state, which replaces the one that you have. Its id is the "
+            f"version. After {HEARTBEAT} s without news the server sends a comment. When the stream ends, reconnect "
+            "after the time that `retry` gives, as browsers do.",
             f"--no-buffer {example}/events",
             {200: {"description": "A stream", "content": {EVENTS: {"schema": {"type": "string"}}}}},
             missing,
@@ -70,11 +89,11 @@ def live(id: str, path: str, what: str, state: type[msgspec.Struct]) -> list[Ope
             f"{path}/socket",
             f"{id}Socket",
             f"Watch {what}: WebSocket",
-            f"A text message is a {name}: the newest state, which replaces what you have. The server closes with 1012 "
-            "when it restarts (come back some random seconds later), 1003 when you send a message, 1008 when you do "
-            "not read, and 1000 when what you watch was deleted.",
+            f"A text message is a {name}, the newest state, which replaces the one that you have. The server closes "
+            "with 1012 when it restarts (reconnect after some random seconds), 1003 when you send a message, 1008 when "
+            "you do not read, and 1000 when the thing that you watch was deleted.",
             "--no-buffer --http1.1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' "
-            f"-H 'Sec-WebSocket-Key: bGl2ZSBwb2xscyBhcGkgMQ==' {example}/socket",
+            f"-H 'Sec-WebSocket-Key: bGl2ZSBzdGF0ZSBhcGkgMQ==' {example}/socket",
             {101: {"description": "The WebSocket is open"}},
             (403, *missing, 426),
             headers={
@@ -88,28 +107,29 @@ def live(id: str, path: str, what: str, state: type[msgspec.Struct]) -> list[Ope
             f"{path}/poll",
             f"{id}Poll",
             f"Watch {what}: long-poll",
-            "Answers at once when the version is not the one that you have, and otherwise as soon as there is another.",
+            "Answers at once if you do not have the newest version, and otherwise as soon as there is another.",
             f"'{example}/poll?after=12&wait=10'",
             {
                 200: {"description": f"The newest {name.lower()}", "content": content(state)},
-                204: {"description": "Nothing new in that time, or the server restarts: ask again"},
+                204: {"description": "Nothing new in that time, or the server restarts: repeat the request"},
             },
             (*missing, 422),
-            query=PollQuery,
+            query=LongPollQuery,
         ),
     ]
 
 
 DESCRIPTIONS = {
     400: "The request is malformed",
-    401: "No token, or one that is malformed, expired or another site's",
+    401: "The token is missing, malformed, expired or another site's",
     403: "A page of another site may not open this",
+    404: "There is nothing at this address",
     413: f"The body has more than {MAX_BODY} bytes",
     415: "The body is not application/json",
     422: "The body or the query is not as described, and `errors` names the field",
-    426: "This is no WebSocket handshake",
+    426: "The request is not a WebSocket handshake",
     429: "Too many requests in a short time",
-    503: "Restarting, the database does not answer, or too many are watching",
+    503: "The server restarts, the database does not answer, or too many clients are watching",
 }
 HEADERS = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
 EVERYWHERE = (400, 503)
@@ -117,7 +137,7 @@ ID = {
     "name": "id",
     "in": "path",
     "required": True,
-    "description": "Of what the address names",
+    "description": "The id of the thing that the path names",
     "schema": {"type": "integer", "minimum": 1, "maximum": LARGEST_ID},
 }
 
@@ -159,25 +179,22 @@ def operation(endpoint: Operation, descriptions: Mapping[int, str]) -> dict[str,
     return described
 
 
-def document(
-    title: str,
-    description: str,
-    operations: Iterable[Operation],
-    types: Iterable[type[msgspec.Struct]],
-    descriptions: Mapping[int, str] = {},
-) -> dict[str, Any]:
-    """As in https://spec.openapis.org/oas/v3.1.1.html; `types` are the operations', `descriptions` their statuses'."""
-    descriptions = {**DESCRIPTIONS, **descriptions}
+def document(about: About, sections: Iterable[Section]) -> dict[str, Any]:
+    """The document of an app, as in https://spec.openapis.org/oas/v3.1.1.html."""
     paths: dict[str, dict[str, Any]] = {}
-    for endpoint in operations:
-        paths.setdefault(endpoint.path, {})[endpoint.method] = operation(endpoint, descriptions)
-    _, schemas = msgspec.json.schema_components([*types, Problem], ref_template="#/components/schemas/{name}")
+    types: list[type[msgspec.Struct]] = [Problem]
+    for section in sections:
+        descriptions = {**DESCRIPTIONS, **section.descriptions}
+        for endpoint in section.operations:
+            paths.setdefault(endpoint.path, {})[endpoint.method] = operation(endpoint, descriptions)
+        types += section.types
+    _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     return {
         "openapi": "3.1.1",
         "info": {
-            "title": title,
+            "title": about.title,
             "version": "1",
-            "description": f"{description} Errors are problem details (RFC 9457).",
+            "description": f"{about.description} Errors are problem details (RFC 9457).",
         },
         "servers": [{"url": "/"}],
         "paths": paths,
@@ -186,23 +203,3 @@ def document(
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
-
-
-def kind(schema: dict[str, Any]) -> str:
-    """A schema in words."""
-    if "$ref" in schema:
-        return str(schema["$ref"]).rpartition("/")[2]
-    if "anyOf" in schema:
-        return " or ".join(kind(each) for each in schema["anyOf"])
-    if "enum" in schema:
-        return " or ".join(schema["enum"])
-    if "items" in schema:
-        return f"list of {kind(schema['items'])}"
-    words = [str(schema["type"]) + (f" ({schema['format']})" if "format" in schema else "")]
-    words += [f"{word} {schema[key]}" for key, word in (("minimum", "from"), ("maximum", "to")) if key in schema]
-    return " ".join(words)
-
-
-HERE = Path(__file__).parent
-PAGE = Template((HERE / "docs.html").read_text(), whitespace="oneline")
-STYLE = (HERE / "docs.css").read_bytes()

@@ -7,14 +7,14 @@ import msgspec
 
 
 class FieldError(msgspec.Struct):
-    """`field` is a JSON path into the body, as `$.name`, or the name of a query parameter."""
+    """`field` is a JSON path in the body, such as `$.name`, or the name of a query parameter."""
 
     field: str
     detail: str
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """A problem details object (RFC 9457). `type` is left out, which means about:blank: `status` says it all."""
+    """A problem details object (RFC 9457). No `type` means about:blank: the problem is the status."""
 
     title: str
     status: int
@@ -24,7 +24,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
 
 
 class ProblemError(Exception):
-    """Ends a request with a problem: `status` is its HTTP status, `headers` go into the response."""
+    """Ends a request with a problem. `headers` are added to the response."""
 
     def __init__(
         self, status: int, detail: str, *, errors: list[FieldError] | None = None, headers: dict[str, str] | None = None
@@ -41,7 +41,7 @@ class ProblemError(Exception):
 
 
 def invalid(error: msgspec.ValidationError, root: str = "$") -> ProblemError:
-    """The 422 for what msgspec found; its messages end in the JSON path, unless that is the root's."""
+    """The 422 for an error of msgspec, whose message ends in the JSON path unless that is the root."""
     detail, _, path = str(error).partition(" - at `")
     field = path.removesuffix("`") or "$"
     if named := re.search(r"(?:unknown|required) field `(.+)`$", detail):
@@ -51,5 +51,5 @@ def invalid(error: msgspec.ValidationError, root: str = "$") -> ProblemError:
 
 
 def unavailable(detail: str) -> ProblemError:
-    # Two seconds: a restart of the database takes about as long.
+    # Two seconds: a restart of the database takes about that long.
     return ProblemError(503, detail, headers={"Retry-After": "2"})

@@ -1,7 +1,10 @@
-"""The api's settings: what differs between deployments comes from the environment, and is read here, nowhere else."""
+"""The app's settings, from the environment. No other module of this package reads it.
 
+`python -m tornado_api.settings` checks them: it prints a line for each missing or malformed setting.
+"""
+
+import ipaddress
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -14,13 +17,14 @@ SHAPES = {
     "VAR_DIR": "an absolute path",
     "DATABASE_URL": "sqlite:////absolute/path or postgresql://user:password@host:port/name",
     "REDIS_URL": "redis://host:port/number, or empty",
-    "API_BIND": "unix:/absolute/path-{instance}-{slot}.sock or host:port, the first port of one for each process",
+    "BIND": "an IP address, or empty for unix sockets in VAR_DIR/run",
     "LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR",
-    "INSTANCE": "a or b",
+    "APP": "the app's name, such as api",
+    "INSTANCE": "the app's name and a letter, such as api-a",
     "DEBUG": "on or off",
 }
 
-# TOKEN_KEYS, or TOKEN_KEYS_FILE with the path of a file that has it, which no process below inherits.
+# FileAwareEnv reads NAME, or the file that NAME_FILE names, so that a secret need not be in the environment.
 env = FileAwareEnv(eager=False, strip_whitespace=True)
 
 
@@ -49,30 +53,34 @@ def database(value: str) -> URL:
         raise ValidationError(SHAPES["DATABASE_URL"]) from error
 
 
-@env.parser_for("bind")
-def bind(value: str) -> str:
-    if not re.fullmatch(r"unix:/[^{}]*\{instance\}[^{}]*\{slot\}[^{}]*|[^{}]+:[0-9]{1,5}", value):
-        raise ValidationError(SHAPES["API_BIND"])
-    return value
+@env.parser_for("address")
+def address(value: str) -> str:
+    try:
+        return value and str(ipaddress.ip_address(value))
+    except ValueError as error:
+        raise ValidationError(SHAPES["BIND"]) from error
 
 
+# Begins each line about a fault.
+speaker = os.environ.get("APP") or "tornado_api"
 try:
     TOKEN_KEYS: dict[str, str] = env.token_keys("TOKEN_KEYS")
     VAR_DIR: Path = env.absolute_path("VAR_DIR")
     DATABASE_URL: URL = env.database("DATABASE_URL")
     REDIS_URL = env.str("REDIS_URL", "", validate=validate.Regexp(r"(rediss?://.+)?$"))
-    API_BIND: str = env.bind("API_BIND")
+    BIND: str = env.address("BIND", "")
     LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
-    INSTANCE = env.str("INSTANCE", validate=validate.OneOf(["a", "b"]))
+    APP = env.str("APP", validate=validate.Regexp("[a-z][a-z0-9_]*$"))
+    INSTANCE = env.str("INSTANCE", validate=validate.Regexp("[a-z][a-z0-9_]*-[a-z]$"))
     DEBUG = env.bool("DEBUG", False)
     env.seal()
 except EnvValidationError as error:
-    # Says what it should look like, never what it is: these are secrets.
+    # The expected format, and never the value, which may be a secret.
     given = [name for name in error.error_messages if os.environ.get(name) or os.environ.get(f"{name}_FILE")]
     faults = [
-        f"api: {name}: {'malformed' if name in given else 'not set'}; should be {SHAPES[name]}"
+        f"{speaker}: {name}: {'malformed' if name in given else 'not set'}; should be {SHAPES[name]}"
         for name in error.error_messages
     ]
     sys.exit("\n".join(faults))
 except ValueError as unreadable:
-    sys.exit(f"api: {unreadable}")
+    sys.exit(f"{speaker}: {unreadable}")

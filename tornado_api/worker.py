@@ -1,7 +1,7 @@
-"""gunicorn's tornado worker, with what the stock one leaves out: it has a socket of its own, and it drains.
+"""gunicorn's worker for Tornado applications, with a socket of its own and graceful shutdown.
 
-gunicorn 27's own (gunicorn/workers/gtornado.py) dies a second or two after TERM whatever it holds, passes nothing to
-HTTPServer, and counts connections for max_requests.
+gunicorn 27's own tornado worker (gunicorn/workers/gtornado.py) exits a second or two after TERM whatever connections it
+has, passes no options to HTTPServer, and counts connections for max_requests.
 """
 
 import asyncio
@@ -21,58 +21,56 @@ from gunicorn.workers.gtornado import TornadoWorker
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets, bind_unix_socket
 
-from . import settings
 from .limits import MAX_BODY, MAX_MEMORY, MAX_WATCHERS
 
 if TYPE_CHECKING:
-    from .app import Api
+    from .application import Application
 
 BACKLOG = 2048
+# The path of a unix socket, or host and port.
+Address = Path | tuple[str, int]
 
 
 def assign_slot(arbiter: Arbiter, worker: "Worker") -> None:
-    """gunicorn's pre_fork hook: numbers the new worker's socket, from 0.
+    """For gunicorn's pre_fork hook: number the new worker, from 0.
 
-    The number that the fewest have, so that it takes over from a worker that died; and, when a reload forks all anew
-    before it stops the old ones, from one of those.
+    It gets the number that the fewest workers have. So it replaces a worker that died, or one of the old workers when
+    a reload starts the new ones before it stops the old.
     """
     slots = [other.slot for other in arbiter.WORKERS.values()]
     worker.slot = min(range(arbiter.num_workers), key=slots.count)
 
 
-def listen(bind: str, instance: str, slot: int) -> tuple[list[socket.socket], Path | None]:
-    """A worker's own sockets, and the path when it is a unix socket.
-
-    `bind` is `unix:/path-{instance}-{slot}.sock`, or `host:port` with the port of a's slot 0; after it come b's slot 0,
-    a's slot 1, b's slot 1, …
-    """
-    if not bind.startswith("unix:"):
-        host, _, port = bind.rpartition(":")
-        return bind_sockets(int(port) + 2 * slot + "ab".index(instance), host, backlog=BACKLOG, reuse_port=True), None
-    path = Path(bind.removeprefix("unix:").format(instance=instance, slot=slot))
-    # Renamed into place: it takes over from a dead or draining worker, and there is no moment without either.
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+def listen(address: Address) -> list[socket.socket]:
+    """A worker's own sockets."""
+    if not isinstance(address, Path):
+        host, port = address
+        return bind_sockets(port, host, backlog=BACKLOG, reuse_port=True)
+    # Renamed into place, so that the path always has a socket when it replaces that of a dead or draining worker.
+    fresh = address.with_name(f"{address.name}.{os.getpid()}")
     sockets = [bind_unix_socket(str(fresh), backlog=BACKLOG)]
-    fresh.rename(path)
-    return sockets, path
+    fresh.rename(address)
+    return sockets
 
 
 class Worker(TornadoWorker):  # type: ignore[misc]
+    # gunicorn's configuration sets these two before it forks.
     slot: int
+    address: Address
     alive: bool
-    wsgi: "Api"
+    wsgi: "Application"
 
     @classmethod
     def setup(cls) -> None:
-        """Leaves out the stock worker's patch of Tornado, which adds gunicorn's version to a header."""
+        """Do nothing. The original patches Tornado to add gunicorn's version to a header."""
 
     def run(self) -> None:
-        # gunicorn's watchdog ends a worker whose loop is blocked with SIGABRT: this logs where.
+        # gunicorn's watchdog kills a worker whose loop is blocked, with SIGABRT. This logs where it was blocked.
         faulthandler.enable()
         # Debian's soft limit is 1024 files.
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, 2 * MAX_WATCHERS), most))
-        # Until it listens it is booting: gunicorn gives up on a worker that fails in this, and would fork on otherwise.
+        # Not booted until it listens: gunicorn stops if a worker fails before that, and otherwise replaces it for ever.
         self.booted = False
         asyncio.run(self.serve())
 
@@ -80,58 +78,65 @@ class Worker(TornadoWorker):  # type: ignore[misc]
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            loop.add_signal_handler(number, self.told_to_stop, number, stop)
+            loop.add_signal_handler(number, self.begin_to_stop, number, stop)
         self.grace = self.cfg.graceful_timeout - 2
         app = self.wsgi
         app.slot = self.slot
         app.start()
         server = HTTPServer(
             app,
-            xheaders=True,  # nobody but nginx gets to this socket
-            # The handlers answer above MAX_BODY; Tornado's own answer above this is a bare 400.
+            xheaders=True,  # only nginx reaches this socket
+            # Above MAX_BODY the handlers answer 413. Above this, Tornado answers 400 without a body.
             max_body_size=16 * MAX_BODY,
             body_timeout=10,
             idle_connection_timeout=self.cfg.keepalive,
         )
-        sockets, path = listen(settings.API_BIND, settings.INSTANCE, self.slot)
+        sockets = listen(self.address)
+        path = self.address if isinstance(self.address, Path) else None
         inode = path.stat().st_ino if path else 0
         server.add_sockets(sockets)
         self.booted = True
 
         process = psutil.Process()
         while self.alive:
-            self.watchdog()  # tells the master that the loop turns; ends when the master is gone
+            self.watchdog()  # shows the master that the loop runs, and stops the worker when the master is gone
             memory = process.memory_info().rss / 1e6
             if app.requests >= self.max_requests or memory >= MAX_MEMORY:
-                self.log.warning("%d requests served, %d MB: making room for a new worker", app.requests, memory)
+                self.log.warning("%d requests served, %d MB: a new worker replaces this one", app.requests, memory)
                 self.alive = False
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await stop.wait()
 
-        # First the address: nginx finds nobody, has sent nothing, and asks the next. Unless it is another's by now.
+        # Remove the address first, unless it is another worker's by now. nginx then fails to connect, has sent nothing, and
+        # tries the next worker.
         with suppress(FileNotFoundError):
             if path and path.stat().st_ino == inode:
                 path.unlink()
+        await self.drain(server, sockets)
+        await app.stop()
+
+    async def drain(self, server: HTTPServer, sockets: list[socket.socket]) -> None:
+        """Finish what clients have begun, for `self.grace` seconds at most."""
+        loop, hub = asyncio.get_running_loop(), self.wsgi.hub
         deadline = loop.time() + self.grace
         await asyncio.sleep(0.1)
-        # Closing the socket would reset who waits in its queue.
+        # Accept the connections in the backlog: closing the sockets would reset them.
         queue = select.poll()
         for each in sockets:
             queue.register(each, select.POLLIN)
-        while queue.poll(0) and loop.time() < deadline:  # noqa: ASYNC110 (Tornado accepts, tells nobody)
+        while queue.poll(0) and loop.time() < deadline:  # noqa: ASYNC110 (Tornado accepts, and has no event for it)
             await asyncio.sleep(0)
         server.stop()
         server.conn_params.no_keep_alive = True
-        app.hub.drain()
-        while (server._connections or app.hub.watchers) and loop.time() < deadline:
+        hub.drain()
+        while (server._connections or hub.watchers) and loop.time() < deadline:
             self.notify()
             await asyncio.sleep(0.1)
-        self.log.info("drained: %d connections and %d watchers left", len(server._connections), app.hub.watchers)
-        await app.stop()
+        self.log.info("drained: %d connections and %d watchers left", len(server._connections), hub.watchers)
 
-    def told_to_stop(self, number: signal.Signals, stop: asyncio.Event) -> None:
-        """TERM drains. INT and QUIT are gunicorn's signals for at once."""
+    def begin_to_stop(self, number: signal.Signals, stop: asyncio.Event) -> None:
+        """Handle gunicorn's signals: TERM drains, INT and QUIT stop at once."""
         self.alive = False
         if number != signal.SIGTERM:
             self.grace = 0

@@ -1,4 +1,4 @@
-"""Tells the api at once what changed. The api also polls, so a notification that is lost costs a second."""
+"""Notify the api of changes through Redis. The api also polls, so a lost notification costs at most a second."""
 
 import logging
 from functools import cache
@@ -17,11 +17,12 @@ def client() -> Redis:
     return Client.from_url(settings.REDIS_URL, **settings.REDIS_OPTIONS)
 
 
-def publish(ids: list[int]) -> None:
+def publish(names: list[str]) -> None:
+    """Tell the api that these live channels changed, such as `polls:7`. Without Redis, do nothing."""
     if not settings.REDIS_URL:
         return
     try:
-        for id in ids:
-            client().publish(CHANNEL, id)
+        for name in names:
+            client().publish(CHANNEL, name)
     except RedisError as error:
         logger.warning("not published: %s", error)

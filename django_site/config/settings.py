@@ -1,88 +1,66 @@
-"""The site's settings. What differs between deployments comes from the environment, and is read here only."""
+"""The site's settings. Values that differ between deployments come from the environment (.env.example)."""
 
-import os
-import sys
 from pathlib import Path
 
 import dj_database_url
-from environs import EnvValidationError, FileAwareEnv, ValidationError, validate
+from environs import validate
+
+from .apps import APPS
+from .env import APP, ValidationError, read
 
 SHAPES = {
     "SECRET_KEY": "at least 50 characters",
-    "TOKEN_KEYS": "id:secret,id:secret; ids differ, each secret has at least 32 characters, the first one signs",
     "VAR_DIR": "an absolute path",
     "DATABASE_URL": "sqlite:////absolute/path or postgresql://user:password@host:port/name",
     "REDIS_URL": "redis://host:port/number, or empty",
     "ALLOWED_HOSTS": "host names, separated by commas",
+    "UPLOAD_LIMIT_MB": "a whole number from 1 to 999",
     "TLS": "on or off",
     "LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR",
-    "INSTANCE": "a or b",
+    "INSTANCE": "the name of an instance, such as site-a, or empty",
     "DEBUG": "on or off",
     "MEDIA_STORE": "http://host:port, or empty",
 }
 
-# SECRET_KEY, or SECRET_KEY_FILE with the path of a file that has it, which no process below inherits.
-env = FileAwareEnv(eager=False, strip_whitespace=True)
 
-
-@env.parser_for("token_keys")
-def token_keys(value: str) -> dict[str, str]:
-    pairs = [pair.partition(":")[::2] for pair in value.split(",")]
-    if len(dict(pairs)) < len(pairs) or not all(name and len(secret) >= 32 for name, secret in pairs):
-        raise ValidationError(SHAPES["TOKEN_KEYS"])
-    return dict(pairs)
-
-
-@env.parser_for("absolute_path")
-def absolute_path(value: str) -> Path:
+def parse_absolute_path(value: str) -> Path:
     if not Path(value).is_absolute():
         raise ValidationError(SHAPES["VAR_DIR"])
     return Path(value)
 
 
-@env.parser_for("database")
-def database(value: str) -> dj_database_url.DBConfig:
+def parse_database(value: str) -> dj_database_url.DBConfig:
     if not value.startswith(("sqlite:////", "postgresql://")):
         raise ValidationError(SHAPES["DATABASE_URL"])
     try:
-        # A kept connection is worth a third of the throughput (measured: 1.31); it is checked before use, so that a
-        # restart of the database costs nobody an error.
+        # Keeping connections raises the throughput (measured: 1.31×). Each is checked before use, so that a restart of
+        # the database causes no error.
         return dj_database_url.parse(value, conn_max_age=600, conn_health_checks=True)
     except ValueError as error:
         raise ValidationError(SHAPES["DATABASE_URL"]) from error
 
 
-try:
+with read(SHAPES) as env:
+    env.add_parser("absolute_path", parse_absolute_path)
+    env.add_parser("database", parse_database)
     SECRET_KEY = env.str("SECRET_KEY", validate=validate.Length(min=50))
-    TOKEN_KEYS: dict[str, str] = env.token_keys("TOKEN_KEYS")
     VAR_DIR: Path = env.absolute_path("VAR_DIR")
     DATABASE: dj_database_url.DBConfig = env.database("DATABASE_URL")
     REDIS_URL = env.str("REDIS_URL", "", validate=validate.Regexp(r"(rediss?://.+)?$"))
     ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", validate=validate.Length(min=1))
+    UPLOAD_LIMIT_MB = env.int("UPLOAD_LIMIT_MB", validate=validate.Range(1, 999))
     TLS = env.bool("TLS", False)
     LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
-    INSTANCE = env.str("INSTANCE", "", validate=validate.OneOf(["a", "b", ""]))
+    INSTANCE = env.str("INSTANCE", "", validate=validate.Regexp(r"([a-z][a-z0-9_]*-[a-z])?$"))
     DEBUG = env.bool("DEBUG", False)
     MEDIA_STORE = env.str("MEDIA_STORE", "", validate=validate.Regexp(r"(http://[^/]+:[0-9]+)?$"))
-    env.seal()
-except EnvValidationError as error:
-    # Says what it should look like, never what it is: these are secrets.
-    given = [name for name in error.error_messages if os.environ.get(name) or os.environ.get(f"{name}_FILE")]
-    faults = [
-        f"site: {name}: {'malformed' if name in given else 'not set'}; should be {SHAPES[name]}"
-        for name in error.error_messages
-    ]
-    sys.exit("\n".join(faults))
-except ValueError as unreadable:
-    sys.exit(f"site: {unreadable}")
 
 TITLE = "Tandem"
 BASE_DIR = Path(__file__).resolve().parent.parent
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
 INSTALLED_APPS = [
-    "polls",
-    "accounts",
+    *APPS,
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -112,7 +90,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "config.context.site_title",
+                "config.context.site",
             ],
         },
     },
@@ -134,7 +112,7 @@ else:
         "connect_timeout": 3,
         "tcp_user_timeout": 10_000,
         "options": "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s",
-        "application_name": f"site-{INSTANCE}",
+        "application_name": INSTANCE or APP,
     }
 # The URL's own query wins: `?options=-c%20statement_timeout=0` for a long migration.
 DATABASES = {"default": {**DATABASE, "OPTIONS": database_options | DATABASE.get("OPTIONS", {})}}
@@ -160,8 +138,8 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "/"
 
-# A cookie named __Host- is only accepted over TLS, from this very host: no subdomain can plant one.
-# Cookies know no port: with another name, those of another project on localhost log nobody out of this one.
+# Browsers accept a __Host- cookie only over TLS and from this very host, so no subdomain can plant one.
+# Browsers share cookies between ports. A project-specific name keeps another project on localhost from logging you out.
 cookie_prefix = "__Host-" if TLS else ""
 SESSION_COOKIE_NAME = f"{cookie_prefix}tandem_session"
 CSRF_COOKIE_NAME = f"{cookie_prefix}tandem_csrf"
@@ -173,8 +151,8 @@ SECURE_SSL_REDIRECT = TLS
 # HSTS belongs to what ends the TLS: nginx sends it, with static files and its own error pages too.
 SILENCED_SYSTEM_CHECKS = ["security.W004"]
 
-# nginx refuses a body over 6 MB; a lower limit here would answer 400 to what nginx let through.
-DATA_UPLOAD_MAX_MEMORY_SIZE = FILE_UPLOAD_MAX_MEMORY_SIZE = 6 * 1024 * 1024
+# nginx rejects a larger request with 413. A lower limit here would answer 400 to a request that nginx accepted.
+DATA_UPLOAD_MAX_MEMORY_SIZE = FILE_UPLOAD_MAX_MEMORY_SIZE = UPLOAD_LIMIT_MB * 1024 * 1024
 STATIC_URL = "/static/"
 STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
@@ -196,7 +174,7 @@ LOGGING = {
             "fmt": ["levelname", "name", "process", "request_id", "message"],
             "timestamp": "time",
             "rename_fields": {"levelname": "level", "name": "logger", "process": "pid"},
-            "static_fields": {"app": "site", "instance": INSTANCE},
+            "static_fields": {"app": APP, "instance": INSTANCE},
         },
     },
     "filters": {"request_id": {"()": "config.middleware.RequestId"}},

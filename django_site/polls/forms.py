@@ -7,6 +7,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from .models import Choice, Question
+from .pictures import MAX_MB
 
 
 class ChoicesField(forms.CharField):
@@ -32,7 +33,7 @@ class QuestionForm(forms.ModelForm):  # type: ignore[type-arg]
         model = Question
         fields = ["text", "choices", "closes_at", "picture"]
         labels = {"closes_at": "Closing time, UTC (optional)", "picture": "Picture (optional)"}
-        help_texts = {"picture": "JPEG, PNG, WebP or GIF, up to 5 MB."}
+        help_texts = {"picture": f"JPEG, PNG, WebP or GIF, up to {MAX_MB} MB."}
         widgets = {"closes_at": forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")}
 
     field_order = ["text", "choices", "closes_at", "picture"]

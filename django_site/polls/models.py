@@ -16,6 +16,12 @@ from django.utils import timezone
 from .pictures import PictureField, stored_name
 
 
+def publish(ids: list[int]) -> None:
+    """Tell the api, after the commit, that these questions changed. Question 7 is the live channel `polls:7`."""
+    names = [f"polls:{id}" for id in ids]
+    transaction.on_commit(partial(bus.publish, names))
+
+
 class AlreadyVoted(Exception):
     """The voter's first vote stands."""
 
@@ -32,9 +38,9 @@ class QuestionQuerySet(models.QuerySet["Question"]):
         return self.filter(closes_at__lte=timezone.now())
 
     def change(self, ids: list[int], **fields: Any) -> None:
-        """Set fields of these questions, or none, and their versions; the api hears of it after the commit."""
+        """Set fields of these questions, if any, raise their versions, and notify the api after the commit."""
         self.filter(pk__in=ids).update(**fields, version=F("version") + 1)
-        transaction.on_commit(partial(bus.publish, ids))
+        publish(ids)
 
 
 class Question(models.Model):
@@ -60,7 +66,7 @@ class Question(models.Model):
         if not self._state.adding:
             self.version = F("version") + 1
         super().save(*args, **kwargs)
-        transaction.on_commit(partial(bus.publish, [self.pk]))
+        publish([self.pk])
 
     def get_absolute_url(self) -> str:
         return reverse("polls:question", args=[self.pk])
@@ -155,4 +161,4 @@ def voter_goes(instance: models.Model, **kwargs: Any) -> None:
 def question_gone(instance: Question, **kwargs: Any) -> None:
     if name := instance.picture.name:
         transaction.on_commit(partial(instance.picture.storage.delete, name))
-    transaction.on_commit(partial(bus.publish, [instance.pk]))
+    publish([instance.pk])

@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.db import models
@@ -16,7 +17,8 @@ from PIL import Image, ImageOps
 logger = logging.getLogger(__name__)
 
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF"]
-MAX_BYTES = 5 * 1024 * 1024
+# The rest of a request is for the form's other fields.
+MAX_MB = max(1, settings.UPLOAD_LIMIT_MB - 1)
 # A few kB can claim to be gigabytes of pixels: this is a screen of 5120 × 2880, and takes a worker to at most 390 MB.
 MAX_PIXELS = 16_000_000
 MAX_SIDE = 1600
@@ -28,8 +30,8 @@ def redraw(upload: "File[bytes]") -> "ContentFile[bytes]":
     It has a new name, so that caches may keep it for ever, and nobody can guess or choose it.
     Raises forms.ValidationError for what is not a picture or too large.
     """
-    if upload.size > MAX_BYTES:
-        raise forms.ValidationError("The picture is larger than 5 MB.", code="size")
+    if upload.size > MAX_MB * 1024 * 1024:
+        raise forms.ValidationError(f"The picture is larger than {MAX_MB} MB.", code="size")
     try:
         with Image.open(upload, formats=FORMATS) as image:
             # Decodes a JPEG at a fraction of its size, which from here on is its size: a camera's 50 megapixels pass.

@@ -1,5 +1,6 @@
 import uuid
 
+from config.context import find_parts
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.paginator import Paginator
@@ -40,9 +41,11 @@ def question_page(request: HttpRequest, question_id: int, status: int = 200, pro
         "choices": choices,
         "total": sum(choice.votes for choice in choices),
         "mine": mine,
+        # Without the api there are none, and the page shows the results as of its load.
+        "live_scripts": find_parts("live"),
         "can_vote": request.user.is_authenticated and question.is_open and mine is None,
         "problem": problem,
-        # A page's vote, sent again because no answer came, is known by this.
+        # Identifies a vote that the browser sends again after no answer came.
         "key": uuid.uuid4().hex,
     }
     return render(request, "polls/question.html", context, status=status)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from deploy.env import PROJECT
 from tests import servers
+from tests.environment import PROJECT
 
 if TYPE_CHECKING:
     from config.media import MediaStore
@@ -85,7 +85,9 @@ def media_prefix() -> Iterator[Path]:
 def media_port(media_prefix: Path) -> Iterator[int]:
     port = servers.free_port()
     shutil.copy(PROJECT / "nginx/media.conf", media_prefix / "etc/nginx.conf")
-    (media_prefix / "etc/listen.conf").write_text(f"listen 127.0.0.1:{port};\n")
+    size = f"{os.environ['UPLOAD_LIMIT_MB']}m"
+    listen = f"listen 127.0.0.1:{port};\nclient_max_body_size {size};\nclient_body_buffer_size {size};\n"
+    (media_prefix / "etc/listen.conf").write_text(listen)
     command = [servers.program("nginx", "nginx"), "-p", str(media_prefix), "-c", "etc/nginx.conf", "-e", "stderr"]
     with servers.running([*command, "-g", "daemon off; user root;" if servers.AS_POSTGRES else "daemon off;"], port):
         yield port

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from config.media import Away, MediaStore
+from django.conf import settings
 from django.core.files.base import ContentFile
 from django.http import HttpResponse
 from django.test import Client
@@ -84,10 +85,10 @@ def test_what_it_does_not_do(store: MediaStore, media_prefix: Path, method: str,
     assert sorted(files(media_prefix)) == sorted(before)
 
 
-def test_larger_than_the_world_may_send(store: MediaStore, media_prefix: Path) -> None:
+def test_a_file_above_the_upload_limit(store: MediaStore, media_prefix: Path) -> None:
     before = files(media_prefix)
     with pytest.raises(OSError, match="answers 413"):
-        store.save("pictures/large.webp", ContentFile(bytes(6 * 1024 * 1024 + 1)))
+        store.save("pictures/large.webp", ContentFile(bytes(settings.UPLOAD_LIMIT_MB * 1024 * 1024 + 1)))
     assert files(media_prefix) == before
 
 

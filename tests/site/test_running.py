@@ -43,20 +43,20 @@ def manage(*command: str, **environment: str) -> subprocess.CompletedProcess[str
     [
         ("SECRET_KEY", ""),
         ("SECRET_KEY", "hunter2"),
-        ("TOKEN_KEYS", ""),
-        ("TOKEN_KEYS", "hunter2"),
-        ("TOKEN_KEYS", "a:hunter2"),
-        ("TOKEN_KEYS", f"a:{'x' * 32},a:{'y' * 32}"),
-        ("TOKEN_KEYS", f":{'x' * 32}"),
         ("VAR_DIR", "var/hunter2"),
         ("DATABASE_URL", "mysql://me:hunter2@127.0.0.1/site"),
         ("DATABASE_URL", "postgresql://me:hunter2@127.0.0.1:port/site"),
         ("DATABASE_URL", "sqlite:///hunter2.sqlite3"),
         ("REDIS_URL", "hunter2"),
         ("ALLOWED_HOSTS", ""),
+        ("UPLOAD_LIMIT_MB", ""),
+        ("UPLOAD_LIMIT_MB", "0"),
+        ("UPLOAD_LIMIT_MB", "6 MB"),
         ("TLS", "hunter2"),
         ("LOG_LEVEL", "hunter2"),
         ("INSTANCE", "hunter2"),
+        ("INSTANCE", "a"),
+        ("INSTANCE", "Site-a"),
     ],
 )
 def test_a_setting_that_is_wrong_stops_the_site_with_a_line(name: str, value: str) -> None:
@@ -167,19 +167,19 @@ def test_not_ready_without_the_bus(ready: Any, settings: Any, monkeypatch: pytes
 REQUEST = """
 from django.test import Client
 client = Client(raise_request_exception=False)
-response = client.get("{path}", headers={{"X-Request-ID": "0123abcd"}})
+response = client.get("{path}", headers={{"X-Request-ID": "0123abcd", "Cookie": "{cookie}"}})
 print(response.headers.get("X-Request-ID"))
 """
 
 
-def logged(path: str, **environment: str) -> tuple[str, list[dict[str, Any]]]:
-    """The X-Request-ID of the response and what was logged, of a process of its own without a database."""
-    done = manage("shell", "--verbosity=0", "--command", REQUEST.format(path=path), **environment)
+def logged(path: str, cookie: str = "", **environment: str) -> tuple[str, list[dict[str, Any]]]:
+    """Request a path in a new process without a database. Return the X-Request-ID of the response, and the log."""
+    done = manage("shell", "--verbosity=0", "--command", REQUEST.format(path=path, cookie=cookie), **environment)
     return done.stdout.strip(), [json.loads(line) for line in done.stderr.splitlines()]
 
 
 def test_a_request_is_a_line_of_json_with_its_id() -> None:
-    header, lines = logged("/accounts/login/?next=/secret/", ALLOWED_HOSTS="testserver", INSTANCE="b")
+    header, lines = logged("/accounts/login/?next=/secret/", ALLOWED_HOSTS="testserver", INSTANCE="site-b")
     assert header == "0123abcd"
     [line] = lines
     assert line.pop("time").endswith("+00:00")
@@ -188,7 +188,7 @@ def test_a_request_is_a_line_of_json_with_its_id() -> None:
     assert line == {
         "level": "INFO",
         "app": "site",
-        "instance": "b",
+        "instance": "site-b",
         "logger": "access",
         "message": "GET /accounts/login/ 200",
         "request_id": "0123abcd",
@@ -210,11 +210,13 @@ def test_a_fault_has_its_traceback_in_the_log_with_the_request_id(tmp_path: Path
 
 def test_an_outage_is_a_line_in_the_log(tmp_path: Path) -> None:
     nowhere = f"sqlite:///{tmp_path}/nowhere/db.sqlite3"
-    header, lines = logged("/", ALLOWED_HOSTS="testserver", DATABASE_URL=nowhere)
+    # The site looks for the session in the database.
+    session = f"{site_settings.SESSION_COOKIE_NAME}={'x' * 32}"
+    header, lines = logged("/accounts/", session, ALLOWED_HOSTS="testserver", DATABASE_URL=nowhere)
     assert header == "0123abcd"
     assert [(line["level"], line["message"], line["request_id"]) for line in lines] == [
         ("WARNING", "database: unable to open database file", "0123abcd"),
-        ("INFO", "GET / 503", "0123abcd"),
+        ("INFO", "GET /accounts/ 503", "0123abcd"),
     ]
     assert "exc_info" not in lines[0]
 
@@ -229,7 +231,7 @@ def test_health_is_not_in_the_access_log() -> None:
 def test_a_redis_that_hangs_is_tried_once(settings: Any, new_bus: None, caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:  # connects, and never answers
         settings.REDIS_URL = f"redis://127.0.0.1:{listener.getsockname()[1]}/0"
-        bus.publish([1])
+        bus.publish(["polls:1"])
         assert "not published: Timeout" in caplog.text
         listener.accept()[0].close()
         listener.setblocking(False)

@@ -1,10 +1,12 @@
-"""The endpoints of polls. What each takes and answers is described for its clients in openapi.py."""
+"""The endpoints of polls. openapi.py describes them for clients."""
 
-from ..handlers import Handler, Resource, Route, live
+from ..application import Route
+from ..handler import Handler, ResourceHandler
 from ..problem import ProblemError
 from ..schemas import LARGEST_ID
+from ..watching import watch_routes
 from .schemas import ListQuery, NewVote, Vote
-from .store import AlreadyVoted, Closed, KeyReused, NoChoice, NoQuestion
+from .store import AlreadyVoted, Closed, KeyReused, NoChoice, NoQuestion, PollStore
 
 PROBLEMS: dict[type[BaseException], ProblemError] = {
     NoQuestion: ProblemError(404, "There is no such question."),
@@ -16,29 +18,34 @@ PROBLEMS: dict[type[BaseException], ProblemError] = {
 
 
 def id_from(path: str) -> int:
-    """Raises NoQuestion: the database's ids end where its bigint does."""
+    """Raises NoQuestion for ids above the database's bigint."""
     if int(path) > LARGEST_ID:
         raise NoQuestion
     return int(path)
 
 
-class Questions(Resource):
+def channel(id: str) -> str:
+    """The name of a question's live channel. Raises NoQuestion."""
+    return f"{PollStore.name}:{id_from(id)}"
+
+
+class QuestionsHandler(ResourceHandler):
     async def get(self) -> None:
         query = self.query(ListQuery)
-        self.answer(await self.application.store.questions(query.state or None, query.page))
+        self.answer(await self.application.store(PollStore).questions(query.state or None, query.page))
 
 
-class Question(Resource):
+class QuestionHandler(ResourceHandler):
     async def get(self, id: str) -> None:
-        self.answer(await self.application.store.question(id_from(id)))
+        self.answer(await self.application.store(PollStore).question(id_from(id)))
 
 
-class Results(Resource):
+class ResultsHandler(ResourceHandler):
     async def get(self, id: str) -> None:
-        self.answer_newest(await self.application.store.state(id_from(id)))
+        self.answer_newest(await self.application.store(PollStore).state(id_from(id)))
 
 
-class Votes(Handler):
+class VotesHandler(Handler):
     async def post(self, id: str) -> None:
         voter = self.user()
         key = self.idempotency_key()
@@ -46,17 +53,17 @@ class Votes(Handler):
         question = id_from(id)
         if not 0 < choice <= LARGEST_ID:
             raise NoChoice
-        version = await self.application.store.vote(question, choice, voter, key)
-        self.application.bus.publish(question)
+        version = await self.application.store(PollStore).vote(question, choice, voter, key)
+        self.application.bus.publish(channel(id))
         self.set_status(201)
         self.answer(Vote(question, choice, version))
 
 
 QUESTION = r"questions/([0-9]{1,19})"
 ROUTES: list[Route] = [
-    (r"/api/v1/questions", Questions),
-    (rf"/api/v1/{QUESTION}", Question),
-    (rf"/api/v1/{QUESTION}/results", Results),
-    (rf"/api/v1/{QUESTION}/votes", Votes),
-    *live(rf"/api/v1/live/{QUESTION}", id_from),
+    (r"/api/v1/questions", QuestionsHandler),
+    (rf"/api/v1/{QUESTION}", QuestionHandler),
+    (rf"/api/v1/{QUESTION}/results", ResultsHandler),
+    (rf"/api/v1/{QUESTION}/votes", VotesHandler),
+    *watch_routes(rf"/api/v1/live/{QUESTION}", channel),
 ]

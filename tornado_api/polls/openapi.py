@@ -1,8 +1,8 @@
-"""What openapi.py says of polls."""
+"""The description of the endpoints of polls in the OpenAPI document."""
 
 import msgspec
 
-from ..openapi import Operation, content, live, text, version_header
+from ..openapi import Operation, Section, content, text, version_header, watch_operations
 from ..schemas import Key
 from .schemas import ListQuery, NewVote, QuestionPage, QuestionWithChoices, Tally, Vote
 
@@ -15,7 +15,7 @@ OPERATIONS = [
         "List questions",
         "Newest first.",
         "'/api/v1/questions?state=open'",
-        {200: {"description": "A page of them", "content": content(QuestionPage)}},
+        {200: {"description": "A page of questions", "content": content(QuestionPage)}},
         (422,),
         query=ListQuery,
     ),
@@ -34,11 +34,11 @@ OPERATIONS = [
         "/api/v1/questions/{id}/results",
         "readResults",
         "Read a question's results",
-        "The tally as the database has it now. Its version is the ETag: send it back, get 304 while nothing changed.",
+        "The tally in the database. Its version is the ETag: send it back and get 304 while nothing changed.",
         "-H 'If-None-Match: \"12\"' /api/v1/questions/1/results",
         {
             200: {"description": "The tally", "content": content(Tally), "headers": ETAG},
-            304: {"description": "It is the one that you have", "headers": ETAG},
+            304: {"description": "You have the newest tally", "headers": ETAG},
         },
         (404,),
         headers={"If-None-Match": text("The ETag that you have")},
@@ -48,9 +48,9 @@ OPERATIONS = [
         "/api/v1/questions/{id}/votes",
         "castVote",
         "Vote",
-        "Once for each question and user; the first vote stands. The site gives you a token, on your account's page. "
-        "If no answer comes, send the vote again with the same Idempotency-Key: it counts once, and each time the "
-        "answer is 201, after the question has closed too.",
+        "Once for each question and user; the first vote stands. Your account's page on the site issues a token. If "
+        "you get no answer, repeat the request with the same Idempotency-Key: the vote counts once, and the answer is "
+        "201 each time, even after the question has closed.",
         "-H \"Authorization: Bearer $TOKEN\" -H 'Idempotency-Key: 5f0c7a2e' --json '{\"choice\": 1}' "
         "/api/v1/questions/1/votes",
         {201: {"description": "The vote counts", "content": content(Vote)}},
@@ -58,12 +58,13 @@ OPERATIONS = [
         headers={"Idempotency-Key": Key},
         body=NewVote,
     ),
-    *live("watch", "/api/v1/live/questions/{id}", "a question's results", Tally),
+    *watch_operations("watch", "/api/v1/live/questions/{id}", "a question's results", Tally),
 ]
 TYPES: list[type[msgspec.Struct]] = [QuestionPage, QuestionWithChoices, Tally, NewVote, Vote]
 DESCRIPTIONS = {
-    404: "No such question or choice",
+    404: "There is no such question or choice",
     409: "You have voted on this question before",
     410: "The question is closed",
-    422: "The body or the query is not as described, and `errors` names the field; or the key was another choice's",
+    422: "The body or the query is not as described, and `errors` names the field; or you used the key for another choice",
 }
+SECTION = Section(OPERATIONS, TYPES, DESCRIPTIONS)

@@ -1,4 +1,4 @@
-"""What goes over the wire of polls."""
+"""Types of questions, choices, votes and tallies, as clients send and get them."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -20,7 +20,7 @@ class Question(Struct):
     text: str
     picture: Annotated[str | None, Meta(description="Path on this host")]
     created_at: Moment
-    closes_at: Annotated[Moment | None, Meta(description="After this it takes no votes; null: never")]
+    closes_at: Annotated[Moment | None, Meta(description="After this the question takes no votes; null: it never closes")]
     version: Version
 
 
@@ -31,7 +31,7 @@ class QuestionWithChoices(Question):
 class QuestionPage(Struct):
     questions: list[Question]
     page: int
-    next: Annotated[int | None, Meta(description="The next page; null: this is the last one")]
+    next: Annotated[int | None, Meta(description="The next page; null: this is the last page")]
 
 
 class ChoiceTally(Struct):
@@ -41,7 +41,7 @@ class ChoiceTally(Struct):
 
 
 class Tally(Struct):
-    """A question's counts. State, not an event: the newest replaces all before."""
+    """A question's counts. The newest tally replaces all before it."""
 
     question: int
     version: Version
@@ -57,11 +57,11 @@ class NewVote(Struct, forbid_unknown_fields=True):
 class Vote(Struct):
     question: int
     choice: int
-    version: Annotated[int, Meta(description="Of a tally that counts it: the first, or, if sent again, the newest")]
+    version: Annotated[int, Meta(description="The version of a tally that counts the vote: the first, or the newest if you repeated the request")]
 
 
 class ListQuery(Struct, forbid_unknown_fields=True):
     state: Annotated[
-        Literal["open", "closed"] | UnsetType, Meta(description="Only those that take votes, or only those that do not")
+        Literal["open", "closed"] | UnsetType, Meta(description="Only questions that take votes, or only those that do not")
     ] = UNSET
     page: Annotated[int, Meta(ge=1, le=10_000, description="Twenty questions each, newest first")] = 1

@@ -1,4 +1,4 @@
-"""What the api reads and writes of polls."""
+"""Reads and writes questions, choices and votes."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ PAGE_SIZE = 20
 
 
 class Timestamp(sa.TypeDecorator[datetime]):
-    """Aware, in UTC; SQLite has Django's text, which is in UTC and does not say so."""
+    """A datetime with a time zone. In SQLite it is Django's text, in UTC and without a zone."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -45,7 +45,7 @@ class AlreadyVoted(Exception):
 
 
 class KeyReused(Exception):
-    """The voter's vote on this question has the same key and another choice."""
+    """The voter sent this key with another choice of the question."""
 
 
 question = Table(
@@ -72,11 +72,11 @@ vote = Table(
     Column("id", BigInteger, primary_key=True),
     Column("question_id", ForeignKey("polls_question.id"), nullable=False),
     Column("choice_id", ForeignKey("polls_choice.id"), nullable=False),
-    Column("voter_id", ForeignKey("auth_user.id"), nullable=False),
+    Column("voter_id", ForeignKey(user.c.id), nullable=False),
     Column("key", String(64), nullable=False),
 )
 
-# One statement, and so one snapshot: the counts are those of that version.
+# One statement, and therefore one snapshot: the counts belong to that version.
 counts = (
     sa.select(vote.c.choice_id, sa.func.count().label("votes"))
     .where(vote.c.question_id == sa.bindparam("id"))
@@ -102,7 +102,14 @@ def as_question(row: sa.Row[tuple[int, str, str, datetime, datetime | None, int]
     return Question(row.id, row.text, picture, row.created_at, row.closes_at, row.version)
 
 
-class Store(Database):
+class PollStore:
+    """`state` and `versions` are for the hub: its channels "polls:ID" are questions with their tallies."""
+
+    name = "polls"
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
     async def questions(self, state: str | None, page: int) -> QuestionPage:
         query = sa.select(question).order_by(question.c.created_at.desc(), question.c.id.desc())
         now = datetime.now(UTC)
@@ -110,8 +117,8 @@ class Store(Database):
             query = query.where(sa.or_(question.c.closes_at.is_(None), question.c.closes_at > now))
         elif state == "closed":
             query = query.where(question.c.closes_at <= now)
-        # One more than shown tells whether there is a next page, without counting them all.
-        async with self.connect(self.reads) as connection:
+        # One more than a page shows whether there is a next page, without counting them all.
+        async with self.database.connect(self.database.reads) as connection:
             rows = (await connection.execute(query.limit(PAGE_SIZE + 1).offset((page - 1) * PAGE_SIZE))).all()
         more = page + 1 if len(rows) > PAGE_SIZE else None
         return QuestionPage([as_question(row) for row in rows[:PAGE_SIZE]], page, more)
@@ -124,7 +131,7 @@ class Store(Database):
             .where(question.c.id == id)
             .order_by(choice.c.position, choice.c.id)
         )
-        async with self.connect(self.reads) as connection:
+        async with self.database.connect(self.database.reads) as connection:
             rows = (await connection.execute(query)).all()
         if not rows:
             raise NoQuestion
@@ -136,7 +143,7 @@ class Store(Database):
 
     async def state(self, id: int) -> Tally:
         """Raises NoQuestion."""
-        async with self.connect(self.reads) as connection:
+        async with self.database.connect(self.database.reads) as connection:
             rows = (await connection.execute(TALLY, {"id": id})).all()
         if not rows:
             raise NoQuestion
@@ -144,13 +151,13 @@ class Store(Database):
         return Tally(id, rows[0].version, rows[0].closes_at, sum(each.votes for each in choices), choices)
 
     async def versions(self, ids: Iterable[int]) -> dict[int, int]:
-        """Of the questions that are there."""
+        """The versions of the questions that exist."""
         query = sa.select(question.c.id, question.c.version).where(question.c.id.in_(list(ids)))
-        async with self.connect(self.reads) as connection:
+        async with self.database.connect(self.database.reads) as connection:
             return {row.id: row.version for row in await connection.execute(query)}
 
     async def vote(self, question_id: int, choice_id: int, voter_id: int, key: str = "") -> int:
-        """The version of a tally that counts the vote: the first, or the newest when it is sent again with its key.
+        """Return the version of a tally that counts the vote: the first, or the newest if its key was sent before.
 
         Raises NoQuestion, NoChoice, NoUser, Closed, AlreadyVoted, KeyReused.
         """
@@ -160,7 +167,7 @@ class Store(Database):
             sa.exists().where(user.c.id == voter_id, user.c.is_active).label("voter"),
         ).where(question.c.id == question_id)
         insert = (
-            self.insert(vote)
+            self.database.insert(vote)
             .values(question_id=question_id, choice_id=choice_id, voter_id=voter_id, key=key)
             .on_conflict_do_nothing(index_elements=["question_id", "voter_id"])
             .returning(vote.c.id)
@@ -176,7 +183,7 @@ class Store(Database):
             .values(version=question.c.version + 1)
             .returning(question.c.version)
         )
-        async with self.connect(self.engine) as connection:
+        async with self.database.connect(self.database.engine) as connection:
             row = (await connection.execute(check)).one_or_none()
             if row is None:
                 raise NoQuestion
@@ -186,7 +193,7 @@ class Store(Database):
                 raise NoUser
             version: int
             try:
-                # The constraint, not a read before, finds the second vote: there is no moment in between.
+                # The constraint finds a second vote. A read before the insert could miss one that comes in between.
                 if await connection.scalar(insert) is None:
                     first = (await connection.execute(sent_before)).one_or_none() if key else None
                     if first is None:
@@ -195,13 +202,13 @@ class Store(Database):
                         raise KeyReused
                     version = first.version
                 elif row.closes_at and row.closes_at <= datetime.now(UTC):
-                    # After the insert, which finds a vote that counts already; raising takes this one back.
+                    # After the insert, so that a repeated vote is found first. The exception rolls the insert back.
                     raise Closed
                 else:
-                    # Last: the row that all voters of the question wait for is locked for the shortest time.
+                    # Last, because all voters of a question wait for this row's lock.
                     version = (await connection.execute(count)).scalar_one()
                     await connection.commit()
             except IntegrityError as error:
-                # What the check found was deleted meanwhile; who tries again is told which.
-                raise Unavailable("changed meanwhile") from error
+                # The question, choice or user was deleted after the check. A client that retries learns which one.
+                raise Unavailable("deleted meanwhile") from error
         return version

@@ -20,10 +20,10 @@ def test_what_changes_is_published_after_its_commit(
         with transaction.atomic():
             Vote.cast(question.pk, question.choices.all()[0].pk, user.pk)
             assert channel.get_message(timeout=0.2) is None
-        assert channel.get_message(timeout=5)["data"] == str(question.pk).encode()
+        assert channel.get_message(timeout=5)["data"] == f"polls:{question.pk}".encode()
         for change in (question.save, user.delete, question.choices.all()[0].delete):
             change()
-            assert channel.get_message(timeout=5)["data"] == str(question.pk).encode()
+            assert channel.get_message(timeout=5)["data"] == f"polls:{question.pk}".encode()
 
 
 @pytest.mark.django_db(transaction=True)

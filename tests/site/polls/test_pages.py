@@ -82,11 +82,21 @@ def test_a_question_page_says_what_one_voted_for(member: Client, user: User, que
     assert 'type="radio"' not in after
 
 
+def test_without_the_scripts_for_live_results_the_page_stays(
+    client: Client, question: Question, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A project without the api deletes templates/polls/live.html."""
+    monkeypatch.setattr("polls.views.find_parts", lambda name: [])
+    page = client.get(f"/questions/{question.pk}/").content.decode()
+    assert "<script" not in page
+    assert "Log in to vote" in page
+
+
 def test_a_closed_question_takes_no_votes(member: Client, new_question: QuestionMaker) -> None:
     page = member.get(f"/questions/{new_question(closes_at=PAST).pk}/").content.decode()
     assert "Voting has closed" in page
     assert 'type="radio"' not in page
-    assert "live." not in page
+    assert "<script" not in page
 
 
 def test_asking(member: Client, user: User) -> None:
@@ -168,6 +178,10 @@ def test_no_page_has_inline_script_or_style(member: Client, question: Question) 
         assert "<style" not in page
         assert "<script>" not in page
         assert " onclick" not in page
+
+
+def test_every_page_links_to_the_form_for_a_question(client: Client, db: None) -> None:
+    assert '<a href="/questions/new/">Ask</a>' in client.get("/accounts/login/").content.decode()
 
 
 def test_seed_asks_a_question_once(db: None) -> None:

@@ -13,6 +13,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from PIL import Image
 from polls.models import Question
+from polls.pictures import MAX_MB
 
 WIDE = (640, 400)
 
@@ -100,7 +101,7 @@ PNG = encoded(Image.effect_noise(WIDE, 50), "PNG")
         (encoded(Image.new("RGB", WIDE), "TIFF"), "not a JPEG, PNG, WebP or GIF"),
         (PNG[: len(PNG) // 2], "not a JPEG, PNG, WebP or GIF"),
         (b"", "empty"),
-        (PNG + bytes(5 * 1024 * 1024), "larger than 5 MB"),
+        (PNG + bytes(MAX_MB * 1024 * 1024), f"larger than {MAX_MB} MB"),
         (encoded(Image.new("L", (6000, 4000)), "PNG"), "more than 16 megapixels"),
         (bomb(), "JPEG, PNG, WebP or GIF"),
     ],

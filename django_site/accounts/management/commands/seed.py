@@ -7,7 +7,7 @@ from django.db import transaction
 
 
 class Command(BaseCommand):
-    help = "Makes what a new installation lacks: the user `admin`, whose password it prints once."
+    help = "Create the first data of a new installation: the user `admin`. Its password is printed once."
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:

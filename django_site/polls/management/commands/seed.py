@@ -1,4 +1,4 @@
-"""Django takes this one and not that of accounts, which it calls: polls comes first in INSTALLED_APPS."""
+"""Extend the command `seed` of accounts. Django runs this one, because INSTALLED_APPS has polls before accounts."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from polls.models import Choice, Question
 
 
 class Command(seed.Command):
-    help = f"{seed.Command.help} And an example question."
+    help = f"{seed.Command.help} Then an example question."
 
     @transaction.atomic
     def handle(self, *args: Any, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""What is known of the tokens that were handed out. The tokens themselves are shown once and kept nowhere."""
+"""A record of each token handed out. The token itself is shown once and stored nowhere."""
 
 import uuid
 from datetime import timedelta
@@ -9,6 +9,8 @@ from django.contrib.auth.models import User
 from django.db import models
 from django.utils import timezone
 
+from .settings import TOKEN_KEYS
+
 LIFETIME = timedelta(hours=1)
 
 
@@ -17,11 +19,11 @@ class TokenQuerySet(models.QuerySet["Token"]):
         return self.filter(expires_at__gt=timezone.now())
 
     def issue(self, user: User, name: str) -> str:
-        """Note a new token for the api, drop the user's expired notes, return the token itself, a JWT."""
+        """Record a new token for the api, delete the user's expired records, and return the token, a JWT."""
         now = timezone.now().replace(microsecond=0)  # a JWT counts in seconds
         self.filter(user=user, expires_at__lte=now).delete()
         token = self.create(user=user, name=name, jti=uuid.uuid4().hex, created_at=now, expires_at=now + LIFETIME)
-        key_id, secret = next(iter(settings.TOKEN_KEYS.items()))
+        key_id, secret = next(iter(TOKEN_KEYS.items()))
         claims = {
             "iss": "site",
             "aud": "api",

@@ -1,5 +1,5 @@
-// Follows the channel that a page's element names in data-events, while one looks: each news is an event "news" of the
-// element, heard by whoever shows it, from a script before this one. The page works without: it is only older then.
+// Watches the live channel whose URL an element has in data-events, while the page is visible. Each new state becomes a
+// "news" event of that element, and polls.js shows it. Without this script the page shows the results as of its load.
 const place = document.querySelector("[data-events]");
 const total = document.getElementById("total");
 const state = document.getElementById("state");
@@ -10,14 +10,14 @@ let events = null;
 let failures = 0;
 let retry = 0;
 
-function tell(news) {
-  if (news.version < version) return; // an older answer that came late
+function show(news) {
+  if (news.version < version) return; // an older state that arrived late
   version = news.version;
   place.dispatchEvent(new CustomEvent("news", { detail: news }));
   announce();
 }
 
-// A screen reader hears the newest count, at most every ten seconds, and nothing when the count is what it was.
+// A screen reader reads out the newest count at most every ten seconds, and only if it changed.
 let pause = 0;
 let said = total.textContent;
 function announce() {
@@ -39,12 +39,12 @@ function watch() {
     state.textContent = "live";
     state.className = "live";
   };
-  events.onmessage = (event) => tell(JSON.parse(event.data));
+  events.onmessage = (event) => show(JSON.parse(event.data));
   events.onerror = () => {
     state.textContent = "reconnecting";
     state.className = "";
-    // After a lost connection the browser reconnects by itself. After an answer other than 200, from a server that is
-    // restarting, say, it gives up: then it is for us, later each time, and not at the same moment as everybody else.
+    // After a lost connection the browser reconnects by itself. After a status other than 200, for example while the
+    // api restarts, it does not. Then retry here, with growing random delays so that browsers do not retry all at once.
     if (events.readyState === EventSource.CLOSED) {
       failures += 1;
       retry = setTimeout(watch, Math.min(30_000, 1000 * 2 ** failures) * (0.5 + Math.random() / 2));
@@ -52,7 +52,7 @@ function watch() {
   };
 }
 
-// A hidden page holds no connection: a browser has six to a host, and this is one of them.
+// A hidden page closes its connection, because a browser opens at most six to a host.
 function follow() {
   clearTimeout(retry);
   events?.close();

@@ -1,4 +1,4 @@
-// Moves a question's results when live.js has news of them.
+// Updates the results of a question when live.js receives them.
 const tally = document.getElementById("tally");
 const plural = (votes) => `${votes} vote${votes === 1 ? "" : "s"}`;
 

@@ -1,0 +1,30 @@
+from django import forms
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods
+
+from .models import Token
+
+
+class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Token
+        fields = ["name"]
+        help_texts = {"name": "The program or device that uses it, for example “laptop”."}
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def tokens(request: HttpRequest) -> HttpResponse:
+    """Show a new token in the response to the form: a redirect would have to store the token in between."""
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.path)
+    form = TokenForm(request.POST or None)
+    created = ""
+    if form.is_valid():
+        created = Token.objects.issue(request.user, form.cleaned_data["name"])
+        form = TokenForm()
+    active = Token.objects.active().filter(user=request.user.pk)
+    return render(request, "tokens/tokens.html", {"form": form, "created": created, "active": active})

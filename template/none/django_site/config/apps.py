@@ -1,0 +1,7 @@
+"""The project's own Django apps, in the order of INSTALLED_APPS, each with the prefix of its URLs."""
+
+APPS = {
+    "home": "",
+    "tokens": "accounts/tokens/",
+    "accounts": "accounts/",
+}

@@ -1,0 +1,6 @@
+"""The project's own Django apps, in the order of INSTALLED_APPS, each with the prefix of its URLs."""
+
+APPS = {
+    "polls": "",
+    "accounts": "accounts/",
+}
