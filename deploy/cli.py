@@ -36,7 +36,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--group", default=[], nargs="*", help="of install: groups of packages in pyproject.toml")
     parser.add_argument("--ref", default="", help="of deploy: the commit to deploy")
     parser.add_argument("--release", default="", help="of rollback: the release to go back to")
-    parser.add_argument("--batch", default="", help="hosts that are rolled at a time: a number, or a share such as 25%%")
+    parser.add_argument(
+        "--batch", default="", help="hosts that are rolled at a time: a number, or a share such as 25%%"
+    )
     parser.add_argument("--host", default="", help="of drain")
     parser.add_argument("--backup", default="", help="of restore: the name of a backup")
     parser.add_argument("--force", default="", choices=["", "yes"])

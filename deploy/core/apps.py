@@ -20,7 +20,19 @@ from deploy.servers import SERVERS, Server  # noqa: E402
 
 # TCP ports between the first one of an instance and the first one of the next: more workers than a host has cores.
 PORTS_PER_INSTANCE = 100
-KEYS = {"instances", "server", "port", "prefix", "source", "without", "application", "command", "manage", "prepare", "seed"}
+KEYS = {
+    "instances",
+    "server",
+    "port",
+    "prefix",
+    "source",
+    "without",
+    "application",
+    "command",
+    "manage",
+    "prepare",
+    "seed",
+}
 
 
 class RegistryError(Exception):
@@ -89,18 +101,22 @@ def parse(registry: Mapping[str, Mapping[str, Any]]) -> dict[str, App]:
     apps: dict[str, App] = {}
     for name, entry in registry.items():
         if unknown := entry.keys() - KEYS:
-            raise RegistryError(f"{name}: unknown key {', '.join(sorted(unknown))}; the keys are {', '.join(sorted(KEYS))}")
+            known_keys = ", ".join(sorted(KEYS))
+            raise RegistryError(f"{name}: unknown key {', '.join(sorted(unknown))}; the keys are {known_keys}")
         if entry.get("server") not in SERVERS:
             raise RegistryError(f"{name}: server should be one of {', '.join(SERVERS)}")
         letters = entry.get("instances", [])
-        if not letters or len(set(letters)) < len(letters) or not all(len(x) == 1 and x in string.ascii_lowercase for x in letters):
-            raise RegistryError(f"{name}: instances should be different letters, for example [\"a\", \"b\"]")
+        known = [letter for letter in letters if letter in tuple(string.ascii_lowercase)]
+        if not letters or known != letters or len(set(letters)) < len(letters):
+            raise RegistryError(f'{name}: instances should be different letters, for example ["a", "b"]')
         server = SERVERS[entry["server"]]
         if missing := [key for key in server.required if not entry.get(key)]:
             raise RegistryError(f"{name}: {', '.join(missing)} is missing; a {entry['server']} app needs it")
-        plain = {key: entry[key] for key in ("port", "prefix", "application", "manage", "prepare", "seed") if key in entry}
-        lists = {key: tuple(entry[key]) for key in ("source", "without", "command") if key in entry}
-        apps[name] = App(name, server, tuple(letters), **plain, **lists)
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+        }
+        del fields["server"], fields["instances"]
+        apps[name] = App(name, server, tuple(letters), **fields)
     return apps
 
 

@@ -42,7 +42,7 @@ def table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def readable(line: str) -> str:
-    """Return a line of a log for people: time, level, message and traceback of a JSON line, any other line unchanged."""
+    """Return a log line for people: time, level, message and traceback of a JSON line; any other line unchanged."""
     try:
         entry = json.loads(line)
         message = entry.get("message") or "{method} {path} {status} {duration} s {client}".format(**entry)

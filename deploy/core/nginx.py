@@ -64,7 +64,8 @@ def upstream_servers(app: App, hosts: str, run: Path, workers: int, limited: boo
 def render(source: Path, destination: Path, run: Path, workers: int, variables: Mapping[str, str]) -> None:
     """Write every file of `source`, filled in, to `destination`, which is made anew.
 
-    Files in a folder with an app's name get that app's words too. Raises KeyError with the name of a word that has no value.
+    Files in a folder with an app's name get that app's words too. Raises KeyError with the name of a word without a
+    value.
     """
     shutil.rmtree(destination, ignore_errors=True)
     shutil.copytree(source, destination)
@@ -114,7 +115,7 @@ def prepare_run(run: Path) -> None:
 
 
 def main(command: str) -> None:
-    """`check` only tests the files; `prepare` leaves the start to the caller; `start` becomes nginx; `reload` reloads."""
+    """`check` only tests the files, `prepare` leaves the start to the caller, `start` becomes nginx, `reload` reloads."""
     var = Path(os.environ["VAR_DIR"])
     for directory in ("tmp", "log"):
         (var / directory).mkdir(exist_ok=True)

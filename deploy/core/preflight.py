@@ -91,7 +91,7 @@ def install_nginx() -> None:
         fresh = not shutil.which("nginx")
         install_debian(NGINX_PACKAGES, "nginx or its brotli module is missing")
         if fresh:
-            # Debian starts a service that it installs, here on port 80 of every address. This stack starts its own nginx.
+            # Debian starts a service that it installs, here on port 80 of every address. This stack starts its own.
             for command in (["service", "nginx", "stop"], ["update-rc.d", "nginx", "disable"]):
                 subprocess.run([*sudo(), *command], capture_output=True, check=False)
     ok(nginx_version())
@@ -155,7 +155,16 @@ def install(groups: Iterable[str], quiet: bool = False) -> None:
     if "--group=dev" in wanted and can_build():
         wanted.append("--group=lab-built")
     # --inexact leaves alone what was installed earlier for another purpose.
-    command = [uv, "sync", "--frozen", "--quiet", "--compile-bytecode", "--no-default-groups", "--inexact", *wanted]
+    command = [
+        str(uv),
+        "sync",
+        "--frozen",
+        "--quiet",
+        "--compile-bytecode",
+        "--no-default-groups",
+        "--inexact",
+        *wanted,
+    ]
     if subprocess.run(command, cwd=PROJECT, check=False).returncode:
         stop("`uv sync --frozen` failed", "the lines above say why; is PyPI reachable?")
     if not quiet:

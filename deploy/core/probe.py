@@ -1,7 +1,7 @@
 """Readiness and rotation as a command, for containers: `python3 -m deploy.core.probe ready site-a`.
 
-It runs beside the sockets: in an instance's own container as its health check, and in nginx's container for a roll that is
-steered from outside. Standard library only.
+It runs beside the sockets: as the health check in an instance's own container, and in nginx's container for a roll
+that is steered from outside. Standard library only.
 """
 
 import os

@@ -33,7 +33,7 @@ class Target(Protocol):
 def roll(target: Target, instances: Iterable[Instance]) -> Iterator[Instance]:
     """Restart instances one after the other. Yield each one when it is back in rotation.
 
-    Raises Failed at the first instance that does not become ready. It stays out of rotation, and the others go on serving.
+    Raises Failed at the first instance that does not become ready. It stays out of rotation, and the others serve on.
     """
     # Start with an instance that is not serving, for example after a failed roll, so that the only working one is
     # never stopped.

@@ -1,4 +1,4 @@
-"""The settings file .env, and what the stack gets of it. Standard library only: it runs before anything is installed."""
+"""The settings file .env, and what each app gets of it. Standard library only: it runs before the installation."""
 
 import contextlib
 import fcntl
@@ -8,7 +8,8 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from deploy.core.apps import PROJECT, App
+from deploy.core.apps import PROJECT as PROJECT
+from deploy.core.apps import App
 
 VAR = Path(os.environ.get("VAR_DIR", PROJECT / "var")).resolve()
 ENV_FILE = Path(os.environ.get("ENV_FILE", PROJECT / ".env")).resolve()

@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import socket
-from abc import ABC
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +12,7 @@ from typing import Any, ClassVar
 REQUESTS_PER_WORKER = 128
 
 
-class Server(ABC):
+class Server:
     """A kind of server. `instance` is a name, for example `site-a`; `run` is the directory of the sockets."""
 
     # The key in deploy/apps.toml, and the name of the kind's files in deploy/supervisor and deploy/systemd.
@@ -41,6 +40,7 @@ class Server(ABC):
 
     def wait_until_idle(self, run: Path, instance: str) -> None:
         """Return when an instance that is out of rotation holds no request that a stop would lose."""
+        return
 
     def served(self, run: Path, instance: str, workers: int) -> dict[int, tuple[str, str]]:
         """Return requests served and watchers held, as text, by the pid of the worker."""

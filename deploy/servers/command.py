@@ -1,7 +1,7 @@
 """Any long-running command: a jobs worker, a consumer. nginx sends it nothing; it is ready while it runs.
 
-`python -m deploy.servers.command` becomes the command of the instance that INSTANCE names. It must finish or give up its
-work within 30 s of SIGTERM.
+`python -m deploy.servers.command` becomes the command of the instance that INSTANCE names. It must finish or give up
+its work within 30 s of SIGTERM.
 """
 
 import os

@@ -26,4 +26,6 @@ class Gunicorn(Server):
 
     def served(self, run: Path, instance: str, workers: int) -> dict[int, tuple[str, str]]:
         answers = [get(run / f"{name}.sock", "/health/stats") for name in self.sockets(instance, workers)]
-        return {body["pid"]: (str(body["requests"]), str(body["watchers"])) for status, body in answers if status == 200}
+        return {
+            body["pid"]: (str(body["requests"]), str(body["watchers"])) for status, body in answers if status == 200
+        }

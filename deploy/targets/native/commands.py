@@ -25,7 +25,7 @@ NOTHING_RUNS = "Nothing is running. `make up` starts it."
 
 
 def drop_root() -> None:
-    """As root, go on as www-data: nothing in the stack needs root, and a server that faces the world must not have it."""
+    """As root, go on as www-data: nothing here needs root, and a server that faces the world must not have it."""
     if os.geteuid() != 0:
         return
     account = pwd.getpwnam("www-data")
@@ -41,12 +41,12 @@ def drop_root() -> None:
         if not os.access(path, os.R_OK | os.X_OK):
             raise Failed(
                 f"When root starts the stack, it runs as www-data, which may not read {path}.\n"
-                "Run this as an ordinary user, or move the project to a directory that others may enter, for example /srv."
+                "Run this as an ordinary user, or move the project to a directory that others may enter, such as /srv."
             )
 
 
 def running_target() -> NativeTarget:
-    """Return the stack as the last `make up` left it, with the variables that it has. Raises SystemExit if there is none."""
+    """Return the stack of the last `make up`, with its variables. Raises SystemExit if there is none."""
     if not up_steps.ENVIRONMENT.exists():
         print("Nothing has run here yet. `make up` starts it.")
         raise SystemExit(3)
@@ -106,14 +106,16 @@ def status(_: argparse.Namespace) -> None:
     if not target.is_running():
         print(NOTHING_RUNS)
         raise SystemExit(3)
-    rows = [("service", "pid", "state", "since", "memory", "requests", "watchers")]
+    rows: list[tuple[str, ...]] = [("service", "pid", "state", "since", "memory", "requests", "watchers")]
     total = 0.0
     for service, info in target.processes().items():
         found, memory = status_rows(target, service, info["pid"], info["statename"].lower())
         rows += found
         total += memory
     table(rows)
-    print(f"\n{up_steps.address(target)}  {total + megabytes(target.supervisord()):.0f} MB in all, supervisord included.")
+    print(
+        f"\n{up_steps.address(target)}  {total + megabytes(target.supervisord()):.0f} MB in all, supervisord included."
+    )
 
 
 def status_rows(target: NativeTarget, service: str, pid: int, state: str) -> tuple[list[tuple[str, ...]], float]:
@@ -125,7 +127,8 @@ def status_rows(target: NativeTarget, service: str, pid: int, state: str) -> tup
     served = instance.server.served(RUN, service, target.workers) if instance else {}
     ready = (target.why_not_ready(service) or "ready") + out
     master = psutil.Process(pid)
-    rows, total = [], 0.0
+    rows: list[tuple[str, ...]] = []
+    total = 0.0
     for number, process in enumerate([master, *sorted(master.children(), key=lambda child: child.pid)]):
         # A worker may be recycled at this very moment.
         with contextlib.suppress(psutil.NoSuchProcess):

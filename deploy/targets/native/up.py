@@ -174,5 +174,3 @@ def show_addresses(target: NativeTarget, seconds: float) -> None:
         rows.append((service, str(workers), where if instance else address(target)))
     table([tuple(f"  {row[0]}" if not column else cell for column, cell in enumerate(row)) for row in rows])
     print(f"\n  {address(target)}  up in {seconds:.1f} s. `make status`, `make logs`, `make down`.")
-
-
