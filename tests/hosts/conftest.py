@@ -6,7 +6,7 @@ pytest knows the option only where it is told to run tests/hosts; elsewhere the 
 import pytest
 
 from tests.hosts.hosts import SUITES
-from tests.hosts.plugin import VmStack
+from tests.hosts.stack import VmStack
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 
 from tests.hosts.hosts import Host
-from tests.hosts.plugin import FIVE_LONG, VmStack
+from tests.hosts.stack import FIVE_LONG, VmStack
 from tests.hosts.test_hosts_lost import back
 
 PICTURE = "pictures/of-these-tests.webp"

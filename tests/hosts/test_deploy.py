@@ -16,7 +16,7 @@ from tests.chaos.load import Load
 from tests.chaos.table import Record
 from tests.sample import EITHER, MIGRATION, NEW, OLD, TEMPLATE, Crowd
 from tests.stacks import edited
-from tests.hosts.plugin import FIVE_LONG, VmStack, both_shapes, vm_and_long_five
+from tests.hosts.stack import FIVE_LONG, VmStack, both_shapes, vm_and_long_five
 
 Edit = tuple[str, str, str]
 

@@ -9,7 +9,7 @@ from tests.chaos.load import GETS, Load
 from tests.chaos.recovery import seconds_until
 from tests.chaos.table import Record
 from tests.sample import EITHER, Crowd
-from tests.hosts.plugin import VmStack
+from tests.hosts.stack import VmStack
 from tests.hosts.test_deploy import serves
 
 

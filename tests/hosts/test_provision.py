@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.hosts.hosts import Host
-from tests.hosts.plugin import VmStack, both_shapes, vm_and_long_five
+from tests.hosts.stack import VmStack, both_shapes, vm_and_long_five
 
 # A connection from another host of the network, or why there is none.
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)"
