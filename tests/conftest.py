@@ -1,35 +1,39 @@
-"""`pytest --data=sqlite` (the default) and `--data=postgresql` run the same tests on DESIGN's two columns of data.
+"""pytest's options and what all tests share.
 
-`--stack=native` (the default), `--stack=compose` and `--stack=vm` run tests/stack on the machine itself, in containers
-and on a VM; the latter two have their own PostgreSQL and Redis. `--nothing-missing` (CI) turns the skip of a test whose
-program is not installed into a failure. `--short` is what `make test` runs of tests that take long.
+`--data=sqlite` (the default) or `--data=postgresql`, which brings Redis too, runs the same tests on either database.
+`--stack=native` (the default), `compose` or `hosts` chooses the target. The latter two
+bring PostgreSQL and Redis.
+`--nothing-missing` (CI) fails a test whose program is not installed, instead of skipping it.
+`--short` is what `make test` runs of long tests.
+
+A folder of tests may have a plugin.py with fixtures and hooks that are known in all folders.
 """
 
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
-import django
 import pytest
 
 from tests import servers
 from tests.environment import environment
 
-pytest_plugins = ["tests.stacks", "tests.chaos.table", "tests.vm.stack"]
+plugins = sorted(Path(__file__).parent.glob("*/plugin.py"))
+pytest_plugins = [f"tests.{plugin.parent.name}.plugin" for plugin in plugins]
 
 stack = ExitStack()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data", choices=["sqlite", "postgresql"], default="sqlite")
-    parser.addoption("--stack", choices=["native", "compose", "vm"], default="native")
+    parser.addoption("--stack", choices=["native", "compose", "hosts"], default="native")
     parser.addoption("--nothing-missing", action="store_true", help="a missing program fails its tests")
     parser.addoption("--short", action="store_true", help="what `make test` runs of tests that take long")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Here and not in pyproject.toml, or pytest-django would import the settings before there is an environment to read.
     var = stack.enter_context(tempfile.TemporaryDirectory(prefix="tests-var-"))
     os.environ |= environment(var)
     if config.getoption("data") == "postgresql":
@@ -41,7 +45,6 @@ def pytest_configure(config: pytest.Config) -> None:
                 raise pytest.UsageError(str(missing)) from missing
             pytest.exit(f"skipped: {missing}", returncode=0)
     config.add_cleanup(stack.close)
-    django.setup()  # before test modules import models
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,20 +1,20 @@
-"""People with a session on the site and a token for the api."""
+"""Users with a session on the site and a token for the api."""
 
 import json
 from dataclasses import dataclass
 
 import httpx
 
-from tests.stacks import AnyStack
+from tests.stacks import Stack
 
-# Signing up costs a password's hash, made to be slow; here only what they write is of interest.
+# Signing up would cost a slow password hash for each.
 MAKE = """
 import json
 import secrets
-from accounts.models import Token
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
+from tokens.models import Token
 
 people, name = [], secrets.token_hex(4)
 for user in User.objects.bulk_create(User(username=f"{name}-{n}", password="!") for n in range(COUNT)):
@@ -30,22 +30,22 @@ CSRF = "c" * 32
 
 @dataclass
 class Person:
-    stack: AnyStack
+    stack: Stack
     name: str
     cookies: dict[str, str]
     token: str
 
     def client(self) -> httpx.Client:
-        """Logged in on the site, and with the token for the api."""
+        """Return a client that is logged in on the site and sends the token."""
         headers = {"Authorization": f"Bearer {self.token}", "Origin": self.stack.url}
         return self.stack.client(cookies=self.cookies, headers=headers)
 
     @property
     def cookie(self) -> str:
-        """The header."""
+        """The Cookie header."""
         return "; ".join(f"{name}={value}" for name, value in self.cookies.items())
 
 
-def make(stack: AnyStack, count: int) -> list[Person]:
+def make(stack: Stack, count: int) -> list[Person]:
     made = stack.manage("shell", "--verbosity=0", "--command", MAKE.replace("COUNT", str(count)))
     return [Person(stack, **one) for one in json.loads(made)]

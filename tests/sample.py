@@ -1,8 +1,9 @@
-"""What the tests do to the project as it runs, and where: they read, vote on and watch questions.
+"""The sample app as the tests of the deployment use it: they read questions, vote on them and watch their tallies.
 
-This is all that tests of the deployment (stack, chaos, native, compose, vm) know of what is deployed.
+Other modules of those tests know nothing of polls.
 """
 
+import io
 import itertools
 import json
 import random
@@ -14,32 +15,44 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 import httpx
+from PIL import Image
 
 from tests.people import CSRF, Person, make
-from tests.stacks import AnyStack
+from tests.stacks import Stack
 
-# Of the question that is there from the start: its page, its results, where it is voted on, where it is watched.
+# The question that `make up` makes first: its page, its tally, where people vote on it, and where clients watch it.
 PAGE = "/questions/1/"
 ENDPOINT = "/api/v1/questions/1/results"
 SITE_POST = "/questions/1/vote/"
 API_POST = "/api/v1/questions/1/votes"
 LIVE = "/api/v1/live/questions/1"
-# Of the first page: its template, words that a new release has others for, words that stay. Of the endpoint: a word.
+# The template of the first page, a heading that a test's new release changes, and text that it keeps.
 TEMPLATE = "django_site/templates/polls/list.html"
 EITHER = "<h1>Questions"
 OLD, NEW = f"{EITHER}</h1>", f"{EITHER} of today</h1>"
 HEADING = "Open questions"
+# Text of the endpoint's answer.
 WORD = '"version"'
-# A line of the view and of the handler that return these; the models, and their last migration.
+# The file and a line of the view and of the handler that make these answers; the models, and their last migration.
 VIEW = ("django_site/polls/views.py", "    return render(")
 HANDLER = (
     "tornado_api/polls/endpoints.py",
-    "        self.answer_newest(await self.application.store.state(id_from(id)))",
+    "        self.answer_newest(await self.application.store(PollStore).state(id_from(id)))",
 )
 MODELS = "django_site/polls/models.py"
 MIGRATION = ("polls", "0002_vote_key")
 
 State = dict[str, Any]
+
+
+def picture() -> bytes:
+    """Return a picture to upload, as PNG."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (640, 400), "teal").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+PNG = picture()
 
 MAKE_QUESTIONS = """
 import json
@@ -58,13 +71,13 @@ print(json.dumps([list(votes), list(versions)]))
 
 
 def write_on_site(client: httpx.Client) -> httpx.Response:
-    """302 if it counts. Once for each person."""
+    """Vote with the page's form. The status is 302 if the vote counts; each person has one."""
     form = {"choice": first_choice(client), "csrfmiddlewaretoken": CSRF}
     return client.post(SITE_POST, data=form)
 
 
 def write_by_api(client: httpx.Client) -> httpx.Response:
-    """201 if it counts. Once for each person."""
+    """Vote by the api. The status is 201 if the vote counts; each person has one."""
     return client.post(API_POST, json={"choice": first_choice(client)})
 
 
@@ -94,7 +107,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Write:
-    """A vote, which may be sent again."""
+    """A vote. Its key makes it safe to send again."""
 
     person: Person
     subject: Subject
@@ -103,11 +116,11 @@ class Write:
 
     @property
     def row(self) -> tuple[int, str, int]:
-        """As the database has it."""
+        """Its row in the database."""
         return self.subject.id, self.person.name, self.choice
 
     def request(self, kind: str) -> tuple[str, dict[str, str], bytes]:
-        """Target, headers and body: on the site, or by the api."""
+        """Return target, headers and body of a request to the site or to the api."""
         if kind == "site write":
             form = {"choice": self.choice, "key": self.key, "csrfmiddlewaretoken": CSRF}
             headers = {"Cookie": self.person.cookie, "Content-Type": "application/x-www-form-urlencoded"}
@@ -122,13 +135,13 @@ class Write:
 
 
 def lock(writes: Iterable[Write]) -> bytes:
-    """The statement that makes these wait, until its transaction ends."""
+    """Return the SQL statement that makes these writes wait until its transaction ends."""
     ids = ", ".join(str(write.subject.id) for write in writes)
     return f"SELECT FROM polls_question WHERE id IN ({ids}) FOR UPDATE".encode()
 
 
 class Writes:
-    """The votes of one load: of everybody, on questions that nobody has voted on yet, each once."""
+    """The votes of one load: each person votes once on each of its questions, which have no other votes."""
 
     def __init__(self, people: list[Person], subjects: list[Subject]) -> None:
         self.subjects = subjects
@@ -138,12 +151,12 @@ class Writes:
         person, subject = next(self.pairs)
         return Write(person, subject, random.choice(subject.choices), uuid.uuid4().hex)
 
-    def verify(self, stack: AnyStack, acknowledged: list[Write], newest: Mapping[Subject, State]) -> None:
-        """The database has what was acknowledged, and nothing else; and the newest states count each once."""
+    def verify(self, stack: Stack, acknowledged: list[Write], newest: Mapping[Subject, State]) -> None:
+        """Check that the database has exactly the acknowledged votes, and that the newest tallies count each once."""
         script = READ_VOTES.replace("IDS", str([subject.id for subject in self.subjects]))
         votes, versions = json.loads(stack.manage("shell", "--verbosity=0", "--command", script))
         assert Counter(map(tuple, votes)) == Counter(write.row for write in acknowledged), (
-            "votes that are not those acknowledged"
+            "the votes in the database are not those that were acknowledged"
         )
         for subject in self.subjects:
             counts = Counter(choice for question, _, choice in votes if question == subject.id)
@@ -156,17 +169,17 @@ class Writes:
 
 @dataclass
 class Crowd:
-    """Who writes."""
+    """The people who vote, and fresh questions to vote on."""
 
     people: list[Person]
     subjects: Iterator[Subject]
 
     @classmethod
-    def gather(cls, stack: AnyStack) -> Self:
+    def gather(cls, stack: Stack) -> Self:
         script = MAKE_QUESTIONS.replace("COUNT", "1500")
         made = json.loads(stack.manage("shell", "--verbosity=0", "--command", script))
         return cls(make(stack, 200), (Subject(id, tuple(choices)) for id, *choices in made))
 
     def writes(self) -> Writes:
-        """Enough for some minutes."""
+        """Return enough votes for some minutes."""
         return Writes(self.people, list(itertools.islice(self.subjects, 40)))

@@ -1,8 +1,9 @@
-"""What goes wrong on demand: /api/v1/faults/ of the api, in the copy of the project that tests/chaos runs."""
+"""Faults on demand at /api/v1/faults/ of the api, in the copy of the project that tests/chaos runs."""
 
 import asyncio
 
-from tornado_api.handlers import Handler
+from tornado_api.application import Feature
+from tornado_api.handler import Handler
 
 held: list[bytearray] = []
 
@@ -23,3 +24,6 @@ class Leak(Handler):
     async def get(self) -> None:
         held.append(bytearray(b"x") * (int(self.get_query_argument("mb")) * 1_000_000))
         self.answer("leaked")
+
+
+FAULTS = Feature([(f"/api/v1/faults/{handler.__name__.lower()}", handler) for handler in (Sleep, Spin, Leak)])

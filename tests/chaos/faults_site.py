@@ -1,4 +1,4 @@
-"""What goes wrong on demand: /faults/ of the site, in the copy of the project that tests/chaos runs."""
+"""Faults on demand at /faults/ of the site, in the copy of the project that tests/chaos runs."""
 
 import time
 

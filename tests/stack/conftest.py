@@ -1,14 +1,25 @@
-"""Who uses the stack in these tests."""
+"""A stack with TLS, beside the one that all tests share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.people import Person, make
-from tests.stacks import AnyStack
+from tests import servers
+from tests.stacks import Stack, directory, running
 
 
 @pytest.fixture(scope="session")
-def people(stack: AnyStack) -> Iterator[Person]:
-    """`next(people)` is somebody who has not written anything yet."""
-    return iter(make(stack, 200))
+def secure(stack: Stack, stack_class: type[Stack]) -> Iterator[Stack]:
+    """A stack with TLS=on and a certificate that openssl makes."""
+    servers.program("curl", "curl")
+    if stack.tls:
+        yield stack
+        return
+    with directory() as files:
+        certificate = servers.self_signed(files)
+        # For this test only: root's stack runs as www-data.
+        Path(certificate["TLS_KEY"]).chmod(0o644)
+        variables = certificate | {"TLS": "on", "PLAIN_PORT": str(servers.free_port()), "CORES": "1"}
+        with running(stack_class, variables) as secure:
+            yield secure

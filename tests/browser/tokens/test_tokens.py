@@ -1,0 +1,39 @@
+"""A user creates a token for the api."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from playwright.sync_api import Page, expect
+
+from tests.browser.looks import look_at, looks
+from tests.browser.site.people import sign_up
+
+
+def create_token(page: Page, name: str) -> str:
+    """Create a token from the account page, and return it."""
+    page.get_by_role("link", name="Account").click()
+    page.get_by_role("link", name="Create and list the tokens").click()
+    page.get_by_label("Name").fill(name)
+    page.get_by_role("button", name="Create a token").click()
+    return page.locator("#token").inner_text()
+
+
+def test_a_token_without_javascript(visitor: Callable[..., Page]) -> None:
+    page = visitor(java_script_enabled=False)
+    sign_up(page, "token-owner")
+    assert create_token(page, "laptop").count(".") == 2
+    expect(page.get_by_role("rowheader", name="laptop")).to_be_visible()
+
+
+def pages(page: Page) -> Iterator[str]:
+    sign_up(page, f"looker-{secrets.token_hex(4)}")
+    page.goto("/accounts/tokens/")
+    yield "tokens"
+    create_token(page, "laptop")
+    yield "token"
+
+
+@looks
+def test_pages(visitor: Callable[..., Page], look: dict[str, Any]) -> None:
+    look_at(pages, visitor(**look), look)

@@ -1,0 +1,13 @@
+"""Django's settings, for all tests: pytest-django reads them before it knows which tests need them."""
+
+import os
+
+import django
+import pytest
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    # Not in pyproject.toml: pytest-django would import the settings before tests/conftest.py has set their variables.
+    os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+    django.setup()  # before test modules import models
