@@ -21,7 +21,7 @@ from tests import servers
 from tests.environment import environment
 
 plugins = sorted(Path(__file__).parent.glob("*/plugin.py"))
-pytest_plugins = ["tests.stacks.fixtures", *(f"tests.{plugin.parent.name}.plugin" for plugin in plugins)]
+pytest_plugins = [f"tests.{plugin.parent.name}.plugin" for plugin in plugins]
 
 stack = ExitStack()
 

@@ -1,7 +1,7 @@
 """How this process learns of changes that other processes made.
 
-It checks the database at an interval. Redis only makes it check a channel sooner, so a lost notification, or an outage of
-Redis, costs at most a second.
+It checks the database at an interval. Redis only makes it read a channel sooner, so a lost notification, or an outage
+of Redis, costs at most a second.
 """
 
 import asyncio

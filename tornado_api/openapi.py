@@ -15,8 +15,8 @@ JSON, EVENTS, PROBLEM = "application/json", "text/event-stream", "application/pr
 class Operation(NamedTuple):
     """A method of an endpoint.
 
-    `example` follows `curl`. `problems` are the statuses of its errors, except those that every operation has. 401 means
-    that it takes a token.
+    `example` follows `curl`. `problems` are the statuses of its errors, except those that every operation has. 401
+    means that it takes a token.
     """
 
     method: str

@@ -18,7 +18,7 @@ from .websocket import RESTARTING, SocketHandler
 
 
 def retry() -> bytes:
-    """The milliseconds after which a browser reconnects: random, so that a restart's clients do not all come at once."""
+    """The milliseconds after which a browser reconnects: random, so that a restart's clients spread out."""
     return b"retry: %d\n\n" % random.randint(500, 5000)  # noqa: S311
 
 
@@ -76,13 +76,13 @@ class EventStreamHandler(WatchHandler):
 
 class WebSocketHandler(WatchHandler, SocketHandler):
     # A watcher has nothing to send.
-    max_message_size = 1024  # type: ignore[assignment]
+    max_message_size = 1024
 
     async def get(self, *path: str) -> None:
         async with self.application.hub.watch(self.name(*path), self.watcher) as channel:
             await self.upgrade(channel)
 
-    def open(self, channel: Channel) -> None:  # type: ignore[override]
+    def open(self, channel: Channel) -> None:
         self.sender = asyncio.create_task(self.send(channel))
 
     async def send(self, channel: Channel) -> None:

@@ -40,8 +40,8 @@ class TwoWayWebSocketHandler(SocketHandler):
     """A WebSocket on which both sides send: the base class of a project's own, which implements `received`.
 
         class RoomHandler(TwoWayWebSocketHandler):
-            async def opened(self, room: str) -> None:
-                self.members = rooms.setdefault(room, set())
+            async def opened(self) -> None:
+                self.members = rooms.setdefault(self.path_args[0], set())
                 self.members.add(self)
 
             async def received(self, message: str | bytes) -> None:
@@ -56,17 +56,17 @@ class TwoWayWebSocketHandler(SocketHandler):
     Its address is below /api/v1/sockets/, for which nginx has a location.
 
     A client authenticates with a bearer token when it connects. Browsers cannot set the Authorization header of a
-    WebSocket, so the token may also be the second of two subprotocols: `new WebSocket(url, ["bearer", token])`. A token in
-    the URL would be in logs. A token in a first message would let clients without one hold a connection. The server
-    answers with the subprotocol "bearer", never with the token. It closes the connection when the token expires, and
-    until then does not notice that the user was deactivated.
+    WebSocket, so the token may also be the second of two subprotocols: `new WebSocket(url, ["bearer", token])`. The
+    server answers with the subprotocol "bearer", never with the token. A token in the URL would end up in logs. A token
+    in a first message would let clients without one hold a connection. The server closes the connection when the
+    token expires. Until then it does not notice that the user was deactivated.
 
     The server closes with 1008 when the token expires, or the client sends too fast or reads too slowly, 1009 after a
     message above `max_message_size`, 1011 when `received` fails, and 1012 when the process stops: the message that is
     being handled is finished first. The connection counts as a watcher.
     """
 
-    max_message_size = MAX_MESSAGE  # type: ignore[assignment]
+    max_message_size = MAX_MESSAGE
     busy = False
     unread = 0
     # The time by which the messages received so far would have come at MESSAGE_RATE.
@@ -94,13 +94,13 @@ class TwoWayWebSocketHandler(SocketHandler):
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
         return "bearer" if "bearer" in subprotocols else None
 
-    async def open(self, *path: str) -> None:  # type: ignore[override]
-        await self.opened(*path)
+    async def open(self, *path: str) -> None:
+        await self.opened()
         if self.application.hub.draining:
             self.drain()
 
-    async def opened(self, *path: str) -> None:
-        """Called before the first message, with the groups of the route's pattern."""
+    async def opened(self) -> None:
+        """Prepare for messages. `self.path_args` are the groups of the route's pattern."""
 
     async def received(self, message: str | bytes) -> None:
         """Handle a message. The next one waits until this returns, at most MESSAGE_DEADLINE seconds."""

@@ -108,8 +108,8 @@ class Worker(TornadoWorker):  # type: ignore[misc]
                 async with asyncio.timeout(1):
                     await stop.wait()
 
-        # Remove the address first, unless it is another worker's by now. nginx then fails to connect, has sent nothing, and
-        # tries the next worker.
+        # Remove the address first, unless it is another worker's by now. nginx then fails to connect, has sent nothing,
+        # and tries the next worker.
         with suppress(FileNotFoundError):
             if path and path.stat().st_ino == inode:
                 path.unlink()

@@ -3,10 +3,11 @@
 As a command, `python3 deploy/core/apps.py port site-a` prints a value for a server's own configuration file.
 """
 
+import re
 import string
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,18 +21,41 @@ from deploy.servers import SERVERS, Server  # noqa: E402
 
 # TCP ports between the first one of an instance and the first one of the next: more workers than a host has cores.
 PORTS_PER_INSTANCE = 100
-KEYS = {
-    "instances",
-    "server",
-    "port",
-    "prefix",
-    "source",
-    "without",
-    "application",
-    "command",
-    "manage",
-    "prepare",
-    "seed",
+# Names that files of the deployment have where an app has its own.
+RESERVED = ("nginx", "access", "errors", "snippets", "supervisord", "edge", "data")
+
+
+def is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def is_list(value: Any) -> bool:
+    return isinstance(value, list) and all(map(is_text, value))
+
+
+def is_letters(value: Any) -> bool:
+    return is_list(value) and 0 < len(set(value)) == len(value) and all(re.fullmatch("[a-z]", each) for each in value)
+
+
+# For each key of an entry: whether a value is right, and the expected value in words.
+KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "server": (lambda value: value in tuple(SERVERS), f"one of {', '.join(SERVERS)}"),
+    "instances": (is_letters, 'different letters, for example ["a", "b"]'),
+    "port": (lambda value: type(value) is int and 1024 <= value <= 30000, "a number from 1024 to 30000"),
+    "prefix": (
+        lambda value: is_text(value) and bool(re.fullmatch(r"/(?:[\w.-]+/)*", value)),
+        "a path that starts and ends with /, for example /api/",
+    ),
+    "source": (is_list, 'a list of paths, for example ["jobs"]'),
+    "without": (is_list, 'a list of settings, for example ["SECRET_KEY"]'),
+    "application": (is_text, 'an application, for example "package.module:make()"'),
+    "command": (is_list, 'a list of words, for example ["python", "-m", "jobs"]'),
+    "manage": (is_text, "the path of a manage.py"),
+    "prepare": (
+        lambda value: isinstance(value, dict) and all(map(is_text, value.values())),
+        "a table of commands, each with a name",
+    ),
+    "seed": (is_text, "a command"),
 }
 
 
@@ -53,12 +77,18 @@ class App:
     application: str = ""
     command: tuple[str, ...] = ()
     manage: str = ""
-    prepare: Mapping[str, str] = field(default_factory=dict)
+    prepare: Mapping[str, str] = field(default_factory=dict, hash=False)
     seed: str = ""
 
     @cached_property
     def instances(self) -> tuple["Instance", ...]:
         return tuple(Instance(self, letter) for letter in self.letters)
+
+    @property
+    def ports_of_all(self) -> range:
+        """The TCP ports that are kept for the instances."""
+        first = [instance.port() for instance in self.instances]
+        return range(min(first), max(first) + PORTS_PER_INSTANCE)
 
 
 @dataclass(frozen=True)
@@ -96,28 +126,47 @@ class Instance:
         return [self.port(worker) for worker in range(len(self.sockets(workers)))]
 
 
-def parse(registry: Mapping[str, Mapping[str, Any]]) -> dict[str, App]:
+def parse(registry: Mapping[str, Any]) -> dict[str, App]:
     """Return the apps by name. Raises RegistryError."""
     apps: dict[str, App] = {}
     for name, entry in registry.items():
-        if unknown := entry.keys() - KEYS:
-            known_keys = ", ".join(sorted(KEYS))
-            raise RegistryError(f"{name}: unknown key {', '.join(sorted(unknown))}; the keys are {known_keys}")
-        if entry.get("server") not in SERVERS:
-            raise RegistryError(f"{name}: server should be one of {', '.join(SERVERS)}")
-        letters = entry.get("instances", [])
-        known = [letter for letter in letters if letter in tuple(string.ascii_lowercase)]
-        if not letters or known != letters or len(set(letters)) < len(letters):
-            raise RegistryError(f'{name}: instances should be different letters, for example ["a", "b"]')
-        server = SERVERS[entry["server"]]
-        if missing := [key for key in server.required if not entry.get(key)]:
-            raise RegistryError(f"{name}: {', '.join(missing)} is missing; a {entry['server']} app needs it")
-        fields: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
-        }
-        del fields["server"], fields["instances"]
-        apps[name] = App(name, server, tuple(letters), **fields)
+        check(name, entry)
+        given = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+        app = App(name, SERVERS[given.pop("server")], letters=given.pop("instances"), **given)
+        for other in apps.values():
+            compare(app, other)
+        apps[name] = app
     return apps
+
+
+def check(name: str, entry: Any) -> None:
+    """Check one entry of the registry. Raises RegistryError."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in RESERVED:
+        raise RegistryError(
+            f"{name}: the name should be lower-case letters, digits and _, and none of {', '.join(RESERVED)}"
+        )
+    if not isinstance(entry, dict):
+        raise RegistryError(f"{name}: should be a table, [{name}]")
+    if unknown := entry.keys() - KEYS.keys():
+        raise RegistryError(f"{name}: unknown key {', '.join(sorted(unknown))}; the keys are {', '.join(KEYS)}")
+    for key, (is_right, expected) in KEYS.items():
+        if (key in entry or key in ("server", "instances")) and not is_right(entry.get(key)):
+            raise RegistryError(f"{name}: {key} is {entry.get(key)!r}: should be {expected}")
+    server = SERVERS[entry["server"]]
+    if missing := [key for key in server.required if not entry.get(key)]:
+        key = missing[0]
+        raise RegistryError(f"{name}: {key} is missing; a {server.kind} app needs it: {KEYS[key][1]}")
+
+
+def compare(app: App, other: App) -> None:
+    """Raises RegistryError if two apps have a port or a prefix in common."""
+    if app.port and other.port and set(app.ports_of_all) & set(other.ports_of_all):
+        first, last = other.ports_of_all[0], other.ports_of_all[-1]
+        raise RegistryError(
+            f"{app.name}: port is {app.port}: {other.name} has {first} to {last}; leave 100 an instance"
+        )
+    if app.prefix and app.prefix == other.prefix:
+        raise RegistryError(f"{app.name}: prefix is {app.prefix!r}: should differ from that of {other.name}")
 
 
 def load(file: Path = PROJECT / "deploy/apps.toml") -> dict[str, App]:

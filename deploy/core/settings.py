@@ -43,14 +43,28 @@ SHAPES = {
 }
 
 
+# A line of a settings file, read as python-dotenv and Docker Compose do: quotes, and a comment after a space.
+LINE = re.compile(
+    r"""^[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_]\w*)=[ \t]*"""
+    r"""(?P<value>'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|[^\n]*?)[ \t\r]*(?:(?<=\s)\#.*)?$""",
+    re.M,
+)
+
+
 def parse(text: str) -> dict[str, str]:
-    """Return the variables of a settings file: NAME=value lines, the value in quotes or not."""
-    found = re.findall(r"^(?:export )?([A-Za-z_]\w*)=(.*)$", text, re.M)
-    return {name: unquote(value.strip()) for name, value in found}
+    """Return the variables of a settings file: NAME=value lines, the value in quotes or not. The last line wins."""
+    return {match["name"]: unquote(match["value"]) for match in LINE.finditer(text)}
 
 
 def unquote(value: str) -> str:
-    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        return re.sub(r"\\([\\'\"])", r"\1", value[1:-1])
+    return value
+
+
+def quote(value: str) -> str:
+    """Return a value as a settings file has it, whatever is in it but a line's end."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def values() -> dict[str, str]:
@@ -63,7 +77,7 @@ def values() -> dict[str, str]:
 
 def setting(name: str) -> str:
     """Return one setting; empty if it is not in .env.example, .env or the environment."""
-    return os.environ.get(name) or values().get(name, "")
+    return os.environ.get(name, values().get(name, ""))
 
 
 def is_secret(name: str) -> bool:
@@ -82,6 +96,12 @@ def faults() -> list[str]:
         f"{name} is {setting(name)!r}: should be {words}"
         for name, (shape, words) in SHAPES.items()
         if not re.fullmatch(shape, setting(name))
+    ]
+    # supervisord, uWSGI and nginx split their files at blanks.
+    found += [
+        f"The path {path} should be letters, digits, and . _ - + @ alone"
+        for path in (PROJECT, VAR)
+        if not re.fullmatch(r"[\w./+@-]+", str(path))
     ]
     for name in ("PORT", "PLAIN_PORT"):
         if not (setting(name).isdecimal() and 1024 <= int(setting(name)) <= 65535):
@@ -103,10 +123,10 @@ def make_env_file() -> bool:
     exists = ENV_FILE.exists()
     text = before = (ENV_FILE if exists else EXAMPLE).read_text()
     for name, make in SECRETS.items():
-        if not exists:
-            text = text.replace(f"\n{name}=\n", f"\n{name}={make()}\n")
-        elif name not in parse(before):
-            text += f"{name}={make()}\n"
+        if re.search(rf"^{name}=$", text, re.M):
+            text = re.sub(rf"^{name}=$", f"{name}={make()}", text, count=1, flags=re.M)
+        elif exists and name not in parse(text):
+            text = f"{text.rstrip()}\n{name}={make()}\n"
     if text == before:
         return False
     # Renamed into place: half a file would be taken for a finished one next time.

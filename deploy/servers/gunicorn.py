@@ -11,11 +11,16 @@ class Gunicorn(Server):
     # All gunicorn apps of a host run under one supervisord.
     unit = "tandem-supervisord"
     keeps_connections = True
+    # The worker raises its limit to this: twice the watchers that it may hold (MAX_WATCHERS).
+    open_files = 8000
 
     def sockets(self, instance: str, workers: int) -> list[str]:
         # Workers on a shared socket take what the kernel gives them: 261/69/37/33 of 400 connections. nginx gives
         # each of four sockets 100.
         return [f"{instance}-{worker}" for worker in range(workers)]
+
+    def check_command(self, app: str) -> list[str]:
+        return [".venv/bin/gunicorn", "--check-config", "--config", "deploy/gunicorn/config.py"]
 
     def why_not_ready(self, run: Path, instance: str, workers: int, bind: tuple[str, int] | None = None) -> str:
         for worker, name in enumerate(self.sockets(instance, workers)):

@@ -15,7 +15,7 @@ from tests.api.sample import EchoHandler
 from tests.api.served import Served, until
 from tests.api.test_live import HANDSHAKE, raw
 from tests.api.tokens import bearer, token
-from tornado_api import live, websocket
+from tornado_api import limits, live, websocket
 
 ECHO = "/api/v1/sockets/echo"
 
@@ -107,12 +107,12 @@ async def test_no_handshake(api: Served) -> None:
 
 
 @pytest.mark.usefixtures("other")
-@pytest.mark.parametrize("size", [websocket.MAX_MESSAGE + 1, 10 * websocket.MAX_MESSAGE, 5_000_000])
+@pytest.mark.parametrize("size", [limits.MAX_MESSAGE + 1, 10 * limits.MAX_MESSAGE, 5_000_000])
 async def test_message_that_is_too_large(api: Served, size: int) -> None:
     async with socket_of(api) as connection:
         await receive(connection)
-        await connection.send("x" * websocket.MAX_MESSAGE)
-        assert len(await receive(connection)) == websocket.MAX_MESSAGE
+        await connection.send("x" * limits.MAX_MESSAGE)
+        assert len(await receive(connection)) == limits.MAX_MESSAGE
         with suppress(ConnectionClosed):
             await connection.send("x" * size)
         assert (await closed(connection))[0] == 1009
@@ -122,20 +122,20 @@ async def test_message_that_is_too_large(api: Served, size: int) -> None:
 async def test_too_many_messages(api: Served) -> None:
     async with socket_of(api) as connection:
         await receive(connection)
-        for _ in range(websocket.MESSAGE_BURST):
+        for _ in range(limits.MESSAGE_BURST):
             await connection.send("x")
-        for _ in range(websocket.MESSAGE_BURST):
+        for _ in range(limits.MESSAGE_BURST):
             assert await receive(connection) == "x"
-        for _ in range(websocket.MESSAGE_BURST):
+        for _ in range(limits.MESSAGE_BURST):
             await connection.send("x")
         assert await closed(connection) == (1008, "too many messages")
     # At the rate they may go on.
     async with socket_of(api) as connection:
         await receive(connection)
-        for _ in range(2 * websocket.MESSAGE_BURST):
+        for _ in range(2 * limits.MESSAGE_BURST):
             await connection.send("x")
             await receive(connection)
-            await asyncio.sleep(1.1 / websocket.MESSAGE_RATE)
+            await asyncio.sleep(1.1 / limits.MESSAGE_RATE)
 
 
 @pytest.mark.usefixtures("other")
@@ -152,7 +152,7 @@ async def test_client_that_does_not_read(api: Served, monkeypatch: pytest.Monkey
     started = time.monotonic()
     while handler.ws_connection:
         handler.send("x" * 10_000)
-        assert handler.unread <= websocket.MAX_UNREAD
+        assert handler.unread <= limits.MAX_UNREAD
     assert time.monotonic() - started < 1, "send() waited for the client"
     await until(lambda: api.app.hub.watchers == 1)
     writer.close()

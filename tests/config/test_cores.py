@@ -1,4 +1,4 @@
-"""Two processes per core, of the cores that a process may use."""
+"""The number of cores: those that a process may use, and not the machine's."""
 
 import math
 import os
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy import cores
-from deploy.env import PROJECT
+from deploy.core import cores
+from deploy.core.settings import PROJECT
 
 V2 = "0::/system.slice/api.service\n"
 V1 = "4:memory:/m\n2:cpu,cpuacct:/docker/abc\n0::/\n"
@@ -26,9 +26,9 @@ def write(file: Path, text: str) -> None:
         (V2, {}, math.inf),
         (V2, {"system.slice/api.service/cpu.max": "150000 100000\n"}, 1.5),
         (V2, {"system.slice/api.service/cpu.max": "max 100000\n"}, math.inf),
-        # The one above is smaller, as a slice's quota is for all that is in it.
+        # A slice's quota is for everything in it. Here it is smaller than the service's own.
         (V2, {"system.slice/cpu.max": "50000 100000", "system.slice/api.service/cpu.max": "150000 100000"}, 0.5),
-        # In a container the path is the host's; what is mounted is the container's own group.
+        # In a container the path is the host's, and the mounted directory is the container's own group.
         (V2, {"cpu.max": "200000 100000"}, 2),
         (V1, {"cpu/docker/abc/cpu.cfs_quota_us": "150000", "cpu/docker/abc/cpu.cfs_period_us": "100000"}, 1.5),
         (V1, {"cpu/docker/abc/cpu.cfs_quota_us": "-1", "cpu/docker/abc/cpu.cfs_period_us": "100000"}, math.inf),
@@ -48,7 +48,7 @@ def test_quota_is_the_smallest_above_the_process(
 def test_cores_are_what_affinity_and_quota_leave(
     monkeypatch: pytest.MonkeyPatch, usable: int, quota: float, expected: int
 ) -> None:
-    # Stands in for machines of other sizes than this one's.
+    # Stands in for machines of other sizes.
     monkeypatch.delenv("CORES", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(usable)))
     monkeypatch.setattr(cores, "quota", lambda cgroups, membership: quota)
@@ -56,7 +56,7 @@ def test_cores_are_what_affinity_and_quota_leave(
 
 
 def test_affinity_of_the_real_process_counts() -> None:
-    command = [sys.executable, str(PROJECT / "deploy/cores.py")]
+    command = [sys.executable, str(PROJECT / "deploy/core/cores.py")]
     environment = {name: value for name, value in os.environ.items() if name != "CORES"}
     one = subprocess.run(["taskset", "--cpu-list", "0", *command], env=environment, capture_output=True, check=True)
     assert one.stdout == b"1\n"
@@ -67,16 +67,3 @@ def test_a_malformed_override_stops_with_a_line(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("CORES", value)
     with pytest.raises(SystemExit, match=r"CORES: .* is not a whole number from 1 up"):
         cores.cores()
-
-
-@pytest.mark.parametrize("count", [1, 2, 8])
-def test_gunicorn_runs_a_worker_per_core(count: int) -> None:
-    done = subprocess.run(
-        [Path(sys.executable).with_name("gunicorn"), "--config", "deploy/gunicorn/api.py", "--print-config"],
-        cwd=PROJECT,
-        env=os.environ | {"CORES": str(count), "INSTANCE": "a"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert dict(line.split("=", 1) for line in done.stdout.replace(" ", "").splitlines())["workers"] == str(count)

@@ -1,5 +1,6 @@
-"""What `make doctor` says of machines and hosts that cannot be had here: those that stand in for them."""
+"""The doctor on machines and stacks that cannot be had here. Functions stand in for them."""
 
+import argparse
 import json
 import os
 import time
@@ -9,169 +10,215 @@ from pathlib import Path
 import pytest
 
 from deploy import doctor
-from deploy.docker import stack as containers
-from deploy.native import preflight
-from deploy.terminal import Failed
-from deploy.vm import __main__ as vm
-from deploy.vm import host
-from deploy.vm.fleet import Fleet
+from deploy.core import preflight
+from deploy.core.apps import APPS, INSTANCES, App, Instance, django
+from deploy.core.settings import SECRETS
+from deploy.doctor import files, findings, limits, machine, servers, stacks
+from deploy.doctor.findings import Finding
+from deploy.servers import SERVERS
 
 Disk = namedtuple("Disk", "f_bavail f_frsize f_favail f_files")
 
 
-class Place(doctor.Native):
-    # Not what the tests themselves have written.
+class Stack(stacks.NativeStack):
+    """A native stack in a directory of its own, which does not run."""
+
     private = ()
+    is_running = False
 
     def __init__(self, var: Path) -> None:
         self.var = var
 
 
-def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for disk, what in ((Disk(9, 1000, 90, 100), "--human-readable"), (Disk(10**9, 1000, 4, 100), "--inodes")):
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    return Stack(tmp_path)
+
+
+def test_a_full_disk(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    for disk, unit in ((Disk(9, 1000, 90, 100), "--human-readable"), (Disk(10**9, 1000, 4, 100), "--inodes")):
         monkeypatch.setattr(os, "statvfs", lambda _, disk=disk: disk)
-        found = next(iter(doctor.disk(Place(tmp_path))))
+        found = next(iter(machine.disk(stack)))
         assert found.mark == "✗"
-        assert what in found.remedy
-    # A file system that does not count its inodes.
+        assert unit in found.remedy
+    # A file system that reports no inodes.
     monkeypatch.setattr(os, "statvfs", lambda _: Disk(10**9, 1000, 0, 0))
-    assert next(iter(doctor.disk(Place(tmp_path)))).mark == "✓"
+    assert next(iter(machine.disk(stack))).mark == "✓"
 
 
 @pytest.mark.parametrize(
     ("state", "systemd", "container", "mark"),
     [(0, True, False, "✓"), (5, True, False, "✗"), (5, True, True, "·"), (5, False, False, "·")],
 )
-def test_a_clock_that_nobody_sets(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: int, systemd: bool, container: bool, mark: str
+def test_a_clock_without_a_time_server(
+    monkeypatch: pytest.MonkeyPatch, stack: Stack, tmp_path: Path, state: int, systemd: bool, container: bool, mark: str
 ) -> None:
-    monkeypatch.setattr(doctor, "clock_state", lambda: state)
-    monkeypatch.setattr(doctor, "container", lambda: container)
-    monkeypatch.setattr(doctor, "SYSTEMD", tmp_path if systemd else tmp_path / "none")
-    [found] = doctor.clock(Place(tmp_path))
+    monkeypatch.setattr(machine, "clock_state", lambda: state)
+    monkeypatch.setattr(machine, "in_container", lambda: container)
+    monkeypatch.setattr(machine, "SYSTEMD", tmp_path if systemd else tmp_path / "none")
+    [found] = machine.clock(stack)
     assert found.mark == mark
     assert ("set-ntp" in found.remedy) == (mark == "✗")
 
 
-@pytest.mark.parametrize(("off", "mark"), [(-60, "✗"), (-1, "✓"), (1, "✓"), (60, "✗")])
-def test_a_data_host_whose_clock_is_another(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, off: float, mark: str
+@pytest.mark.parametrize(("difference", "mark"), [(-60, "✗"), (-1, "✓"), (1, "✓"), (60, "✗")])
+def test_a_data_host_with_another_clock(
+    monkeypatch: pytest.MonkeyPatch, stack: Stack, difference: float, mark: str
 ) -> None:
     urls = {"DATABASE_URL": "postgresql://site:a-password@db/site", "REDIS_URL": "redis://db:6379/0"}
-    monkeypatch.setattr(Place, "url", lambda _, name: urls[name])
+    monkeypatch.setattr(Stack, "url", lambda _, name: urls[name])
     for name in ("database_time", "redis_time"):
-        monkeypatch.setattr(doctor, name, lambda _: time.time() + off)
-    found = list(doctor.data(Place(tmp_path)))
+        monkeypatch.setattr(servers, name, lambda _: time.time() + difference)
+    found = list(servers.data(stack))
     assert [each.mark for each in found] == [mark, mark]
     assert ("set-ntp" in found[0].remedy) == (mark == "✗")
 
 
-def test_no_python_and_no_nginx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_python_and_no_nginx(monkeypatch: pytest.MonkeyPatch, stack: Stack, tmp_path: Path) -> None:
     monkeypatch.setattr(preflight, "VENV", tmp_path)
     monkeypatch.setattr(preflight, "suitable", lambda python: False)
     monkeypatch.setattr(preflight, "BROTLI", tmp_path / "none")
-    found = {each.what: each.remedy for each in Place(tmp_path).machine() if each.mark == "✗"}
-    assert "apt-get install python3.13" in found["no Python from 3.11 to 3.13"]
-    assert "apt-get install nginx" in found["nginx or its brotli module is missing"]
+    [python], [nginx] = machine.python(stack), machine.nginx(stack)
+    assert (python.mark, python.what) == ("✗", "Python 3.11 to 3.13 is missing")
+    assert "apt-get install python3.13" in python.remedy
+    assert (nginx.mark, nginx.what) == ("✗", "nginx or its brotli module is missing")
+    assert "apt-get install nginx" in nginx.remedy
 
 
-def test_private_files_that_may_not_be_written_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_private_files_that_are_not_writable(monkeypatch: pytest.MonkeyPatch, stack: Stack, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
-    # The project may have one.
-    monkeypatch.setattr(doctor, "ENV_FILE", tmp_path / "none")
-    [found] = [each for each in doctor.permissions(Place(tmp_path)) if each.mark == "✗"]
+    monkeypatch.setattr(files, "ENV_FILE", tmp_path / "none")
+    [found] = [each for each in files.permissions(stack) if each.mark == "✗"]
     assert found.remedy == f"chmod u+rwX {tmp_path}"
 
 
-class Engine:
-    """Docker's, with a stack whose site-b does not answer."""
+@pytest.mark.parametrize(
+    ("name", "secret", "fault"),
+    [
+        ("SECRET_KEY", "J8s-kWq0", "SECRET_KEY has 8 characters: should be at least 50"),
+        ("SECRET_KEY", "abab" * 16, "SECRET_KEY has 2 different characters: should be at least 10"),
+        ("SECRET_KEY", f"django-insecure-{SECRETS['SECRET_KEY']()}", "contains a word that is guessed first"),
+        ("TOKEN_KEYS", f"{SECRETS['TOKEN_KEYS']()},second:q8Zk2", "TOKEN_KEYS has 5 characters: should be at least 32"),
+        ("the password in REDIS_URL", "q8Zk2", "the password in REDIS_URL has 5 characters: should be at least 16"),
+        *((name, make(), "") for name, make in SECRETS.items()),
+    ],
+)
+def test_a_secret_that_is_easy_to_guess(name: str, secret: str, fault: str) -> None:
+    said = files.weakness(name, secret)
+    assert fault in said
+    assert bool(said) == bool(fault)
+    assert secret not in said
 
-    def running(self, part: str) -> bool:
-        return True
 
-    def why_not_ready(self, part: str) -> str:
-        return "site-b answers nothing" if part == "site-b" else ""
+@pytest.mark.parametrize("kind", SERVERS)
+def test_limits_follow_the_server_kinds_of_the_stack(kind: str, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = App("one", SERVERS[kind], ("a", "b"))
+    monkeypatch.setattr(Stack, "instances", list(app.instances))
+    monkeypatch.setattr(Stack, "somaxconn", lambda _, service: 600)
+    assert set(limits.needed_files(stack)) == {"nginx", *([kind] if app.server.open_files else [])}
+    found = list(limits.somaxconn(stack))
+    assert found[0].what.startswith("net.core.somaxconn: 600, nginx needs ")
+    assert [each.what.split()[2] for each in found] == ["nginx", *([kind] if app.server.listen_queue else [])]
+    assert [each.mark for each in found[1:]] == (["✗"] if app.server.listen_queue else [])
 
-    def is_in(self, part: str) -> bool:
-        return True
 
-    def container(self, part: str) -> dict[str, str]:
-        return {"Id": part}
+FIRST, *_, LAST = INSTANCES
+
+
+class Target:
+    """Stands in for Docker, with a stack whose last instance is not ready, and whose first is out of rotation."""
+
+    def why_not_ready(self, service: str | Instance) -> str:
+        return f"{LAST} answers nothing" if str(service) == LAST else ""
+
+    def is_in_rotation(self, instance: Instance) -> bool:
+        return instance.name != FIRST
+
+    def container(self, service: str) -> dict[str, str]:
+        return {"Id": service}
 
     def compose(self, *words: str) -> str:
+        app = django()
+        assert app
+        assert words == ("exec", "-T", app.instances[0].name, "python", app.manage, "showmigrations", "--plan")
         return "[X]  accounts.0001_initial\n[ ]  accounts.0002_later\n"
 
 
 def test_a_stack_in_containers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(containers, "engine", lambda: ("Docker 28, compose 2", ""))
-    monkeypatch.setattr(containers, "output", lambda *command, timeout=None: "512")
-    monkeypatch.setattr(containers, "tail", lambda container: f"the end of {container['Id']}'s log")
-    checks = (doctor.machine, doctor.open_files, doctor.somaxconn, doctor.left_behind, doctor.migrations)
-    monkeypatch.setattr(doctor, "CHECKS", (*checks, doctor.instances))
-    place = doctor.Containers()
-    monkeypatch.setattr(place, "stack", Engine())
-    found = list(doctor.look(place))
-    assert [each.what for each in found if each.mark == "✓"] == [
-        "Docker 28, compose 2",
-        "net.core.somaxconn: 512, nginx listens with 511",
-        *(f"{part}: ready" for part in ("nginx", "site-a", "api-a", "api-b")),
-    ]
-    assert [each.what for each in found if each.mark != "✓"] == [
-        "net.core.somaxconn: 512, site listens with 1024: uWSGI refuses to start",
-        "migrations not applied: accounts.0002_later",
-        "site-b: site-b answers nothing",
-    ]
-    assert found[-3].remedy.splitlines()[-1] == "the end of site-b's log"
+    from deploy.targets.compose import target
+
+    monkeypatch.setattr(target, "engine", lambda: ("Docker 28, compose 2", ""))
+    monkeypatch.setattr(target, "is_running", lambda: True)
+    monkeypatch.setattr(target, "output", lambda *command, timeout=None: "4096")
+    monkeypatch.setattr(target, "tail", lambda container: f"the end of {container['Id']}'s log")
+    compose = stacks.ComposeStack()
+    monkeypatch.setattr(compose, "compose", Target())
+    checks = (machine.engine, limits.somaxconn, servers.migrations, servers.services)
+    found = {each.what: each for each in findings.look(checks, compose)}
+    assert found["Docker 28, compose 2"].mark == "✓"
+    assert found["net.core.somaxconn: 4096, nginx needs 511"].mark == "✓"
+    assert found[f"{FIRST}: out of rotation, so nginx sends it nothing"].remedy == (
+        f"make restart APP={INSTANCES[FIRST].app.name}"
+    )
+    assert found[f"{LAST}: {LAST} answers nothing"].remedy.splitlines()[-1] == f"the end of {LAST}'s log"
+    for service in ("nginx", *list(INSTANCES)[1:-1]):
+        assert found[f"{service}: ready"].mark == "✓"
+    if django():
+        assert found["migrations not applied: accounts.0002_later"].remedy == "make up"
 
 
-def test_a_check_that_cannot_be_made_is_no_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def fails(place: doctor.Native) -> doctor.Findings:
-        yield doctor.right("so far")
+def test_the_checks_go_on_after_one_that_cannot_be_made(stack: Stack) -> None:
+    def fails(stack: Stack) -> findings.Findings:
+        yield findings.right("so far")
         raise PermissionError(13, "Permission denied")
 
-    def lacks(place: doctor.Native) -> doctor.Findings:
+    def lacks(stack: Stack) -> findings.Findings:
         raise ImportError
 
-    monkeypatch.setattr(doctor, "CHECKS", (fails, lacks, lambda place: iter([doctor.right("more")])))
-    assert [each.mark for each in doctor.look(Place(tmp_path))] == ["✓", "·", "·", "✓"]
+    def works(stack: Stack) -> findings.Findings:
+        yield findings.right("more")
+
+    found = list(findings.look((fails, lacks, works), stack))
+    assert [each.mark for each in found] == ["✓", "·", "·", "✓"]
+    assert found[1].what == "fails: [Errno 13] Permission denied"
+
+
+def test_the_totals(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [Finding("✓", "one"), Finding("✗", "two", "fix\nit"), Finding("·", "three")]
+    assert findings.show(found) == 1
+    assert capsys.readouterr().out == (
+        "  ✓ one\n  ✗ two\n    fix\n    it\n  · three\n1 passed, 1 failed, 1 not checked\n"
+    )
 
 
 def test_a_host_with_nginx_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It has no Python packages, and is not asked about the apps."""
-    monkeypatch.setattr(doctor, "CHECKS", (doctor.somaxconn, doctor.secrets, doctor.migrations, doctor.instances))
-    monkeypatch.setattr(host.OnHost, "var", tmp_path)
-    monkeypatch.setenv("CORES", "1")
-    monkeypatch.setattr(host, "output", lambda *command: "the end of its log")
-    found = [doctor.Finding(*each) for each in json.loads(host.examine("edge"))]
+    """It has no Python packages and no instances."""
+    from deploy.doctor.host import HostStack
+    from deploy.targets.hosts import host
+
+    checks = (limits.somaxconn, files.secrets, servers.migrations, servers.services)
+    monkeypatch.setattr(doctor, "HOST", checks)
+    monkeypatch.setattr(HostStack, "var", tmp_path)
+    monkeypatch.setattr(host, "RUN", tmp_path)
+    monkeypatch.setattr(host, "tail", lambda service: "the end of its log")
+    found = [Finding(*each) for each in json.loads(doctor.examine_host(["edge"]))]
     assert [each.what.partition(":")[0] for each in found] == ["net.core.somaxconn", "nginx"]
     assert found[1].remedy.splitlines()[-1] == "the end of its log"
 
 
-class OneHost(Fleet):
-    def __init__(self, answer: str | Failed) -> None:
-        self.answer = answer
-        self.hosts = ["web-1"]
-        self.groups = {"edge": ["web-1"], "site": ["web-1"], "api": [], "data": []}
+def test_a_host_has_the_instances_of_its_groups() -> None:
+    from deploy.doctor.host import HostStack
 
-    def ask(self, host: str, command: str) -> str:
-        assert command.endswith("deploy.vm.host doctor edge site")
-        if isinstance(self.answer, Failed):
-            raise self.answer
-        return self.answer
+    for app in APPS.values():
+        assert HostStack([app.name]).services == [instance.name for instance in app.instances]
+    assert HostStack(["edge", "data"]).services == ["nginx"]
 
 
-def test_hosts_are_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    vm.examine(OneHost('[["✓", "nginx: ready", ""], ["·", "clock", ""]]'))
-    assert (
-        capsys.readouterr().out == "web-1: edge site\n  ✓ nginx: ready\n  · clock\n1 right, 0 wrong, 1 not looked at\n"
-    )
-    with pytest.raises(Failed, match="something is wrong on web-1"):
-        vm.examine(OneHost('[["✗", "site-a: site-a answers nothing", "make deploy\\nits log"]]'))
-    assert (
-        "  ✗ site-a: site-a answers nothing\n    make deploy\n    its log\n0 right, 1 wrong\n"
-        in capsys.readouterr().out
-    )
-    for answer in (Failed("web-1: ssh: connect to host web-1 port 22: Connection refused"), "no JSON"):
-        with pytest.raises(Failed, match="something is wrong on web-1"):
-            vm.examine(OneHost(answer))
-        assert "✗ it cannot be asked: " in capsys.readouterr().out
+def test_hosts_are_examined_by_their_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    from deploy.targets.hosts import commands
+
+    called = []
+    monkeypatch.setattr(commands, "doctor", called.append)
+    options = argparse.Namespace(target="hosts")
+    doctor.main(options)
+    assert called == [options]

@@ -65,6 +65,6 @@ DESCRIPTIONS = {
     404: "There is no such question or choice",
     409: "You have voted on this question before",
     410: "The question is closed",
-    422: "The body or the query is not as described, and `errors` names the field; or you used the key for another choice",
+    422: "The body or the query is not as described, and `errors` names the field; or the key was another choice's",
 }
 SECTION = Section(OPERATIONS, TYPES, DESCRIPTIONS)

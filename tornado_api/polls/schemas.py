@@ -61,9 +61,7 @@ class Vote(Struct):
     choice: int
     version: Annotated[
         int,
-        Meta(
-            description="The version of a tally that counts the vote: the first, or the newest if you repeated the request"
-        ),
+        Meta(description="The version of a tally that counts the vote: the first, or, if repeated, the newest"),
     ]
 
 

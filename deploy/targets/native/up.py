@@ -10,7 +10,7 @@ import psutil
 from deploy.core import rotation, supervisor
 from deploy.core.apps import APPS, INSTANCES, SERVICES
 from deploy.core.console import step, table
-from deploy.core.settings import PROJECT, VAR, of_app
+from deploy.core.settings import PROJECT, VAR, of_app, quote
 
 from .target import LOG, RUN, NativeTarget, run_python
 
@@ -98,8 +98,7 @@ def prepare(target: NativeTarget, changed: set[str]) -> str:
 def write_environment(target: NativeTarget) -> None:
     """Write the variables that supervisord's services read at each start."""
     ENVIRONMENT.touch(mode=0o600)
-    quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in target.variables.items()}
-    ENVIRONMENT.write_text("".join(f"{name}='{value}'\n" for name, value in quoted.items()))
+    ENVIRONMENT.write_text("".join(f"{name}={quote(value)}\n" for name, value in target.variables.items()))
 
 
 def start(target: NativeTarget) -> None:

@@ -1,0 +1,105 @@
+"""The services of one host as the doctor sees them. It runs on the host, as root."""
+
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deploy.core.apps import APPS, App, Instance
+from deploy.core.console import Failed
+from deploy.core.probe import why_nginx_not_ready
+from deploy.core.settings import COMPOSE_ONLY, SECRETS
+from deploy.targets.hosts import host
+
+from .stacks import NativeStack, passwords
+
+if TYPE_CHECKING:
+    from deploy.targets.hosts.host import HostTarget
+
+
+class HostStack(NativeStack):
+    """The services that a host has because of its groups in the inventory: `edge`, and the names of apps."""
+
+    var = host.VAR
+    start = "make deploy INVENTORY=…"
+    private = (host.ENVIRONMENT, host.SECRETS, host.VAR)
+    is_running = True
+
+    def __init__(self, groups: Sequence[str]) -> None:
+        instances = [instance.name for app in APPS.values() if app.name in groups for instance in app.instances]
+        self.services = [*(["nginx"] if "edge" in groups else []), *instances]
+        self.variables = dict(os.environ)
+
+    @cached_property
+    def target(self) -> "HostTarget":
+        return host.HostTarget()
+
+    # The machine
+
+    def addresses(self) -> Iterator[tuple[str, str]]:
+        for name in ("LISTEN", "LISTEN_PLAIN"):
+            if os.environ.get(name):
+                address, _, number = os.environ[name].rpartition(":")
+                yield address, number
+
+    def is_own_nginx(self, pid: int) -> bool:
+        master = (host.RUN / "nginx.pid").read_text().strip()
+        workers = subprocess.run(["pgrep", "--parent", master], capture_output=True, text=True, check=False).stdout
+        return str(pid) in (master, *workers.split())
+
+    def python(self) -> str:
+        return str(host.CURRENT / ".venv/bin/python") if self.instances else "/usr/bin/python3"
+
+    def uv(self) -> Path:
+        return Path("/opt/uv/bin/uv")
+
+    def processes(self) -> Iterator[tuple[int, int, str]]:
+        import psutil
+
+        for process in psutil.process_iter(["ppid", "name", "username"]):
+            if process.info["username"] == "app":
+                yield process.pid, process.info["ppid"], process.info["name"]
+
+    # Settings
+
+    def secrets(self) -> dict[str, str]:
+        return {name: secret(name) for name in SECRETS if name not in COMPOSE_ONLY} | passwords(self)
+
+    def url(self, name: str) -> str:
+        return secret(name)
+
+    # Services
+
+    def why_not_ready(self, service: str) -> str:
+        if service == "nginx":
+            return why_nginx_not_ready(host.RUN)
+        return self.target.why_not_ready(self.instance(service))
+
+    def is_in_rotation(self, instance: Instance) -> bool:
+        return self.target.is_in_rotation(instance)
+
+    def instance(self, service: str) -> Instance:
+        return next(instance for instance in self.instances if instance.name == service)
+
+    def log(self, service: str) -> str:
+        return host.tail(service)
+
+    def restart_command(self, app: App) -> str:
+        return self.start
+
+    def logs_command(self, service: str) -> str:
+        return f"make logs APP={service} INVENTORY=…"
+
+    def manage(self, app: App, *words: str) -> str:
+        return host.manage(host.current(), *words)
+
+
+def secret(name: str) -> str:
+    """Return the secret in the file that NAME_FILE names; empty if this host does not have it."""
+    file = os.environ.get(f"{name}_FILE")
+    try:
+        return Path(file).read_text().strip() if file else ""
+    except FileNotFoundError:
+        raise Failed(f"{name}_FILE is {file}: there is no such file") from None

@@ -1,0 +1,30 @@
+"""The api's limits fit those of nginx, gunicorn and the kernel."""
+
+from deploy.core.apps import APPS
+from tests.config.files import gunicorn, nginx, seconds_until_noticed
+from tornado_api import limits
+
+API = APPS["api"]
+
+
+def test_a_request_ends_before_its_worker() -> None:
+    assert limits.DATABASE_DEADLINE < limits.REQUEST_DEADLINE
+    assert limits.LONGEST_WAIT < limits.REQUEST_DEADLINE
+    assert int(gunicorn(API)["graceful_timeout"]) > limits.REQUEST_DEADLINE
+    assert min(nginx("proxy_read_timeout", API)) > limits.REQUEST_DEADLINE
+
+
+def test_a_long_poll_on_a_lost_host_is_retried() -> None:
+    assert limits.LONGEST_WAIT + seconds_until_noticed() < max(nginx("proxy_next_upstream_timeout", API))
+
+
+def test_a_watcher_may_miss_a_heartbeat() -> None:
+    assert max(nginx("proxy_read_timeout", API)) > 2 * limits.HEARTBEAT
+
+
+def test_nginx_takes_no_larger_body_than_the_api() -> None:
+    assert max(nginx("client_max_body_size", API)) <= limits.MAX_BODY
+
+
+def test_a_worker_may_open_a_file_for_each_watcher() -> None:
+    assert API.server.open_files == 2 * limits.MAX_WATCHERS

@@ -1,0 +1,114 @@
+"""Values from the servers' own files, for the tests that hold them together."""
+
+import configparser
+import json
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from deploy.core.apps import APPS, App, Instance
+from deploy.core.settings import PROJECT
+from deploy.servers import Server
+from tests.environment import environment
+from tests.servers import Missing, program
+
+UNITS = {"": 1, "s": 1, "k": 1024, "m": 1024**2}
+
+
+def apps(kind: str) -> list[App]:
+    return [app for app in APPS.values() if app.server.kind == kind]
+
+
+def nginx(directive: str, app: App | None = None) -> list[int]:
+    """Return every value of a directive in nginx's files, or in an app's: seconds, or bytes."""
+    files = (PROJECT / "nginx" / (app.name if app else "")).rglob("*.conf")
+    text = "\n".join(file.read_text() for file in files)
+    found = [int(n) * UNITS[unit] for n, unit in re.findall(rf"^\s*{directive} (?:\d+ )?(\d+)([skm]?);", text, re.M)]
+    assert found, f"no {directive}"
+    return found
+
+
+def supervisor(name: str, option: str) -> int:
+    """Return a number in deploy/supervisor/<name>.conf; `name` is a server kind, or nginx."""
+    file = configparser.RawConfigParser()
+    file.read(PROJECT / f"deploy/supervisor/{name}.conf")
+    [program] = file.sections()
+    return file.getint(program, option)
+
+
+@cache
+def uwsgi(instance: Instance, var: str = "/nowhere", **variables: str) -> list[tuple[str, str]]:
+    """Return an instance's options as uWSGI understands them."""
+    ini = f"deploy/uwsgi/{instance.app.name}.ini"
+    own = {"APP": instance.app.name, "INSTANCE": instance.name, "VAR_DIR": var}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("uwsgi"), "--ini", ini, "--show-config", "--no-server", "--need-app=false"],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"]} | own | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    found = re.findall(r"^([a-z][\w-]*) = (.*)$", done.stdout, re.M)
+    assert found, done.stdout
+    return found
+
+
+def uwsgi_number(app: App, option: str) -> int:
+    return int(dict(uwsgi(app.instances[0]))[option])
+
+
+@cache
+def gunicorn(app: App) -> dict[str, str]:
+    """Return the settings of an app's first instance as gunicorn understands them."""
+    own = {"APP": app.name, "INSTANCE": app.instances[0].name}
+    done = subprocess.run(
+        [Path(sys.executable).with_name("gunicorn"), "--config", "deploy/gunicorn/config.py", "--print-config"],
+        cwd=PROJECT,
+        env=os.environ | environment("/nowhere") | own,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(re.findall(r"^(\w+) += (.*)$", done.stdout, re.M))
+
+
+def unit_timeout(server: Server) -> int:
+    """Return how long systemd waits for a server kind's unit to stop, in seconds."""
+    name = server.unit.partition("{")[0].removeprefix("tandem-")
+    [seconds] = re.findall(r"^TimeoutStopSec=(\d+)$", (PROJECT / f"deploy/systemd/{name}.service").read_text(), re.M)
+    return int(seconds)
+
+
+@cache
+def compose() -> dict[str, Any]:
+    """Return the services in containers as Docker Compose understands its files."""
+    docker = program("docker", "docker.io")
+    if subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
+        raise Missing("docker has no `docker compose`")
+    command = [docker, "compose", "--env-file", ".env.example", "config", "--format", "json"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    services: dict[str, Any] = json.loads(done.stdout)["services"]
+    return services
+
+
+def grace_period(service: str) -> int:
+    """Return how long the engine waits for a container to stop, in seconds."""
+    parts = re.fullmatch(r"(?:(\d+)m)?(?:(\d+)s)?", compose()[service]["stop_grace_period"])
+    assert parts
+    return 60 * int(parts[1] or 0) + int(parts[2] or 0)
+
+
+def seconds_until_noticed() -> int:
+    """Return how long a lost host stays unnoticed on an open connection."""
+    text = (PROJECT / "deploy/ansible/roles/base/files/sysctl.conf").read_text()
+    found = re.findall(r"^net\.ipv4\.tcp_keepalive_\w+ = (\d+)$", text, re.M)
+    idle, interval, probes = map(int, found)
+    return idle + interval * probes

@@ -1,0 +1,106 @@
+"""nginx's files, filled in: nginx accepts them for any number of instances and hosts."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.core import nginx
+from deploy.core.apps import APPS, App
+from deploy.core.settings import PROJECT, values
+from deploy.servers import SERVERS
+from tests.servers import program, self_signed
+
+# This machine alone; and nginx on a host of its own, with instances on it and on others.
+ALONE: dict[str, str] = {}
+HOSTS = {f"{name.upper()}_HOSTS": "local 10.0.0.2:2 10.0.0.3:4" for name in APPS}
+MANY = HOSTS | {"MEDIA_STORE": "http://10.0.0.4:8003"}
+
+
+def render(var: Path, workers: int = 2, **variables: str) -> Path:
+    """Fill in nginx's files for a directory of run-time files. Return that directory."""
+    for directory in ("run", "log", "tmp"):
+        (var / directory).mkdir(exist_ok=True)
+    known = values() | {"DEBUG": "off", "LISTEN": "127.0.0.1:8000", "LISTEN_PLAIN": "", "VAR_DIR": str(var)}
+    nginx.render(PROJECT / "nginx", var / "nginx", var / "run", workers, known | variables)
+    return var
+
+
+def accepts(var: Path) -> subprocess.CompletedProcess[str]:
+    command = [program("nginx", "nginx libnginx-mod-http-brotli-static"), "-t", "-p", str(var)]
+    return subprocess.run(
+        [*command, "-c", "nginx/nginx.conf", "-e", "stderr"], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(params=["off", "on"])
+def tls(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    if request.param == "off":
+        return {"TLS": "off"}
+    return self_signed(tmp_path) | {"TLS": "on", "LISTEN_PLAIN": "127.0.0.1:8080"}
+
+
+@pytest.mark.parametrize("hosts", [ALONE, MANY], ids=["one", "many"])
+def test_nginx_and_gixy_accept_the_files(hosts: dict[str, str], tls: dict[str, str], tmp_path: Path) -> None:
+    render(tmp_path, **hosts, **tls)
+    done = accepts(tmp_path)
+    assert done.returncode == 0, done.stderr
+    gixy = Path(sys.executable).with_name("gixy")
+    done = subprocess.run([gixy, tmp_path / "nginx/nginx.conf"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("workers", [1, 2, 16])
+@pytest.mark.parametrize("letters", ["a", "abc", "abcdefgh"])
+@pytest.mark.parametrize("hosts", ["local", "10.0.0.2", "local 10.0.0.2:4 10.0.0.3:8"])
+@pytest.mark.parametrize("app", [app for app in APPS.values() if app.server.listens], ids=lambda app: app.name)
+def test_upstreams_of_any_number_of_instances_and_hosts(app: App, hosts: str, letters: str, workers: int) -> None:
+    more = App(app.name, app.server, tuple(letters), port=app.port)
+    lines = nginx.upstream_servers(more, hosts, Path("/run"), workers).splitlines()
+    servers = [line.split()[1] for line in lines if "backup" not in line]
+    assert len(set(servers)) == len(servers)
+    for host in hosts.split():
+        address, _, own = host.partition(":")
+        sockets = [name for instance in more.instances for name in instance.sockets(int(own or workers))]
+        mine = [server for server in servers if server.startswith("unix:" if address == "local" else f"{address}:")]
+        assert len(mine) == len(sockets)
+
+
+def test_nginx_accepts_many_instances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, app in APPS.items():
+        more = App(name, app.server, tuple("abcde"), port=app.port, prefix=app.prefix)
+        monkeypatch.setitem(nginx.APPS, name, more)
+    done = accepts(render(tmp_path, workers=64, **HOSTS))
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_requests_of_an_instance_fit_its_listen_queue() -> None:
+    for server in SERVERS.values():
+        for workers in (1, 2, 16, 64):
+            assert not server.listen_queue or server.max_conns(workers) <= server.listen_queue
+
+
+def test_a_missing_setting_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy.core.nginx", "start"],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"], "VAR_DIR": str(tmp_path), "ALLOWED_HOSTS": "localhost"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"[A-Z_]+ is not set, and nginx's configuration needs it\n", done.stderr)
+
+
+@pytest.mark.parametrize("limit", ["6", "20"])
+def test_nginx_takes_requests_up_to_the_upload_limit(limit: str, tmp_path: Path) -> None:
+    files = render(tmp_path, UPLOAD_LIMIT_MB=limit).rglob("nginx/**/*.conf")
+    found = re.findall(r"^\s*client_max_body_size (\w+);", "\n".join(file.read_text() for file in files), re.M)
+    assert f"{limit}m" in found
+    # An app may take less.
+    assert all(size in (f"{limit}m", "64k") for size in found), found

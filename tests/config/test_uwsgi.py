@@ -1,0 +1,94 @@
+"""uWSGI's files: its deadlines, its queue, its workers and its sockets."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.core.apps import App, Instance
+from deploy.core.settings import PROJECT
+from deploy.servers import uwsgi as kind
+from tests.config.files import apps, grace_period, nginx, supervisor, unit_timeout, uwsgi, uwsgi_number
+
+each_app = pytest.mark.parametrize("app", apps("uwsgi"), ids=lambda app: app.name)
+each_instance = pytest.mark.parametrize("instance", [i for app in apps("uwsgi") for i in app.instances], ids=str)
+
+
+@each_app
+def test_a_request_ends_before_its_worker_before_its_instance(app: App) -> None:
+    assert uwsgi_number(app, "harakiri") < uwsgi_number(app, "worker-reload-mercy")
+    assert uwsgi_number(app, "worker-reload-mercy") < supervisor("uwsgi", "stopwaitsecs")
+    assert uwsgi_number(app, "worker-reload-mercy") < unit_timeout(app.server)
+
+
+@each_instance
+def test_an_instance_stops_before_the_engine_kills_it(instance: Instance) -> None:
+    assert uwsgi_number(instance.app, "worker-reload-mercy") < grace_period(instance.name)
+
+
+@each_app
+def test_nginx_waits_longer_than_a_request_may_take(app: App) -> None:
+    assert uwsgi_number(app, "harakiri") < min(nginx("uwsgi_read_timeout", app))
+
+
+@each_app
+def test_a_request_that_got_a_worker_killed_is_not_retried(app: App) -> None:
+    assert max(nginx("uwsgi_next_upstream_timeout", app)) < uwsgi_number(app, "harakiri")
+
+
+@each_app
+def test_nginx_takes_no_larger_headers_than_uwsgi(app: App) -> None:
+    assert 4 * max(nginx("large_client_header_buffers")) <= uwsgi_number(app, "buffer-size")
+
+
+@each_app
+def test_limits_are_those_of_the_server_kind(app: App) -> None:
+    assert uwsgi_number(app, "listen") == kind.LISTEN == app.server.listen_queue
+    assert uwsgi_number(app, "max-fd") == app.server.open_files
+
+
+@each_app
+def test_no_two_workers_are_replaced_at_the_same_time(app: App) -> None:
+    """nginx gives each worker as many requests, and a worker that ends is away for up to a second."""
+    step = uwsgi_number(app, "max-requests-delta")
+    first = [int(dict(uwsgi(instance))["max-requests"]) for instance in app.instances]
+    turns = [requests + worker * step for requests in first for worker in range(8)]
+    assert min(abs(one - other) for one, other in itertools.combinations(turns, 2)) >= 3000
+
+
+@each_instance
+@pytest.mark.parametrize("address", [None, "", "10.0.0.2"])
+def test_sockets(instance: Instance, address: str | None) -> None:
+    found = uwsgi(instance, "/nowhere", **({} if address is None else {"BIND": address}))
+    sockets = [f"/nowhere/run/{instance}.sock.starting", *([f"{address}:{instance.port()}"] if address else [])]
+    assert [value for option, value in found if option == "socket"] == sockets
+
+
+@each_app
+@pytest.mark.parametrize("count", [1, 2, 8])
+def test_a_worker_for_each_core(app: App, tmp_path: Path, count: int) -> None:
+    (tmp_path / "run").mkdir()
+    own = {"CORES": str(count), "APP": app.name, "INSTANCE": app.instances[0].name, "VAR_DIR": str(tmp_path)}
+    started = subprocess.Popen(
+        [Path(sys.executable).with_name("uwsgi"), "--ini", f"deploy/uwsgi/{app.name}.ini"],
+        cwd=PROJECT,
+        env=os.environ | own,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert started.stdout is not None
+        spawned, lines = 0, []
+        for line in started.stdout:
+            lines.append(line)
+            spawned += line.startswith("spawned uWSGI worker")
+            if "Stats server enabled" in line:
+                break
+        assert spawned == count, "".join(lines)
+    finally:
+        started.terminate()
+        started.communicate(timeout=30)
