@@ -165,7 +165,8 @@ def install(groups: Iterable[str], quiet: bool = False) -> None:
         "--inexact",
         *wanted,
     ]
-    if subprocess.run(command, cwd=PROJECT, check=False).returncode:
+    # www-data runs the stack that root starts, so other users may read the packages.
+    if subprocess.run(command, cwd=PROJECT, umask=0o022, check=False).returncode:
         stop("`uv sync --frozen` failed", "the lines above say why; is PyPI reachable?")
     if not quiet:
         ok("Python packages as in uv.lock")
@@ -183,5 +184,5 @@ def make_venv() -> None:
         [python, "-m", "venv", "--clear", str(VENV)],
         [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", f"uv=={uv}"],
     ):
-        if subprocess.run(step, check=False).returncode:
+        if subprocess.run(step, umask=0o022, check=False).returncode:
             stop("could not make .venv", "the lines above say why; is PyPI reachable?")
