@@ -1,4 +1,4 @@
-"""`make lab`, `make lab MODE=…` and `make lab-list`."""
+"""The commands behind `make lab`, `make lab MODE=…` and `make lab-list`, and `report`, which rebuilds docs/lab.*."""
 
 import argparse
 import contextlib
@@ -17,20 +17,24 @@ from typing import Any
 
 import psutil
 
-from deploy.env import PROJECT, VAR
-from deploy.terminal import Failed, step, table
-from lab import load, site
+from deploy.core.apps import PROJECT
+from deploy.core.console import Failed, step, table
+from deploy.core.settings import VAR
+from lab import data, load
 from lab.load import Void
-from lab.mode import CORES, FAMILIES, JOBS, PROCESSES, Mode, Running, find, read_all
+from lab.mode import CORES, FAMILIES, JOBS, PROCESSES, Mode, Running, is_installed, read_all
 from lab.report import as_html, as_markdown
 from lab.results import Results, Sample
 
 HOME = VAR / "lab"
-# The reference is measured again after as many modes, a quarter of a minute.
+# Outside git: the samples of a published report are attached to its release.
+SAMPLES = PROJECT / "artifacts/lab-samples.json"
+REPORT = PROJECT / "docs"
+# Measure the reference again after this many modes, which take a quarter of a minute.
 GROUP = 5
 
 
-def machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     processor = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)
     return {
         "cores": CORES,
@@ -42,107 +46,119 @@ def machine() -> dict[str, Any]:
     }
 
 
-def take(running: Running, number: int) -> Sample:
+def measure_running(running: Running, number: int) -> Sample:
     try:
-        figures = load.sample(running, HOME / "db.sqlite3")
+        figures = load.measure(running, HOME / "db.sqlite3")
     except Void as void:
         return Sample(number, running.job, running.mode.name, void=str(void))
     return Sample(number, running.job, running.mode.name, figures)
 
 
-def said(sample: Sample) -> str:
-    """A line about a sample, for who watches."""
+def describe_sample(sample: Sample) -> str:
+    """Return one line of progress output."""
     figures = sample.figures
     if sample.void:
         words = f"void: {sample.void.splitlines()[0]}"
     elif sample.job == "slow":
         words = f"{figures['answered']:.0f} of {figures['of']:.0f} answered, {figures['p50']:,.0f} ms"
     elif sample.job == "live":
-        words = f"told in {figures['p50']:,.0f} ms, p99 {figures['p99']:,.0f}; {figures['memory']:.0f} kB a watcher"
+        words = f"p50 {figures['p50']:,.0f} ms, p99 {figures['p99']:,.0f} ms; {figures['memory']:.0f} kB per watcher"
     else:
         words = f"{figures['rps']:>8,.0f}/s  p50 {figures['p50']:>8,.2f} ms  {figures['memory']:>5,.0f} MB"
     return f"  {sample.job:<6} {sample.mode:<28} {words}"
 
 
-def one_round(number: int, modes: Sequence[Mode]) -> Iterator[Sample]:
-    """Each job in turn: the reference stays up, and is measured between groups of the others, in an order of chance."""
+def measure_round(number: int, modes: Sequence[Mode]) -> Iterator[Sample]:
+    """Measure every job. The reference keeps running and is measured between groups of other modes in random order."""
     by_name = {mode.name: mode for mode in modes}
     for job, about in JOBS.items():
         others = [mode for mode in modes if job in mode.jobs and mode.name != about.reference]
         random.Random(number).shuffle(others)  # noqa: S311 (an order)
-        with by_name[about.reference].up(job, HOME) as reference:
-            yield take(reference, number)
+        with by_name[about.reference].start(job, HOME) as reference:
+            yield measure_running(reference, number)
             for first in range(0, len(others), GROUP):
                 for mode in others[first : first + GROUP]:
                     try:
-                        with mode.up(job, HOME) as running:
-                            sample = take(running, number)
+                        with mode.start(job, HOME) as running:
+                            sample = measure_running(running, number)
                     except Failed as failed:
                         sample = Sample(number, job, mode.name, void=str(failed))
                     yield sample
-                yield take(reference, number)
+                yield measure_running(reference, number)
 
 
 def measure(rounds: int) -> Results:
-    """Every mode that is available here, in `rounds` rounds."""
+    """Measure every mode that this machine can run. Raises Failed."""
     modes = list(read_all().values())
     missing = {mode.name: what for mode in modes if (what := mode.missing())}
     available = [mode for mode in modes if mode.name not in missing]
     for name in {about.reference for about in JOBS.values()} & missing.keys():
-        raise Failed(f"the reference itself, {name}, is not available: {'; '.join(missing[name])}")
+        raise Failed(f"the reference mode {name} is not available. It needs: {'; '.join(missing[name])}")
     print(
-        f"{len(available)} of {len(modes)} modes are available here (`make lab-list`), in {rounds} rounds. "
-        "About half an hour; leave the machine alone meanwhile.",
+        f"{len(available)} of {len(modes)} modes are available (`make lab-list`). {rounds} rounds take about "
+        f"{9 * rounds} minutes. Do not use the machine meanwhile.",
         flush=True,
     )
     with step("data and static files"):
-        site.prepare(HOME)
+        data.prepare(HOME)
     began, since = datetime.now(UTC), time.monotonic()
     samples = []
     for number in range(1, rounds + 1):
         print(f"Round {number} of {rounds}, {(time.monotonic() - since) / 60:.0f} minutes so far", flush=True)
-        for sample in one_round(number, available):
+        for sample in measure_round(number, available):
             samples.append(sample)
-            print(said(sample), flush=True)
+            print(describe_sample(sample), flush=True)
     results = Results(
         f"{began:%Y-%m-%d %H:%M} UTC",
         round(time.monotonic() - since, 1),
         rounds,
-        machine(),
+        describe_machine(),
         {mode.name: mode.versions() for mode in available},
         missing,
         samples,
     )
-    print(f"{len(samples)} samples in {results.seconds / 60:.0f} minutes.")
+    print(f"{len(samples)} samples in {results.seconds / 60:.0f} minutes")
     return results
 
 
-def write(results: Results, to: Path) -> None:
-    """lab.json, lab.md and lab.html."""
+def write_samples(results: Results) -> None:
+    SAMPLES.parent.mkdir(exist_ok=True)
+    SAMPLES.write_text(json.dumps(asdict(results), indent=1, ensure_ascii=False) + "\n")
+    print(f"{SAMPLES}: the raw samples. Attach this file to the release that publishes the report.")
+
+
+def read_samples(path: Path) -> Results:
+    """Raises Failed."""
+    try:
+        return Results.from_json(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise Failed(f"--samples={path}: not a file of samples that `make lab` wrote: {error!r}") from error
+
+
+def write_report(results: Results) -> None:
     modes = read_all()
-    (to / "lab.json").write_text(json.dumps(asdict(results), indent=1, ensure_ascii=False) + "\n")
-    (to / "lab.md").write_text(as_markdown(results, modes))
-    (to / "lab.html").write_text(as_html(results, modes))
-    print(f"{to}: lab.md, lab.html, lab.json")
+    (REPORT / "lab.md").write_text(as_markdown(results, modes))
+    (REPORT / "lab.html").write_text(as_html(results, modes))
+    print(f"{REPORT}: lab.md and lab.html")
 
 
 def look(name: str, job: str) -> None:
-    """One mode, measured once and left up until Ctrl-C."""
+    """Measure one mode once, and leave it running until Ctrl-C. Raises Failed."""
     modes = read_all()
     if name not in modes:
-        raise Failed(f"there is no mode {name}: `make lab-list` names them")
+        raise Failed(f"MODE={name}: there is no such mode. `make lab-list` lists them")
     mode = modes[name]
     if what := mode.missing():
-        raise Failed(f"{name} is not available here. It needs: {'; '.join(what)}")
+        raise Failed(f"{name} is not available. It needs: {'; '.join(what)}")
     job = job or ("page" if "page" in mode.jobs else mode.jobs[0])
     if job not in mode.jobs:
-        raise Failed(f"{name} does {', '.join(mode.jobs)}, not {job}")
+        raise Failed(f"JOB={job}: {name} has only {', '.join(mode.jobs)}")
     with step("data and static files"):
-        site.prepare(HOME)
+        data.prepare(HOME)
     print(f"{mode.title}\n{PROJECT / 'lab/modes' / (mode.page + '.md')}", flush=True)
-    with mode.up(job, HOME) as running:
-        print(said(take(running, 1)))
-        print(f"\n  {running.url}\n  {running.directory}: its files, and `output`\n\nCtrl-C stops it.", flush=True)
+    with mode.start(job, HOME) as running:
+        print(describe_sample(measure_running(running, 1)))
+        print(f"\n  {running.url}\n  {running.directory}: its files, and `output`\n\nCtrl-C stops it", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             while True:
                 time.sleep(3600)
@@ -158,43 +174,50 @@ def list_modes() -> None:
                 what = mode.missing()
                 rows.append((f"  {mode.name}", " ".join(mode.jobs), f"needs {'; '.join(what)}" if what else ""))
     table(rows)
-    packages = {p for mode in modes.values() for program, p in mode.needs.items() if not find(program)}
+    packages = {p for mode in modes.values() for program, p in mode.needs.items() if not is_installed(program)}
     if packages:
-        print(f"\nFor all: sudo apt-get install --no-install-recommends {' '.join(sorted(packages))}")
-    print(f"\n{PROCESSES} processes each, for {CORES} cores. Jobs: {', '.join(JOBS)}.")
+        print(f"\nTo get all modes: sudo apt-get install --no-install-recommends {' '.join(sorted(packages))}")
+    print(f"\nEach mode runs {PROCESSES} processes on {CORES} cores. Jobs: {', '.join(JOBS)}")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run one command. Raises Failed."""
+    if arguments.command == "list":
+        return list_modes()
+    if arguments.command == "report":
+        return write_report(read_samples(arguments.samples))
+    if not is_installed("wrk"):
+        raise Failed("the load generator wrk is not installed: sudo apt-get install wrk")
+    if arguments.command == "look":
+        return look(arguments.mode, arguments.job)
+    rounds = arguments.rounds or "3"
+    if not re.fullmatch("[1-9]", rounds):
+        raise Failed(f"ROUNDS={rounds}: expected a number from 1 to 9")
+    results = measure(int(rounds))
+    write_samples(results)
+    return write_report(results)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="make lab", description=__doc__)
-    parser.add_argument("command", choices=["measure", "look", "list"])
-    parser.add_argument("--mode", default="")
-    parser.add_argument("--job", default="", choices=["", *JOBS])
-    parser.add_argument("--rounds", default="")
-    arguments = parser.parse_args()
-    # Whoever ends this ends the servers too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended: nothing was kept."))
+    parser = argparse.ArgumentParser(prog="python -m lab", description=__doc__)
+    parser.add_argument("command", choices=["measure", "look", "list", "report"])
+    parser.add_argument("--mode", default="", help="look: the mode")
+    parser.add_argument("--job", default="", choices=["", *JOBS], help="look: the job")
+    parser.add_argument("--rounds", default="", help="measure: 1 to 9 (default 3)")
+    parser.add_argument("--samples", type=Path, default=SAMPLES, help="report: the samples file (default %(default)s)")
+    # SystemExit unwinds the context managers, which stop the servers.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Terminated: no samples were saved"))
     try:
-        if arguments.command == "list":
-            list_modes()
-            return
-        if not find("wrk"):
-            raise Failed("the load generator is not installed: sudo apt-get install wrk")
-        rounds = arguments.rounds or "3"
-        if not re.fullmatch("[1-9]", rounds):
-            raise Failed(f"ROUNDS is {rounds!r}: it is a number from 1 to 9")
-        if arguments.command == "look":
-            look(arguments.mode, arguments.job)
-        else:
-            write(measure(int(rounds)), PROJECT / "docs")
+        run(parser.parse_args())
     except Failed as failed:
         raise SystemExit(f"\n✗ {failed}") from None
     except PermissionError as error:
         raise SystemExit(
-            f"\n✗ {error}\nRun this as an ordinary user; what root starts runs as www-data, who must be able to read "
-            "the project, as in /srv."
+            f"\n✗ {error}\nRun this as an ordinary user. As root, the servers run as www-data, which must be able to "
+            "read the project, for example in /srv."
         ) from None
     except KeyboardInterrupt:
-        raise SystemExit("\nInterrupted: nothing was kept.") from None
+        raise SystemExit("\nInterrupted: no samples were saved") from None
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What is asked of a mode that is up, and what is measured meanwhile: the figures of one sample.
+"""Put load on a running mode, and measure one sample.
 
-All are numbers by name: `rps` requests per second, `p50` and `p99` milliseconds, `cpu` microseconds of all cores for
-each request, what the kernel did for it included, `memory` megabytes (PSS), `generator` the share of the cores that the
-load generator had.
+The figures are numbers by name: `rps` in requests per second; `p50` and `p99` in milliseconds; `cpu` in microseconds of
+all cores per request, including the kernel; `memory` in megabytes (PSS); `generator`, the load generator's share of the
+cores.
 """
 
 import asyncio
@@ -22,34 +22,34 @@ from pathlib import Path
 import psutil
 from websockets.asyncio.client import ClientConnection, connect
 
-from deploy.terminal import Failed
+from deploy.core.console import Failed
 from lab.mode import CORES, JOBS, LAB, Running
 
 Figures = dict[str, float]
-# Of wrk.
+# Of the load generator, wrk.
 THREADS = 2
-# Seconds of warm-up, not counted, and of a sample: more where a request takes longer.
+# Seconds of the warm-up, and of a sample: longer for slower requests.
 WARM = 0.5
 SECONDS = {"hello": 1, "static": 1, "page": 2, "json": 2}
-# Clients that send a byte of their request now and then, the normal ones after them, and the seconds these wait.
+# Clients that send their request byte by byte; normal requests beside them, and the timeout of these in seconds.
 SLOW, NORMAL, PATIENCE = 200, 10, 2.0
 WATCHERS, CHANGES = 200, 4
-# What voids a sample, as wrk.lua counts it.
+# The errors that void a sample, as wrk.lua counts them.
 FAULTS = {"wrong": "wrong answers", "socket": "socket errors", "timeout": "without an answer in 2 s"}
 
 
 class Void(Exception):
-    """Why a sample does not count."""
+    """The reason why a sample does not count."""
 
 
-def busy() -> float:
-    """Seconds that the machine's cores have worked: fcgiwrap's children, say, are in no process's account."""
+def cpu_seconds() -> float:
+    """Return the CPU time of the whole machine: the times of the processes lack fcgiwrap's children, for example."""
     times = psutil.cpu_times()
     return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
 
 
 def warm_up(running: Running) -> None:
-    """Asks on many connections at once, so that every process and thread has served before it counts."""
+    """Send requests on eight connections, so that every process and thread has served before the sample."""
     until = time.monotonic() + WARM
 
     def ask(_: int) -> None:
@@ -60,8 +60,8 @@ def warm_up(running: Running) -> None:
         list(clients.map(ask, range(8)))
 
 
-def closed_loop(running: Running) -> Figures:
-    """wrk: each connection asks again as soon as it has its answer. Raises Void."""
+def run_wrk(running: Running) -> Figures:
+    """Run wrk, whose connections each send a request as soon as they have the last answer. Raises Void."""
     expected = running.directory / "expected"
     expected.write_bytes(running.body)
     options = [
@@ -72,33 +72,33 @@ def closed_loop(running: Running) -> Figures:
         str(LAB / "wrk.lua"),
         running.url,
     ]
-    worked, generated = busy(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    worked, generated = cpu_seconds(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         ["wrk", *options, "--", str(expected), JOBS[running.job].varies], capture_output=True, text=True, check=False
     )
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     wrk = usage.ru_utime + usage.ru_stime - generated.ru_utime - generated.ru_stime
-    worked = busy() - worked
+    worked = cpu_seconds() - worked
     if done.returncode:
         raise Failed(f"wrk failed: {done.stderr}")
-    told = json.loads(done.stdout.splitlines()[-1])
-    if faults := [f"{told[what]} {words}" for what, words in FAULTS.items() if told[what]]:
+    result = json.loads(done.stdout.splitlines()[-1])
+    if faults := [f"{result[what]} {words}" for what, words in FAULTS.items() if result[what]]:
         raise Void(", ".join(faults))
-    if not told["requests"]:
+    if not result["requests"]:
         raise Void("no answer")
     return {
-        "rps": told["requests"] / told["seconds"],
-        "p50": told["p50"],
-        "p99": told["p99"],
-        "cpu": 1e6 * max(worked - wrk, 0) / told["requests"],
+        "rps": result["requests"] / result["seconds"],
+        "p50": result["p50"],
+        "p99": result["p99"],
+        "cpu": 1e6 * max(worked - wrk, 0) / result["requests"],
         "memory": running.memory() / 1e6,
-        "generator": wrk / told["seconds"] / CORES,
+        "generator": wrk / result["seconds"] / CORES,
     }
 
 
 @contextlib.contextmanager
 def slow_clients(running: Running) -> Iterator[None]:
-    """In the block SLOW clients are in the middle of their request, and send a byte of it five times a second."""
+    """In the block, SLOW clients are in the middle of a request, and send a byte of it five times per second."""
     clients = [socket.create_connection(("127.0.0.1", running.port), 5) for _ in range(SLOW)]
     for client in clients:
         client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
@@ -122,11 +122,11 @@ def slow_clients(running: Running) -> Iterator[None]:
             client.close()
 
 
-def beside_slow_clients(running: Running) -> Figures:
-    """NORMAL requests, one after the other: how many got an answer in PATIENCE, and their p50."""
+def measure_beside_slow_clients(running: Running) -> Figures:
+    """Send NORMAL requests one after another. Count those answered within PATIENCE, and measure their p50."""
     waits: list[float] = []
     with slow_clients(running):
-        # Two that get nothing are told from one that had bad luck; nobody has to wait for the other eight.
+        # One timeout may be bad luck. Two are enough, and save waiting for the other eight.
         while len(waits) < NORMAL and sum(wait >= PATIENCE for wait in waits) < 2:
             began = time.monotonic()
             status, body = running.get(PATIENCE)
@@ -135,11 +135,11 @@ def beside_slow_clients(running: Running) -> Figures:
     return {"answered": answered, "of": len(waits), "p50": 1e3 * statistics.median(waits)}
 
 
-def watch(running: Running, database: Path) -> Figures:
-    """WATCHERS on one question, changed CHANGES times: `p50` and `p99` until they are told, `memory` in kB each."""
+def measure_watchers(running: Running, database: Path) -> Figures:
+    """Change a question with WATCHERS watchers CHANGES times: the delay until they receive it, and kB per watcher."""
     before = running.memory()
 
-    async def until_told(watcher: ClientConnection, version: int, since: float) -> float:
+    async def receive_version(watcher: ClientConnection, version: int, since: float) -> float:
         while json.loads(await watcher.recv())["version"] < version:
             pass
         return 1e3 * (time.perf_counter() - since)
@@ -148,24 +148,24 @@ def watch(running: Running, database: Path) -> Figures:
         url = f"ws://127.0.0.1:{running.port}/api/v1/live/questions/1/socket"
         async with contextlib.AsyncExitStack() as held, asyncio.timeout(30):
             watchers = [await held.enter_async_context(connect(url)) for _ in range(WATCHERS)]
-            await asyncio.gather(*(until_told(watcher, 0, 0) for watcher in watchers))
+            await asyncio.gather(*(receive_version(watcher, 0, 0) for watcher in watchers))
             memory = running.memory() - before
             waits: list[float] = []
             for _ in range(CHANGES):
-                version, since = change(database), time.perf_counter()
-                waits += await asyncio.gather(*(until_told(watcher, version, since) for watcher in watchers))
+                version, since = change_question(database), time.perf_counter()
+                waits += await asyncio.gather(*(receive_version(watcher, version, since) for watcher in watchers))
         return waits, memory
 
     try:
         waits, memory = asyncio.run(run())
     except (OSError, TimeoutError, ValueError) as error:
-        raise Void(f"not all told: {error or type(error).__name__}") from error
+        raise Void(f"not every watcher received the change: {error or type(error).__name__}") from error
     hundredths = statistics.quantiles(waits, n=100)
     return {"p50": hundredths[49], "p99": hundredths[98], "memory": memory / 1e3 / WATCHERS}
 
 
-def change(database: Path) -> int:
-    """The question's new version: what a vote does to it."""
+def change_question(database: Path) -> int:
+    """Increment the question's version as a vote does, and return it."""
     with contextlib.closing(sqlite3.connect(database, timeout=10)) as connection, connection:
         [(version,)] = connection.execute(
             "UPDATE polls_question SET version = version + 1 WHERE id = 1 RETURNING version"
@@ -173,11 +173,11 @@ def change(database: Path) -> int:
     return int(version)
 
 
-def sample(running: Running, database: Path) -> Figures:
+def measure(running: Running, database: Path) -> Figures:
     """Raises Void."""
     if running.job == "slow":
-        return beside_slow_clients(running)
+        return measure_beside_slow_clients(running)
     if running.job == "live":
-        return watch(running, database)
+        return measure_watchers(running, database)
     warm_up(running)
-    return closed_loop(running)
+    return run_wrk(running)

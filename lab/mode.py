@@ -1,8 +1,8 @@
-"""A mode is one way to deploy, and one file in modes/: a page to read, whose fenced blocks are what runs.
+"""Read, start and stop the modes. A mode is one way to deploy, and one page in modes/ whose fenced blocks run.
 
-The first block, `toml`, says what it is. Each block with a file's name after its language is written as that file, and
-of the block `sh run` every line is a process, started in the directory of those files. Words in capitals and braces
-are filled in, and are in the processes' environment too: PORT to listen on, APP as module:application, PROCESSES, …
+The first block, `toml`, describes the mode. A block with a file name after its language becomes that file. Every line
+of the block `sh run` starts a process in the directory of those files. Words such as ${PORT} are filled in, and the
+processes have them in their environment: PORT to listen on, APPLICATION as module:name, PROCESSES, …
 """
 
 import contextlib
@@ -26,11 +26,11 @@ from pathlib import Path
 
 import psutil
 
-from deploy.cores import cores
-from deploy.env import PROJECT
-from deploy.nginx import Words
-from deploy.terminal import Failed
-from lab import site
+from deploy.core.apps import PROJECT
+from deploy.core.console import Failed
+from deploy.core.cores import cores
+from deploy.core.words import Words
+from lab import data
 
 LAB = PROJECT / "lab"
 # The order of the report.
@@ -44,32 +44,34 @@ FAMILIES = (
     "async api",
     "from scratch",
 )
-# Two per core, as the reference has.
+# Two per core, like the reference.
 CORES = cores()
 PROCESSES = 2 * CORES
-# Of the load: more than any mode has processes.
+# Connections of the load generator: more than the processes of any mode.
 CONNECTIONS = 32
-# Seconds for a mode to answer: most need one, on a machine that is busy half a minute.
+# Seconds until a mode must answer. Most need one; on a busy machine, half a minute.
 START = 60
-# Seconds to end before it is killed: nothing is lost, and there are hundreds of ends.
+# Seconds to stop before the processes are killed. There is nothing to lose, and a run stops hundreds of modes.
 STOP = 0.5
-# Ports below those that the kernel gives to clients, ten for each start: a port that was used a moment ago may have
-# connections in TIME_WAIT, over which not every server binds.
+# Ports below the ephemeral range, ten for each start. A port that was just in use may have connections in TIME_WAIT,
+# and not every server can bind to it then.
 first = os.getpid() % 1200
 ports = itertools.islice(itertools.cycle(range(20_000, 32_000, 10)), first, None)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a mode is asked for: `path`, whose answer has `marker` in it, and is the same each time but for what the Lua
-    pattern `varies` finds in it. `reference` is the mode that the others are measured against.
+    """One kind of request. The response to `path` contains `marker`, and varies only in the Lua pattern `varies`.
+
+    The servers load `application` or `asgi`, with the name of `app`. The other modes are compared with `reference`.
     """
 
     path: str
-    app: str
+    application: str
     asgi: str
     marker: bytes
     varies: str = ""
+    app: str = "site"
     reference: str = "reference"
 
 
@@ -80,16 +82,16 @@ JOBS = {
     ),
     "static": Job("/static/site.css", "static:application", "", b"color-scheme"),
     "slow": Job("/", "hello:application", "hello_asgi:application", b"Hello, world!\n"),
-    "json": Job("/api/v1/questions/1/results", "", "", b'"total":0', reference="reference-api"),
-    "live": Job("/api/v1/questions/1/results", "", "", b'"total":0', reference="reference-api"),
+    "json": Job("/api/v1/questions/1/results", "", "", b'"total":0', app="api", reference="reference-api"),
+    "live": Job("/api/v1/questions/1/results", "", "", b'"total":0', app="api", reference="reference-api"),
 }
 
 
 @dataclass(frozen=True)
 class Mode:
-    """`needs` has the Debian package of each program, or file by its whole path; `python` names distributions.
+    """One page of modes/. `needs` maps programs and absolute paths to Debian packages. `python` names distributions.
 
-    `connections`: of the load, fewer where an answer takes so long that most would wait for it in vain.
+    `connections` is the number of the load generator's connections: fewer where most of them would time out.
     """
 
     name: str
@@ -107,8 +109,8 @@ class Mode:
     behind_nginx: bool = False
 
     def missing(self) -> list[str]:
-        """What to install first, in words; empty when it can run."""
-        packages = [package for program, package in self.needs.items() if not find(program)]
+        """Describe what to install first. Return an empty list if the mode can run."""
+        packages = [package for program, package in self.needs.items() if not is_installed(program)]
         found = [f"apt-get install {' '.join(dict.fromkeys(packages))}"] if packages else []
         if absent := [name for name in self.python if not version(name)]:
             found.append(f"{' '.join(absent)} from PyPI, in the versions of uv.lock")
@@ -121,17 +123,16 @@ class Mode:
         return debian | {name: version(name) for name in self.python}
 
     @contextlib.contextmanager
-    def up(self, job: str, var: Path) -> Iterator["Running"]:
-        """In the block the mode answers, and nothing of it left afterwards. Raises Failed, with the end of its log."""
+    def start(self, job: str, var: Path) -> Iterator["Running"]:
+        """Start the mode, wait until it answers, and stop it after the block. Raises Failed with the end of its log."""
         directory = var / f"modes/{self.name}"
         shutil.rmtree(directory, ignore_errors=True)
-        site.lay_out(directory, var)
+        data.make_var(directory, var)
         base = free_port()
         front = base + self.behind_nginx
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"])
-        words = site.variables(var) | {
+        words = data.settings(var) | {
             "VAR_DIR": str(directory),
-            "API_BIND": f"unix:{directory}/run/api-{{instance}}-{{slot}}.sock",
             "PROJECT": str(PROJECT),
             "VENV": sys.prefix,
             "PYTHONPATH": os.pathsep.join(map(str, (LAB / "apps", PROJECT / "django_site", PROJECT))),
@@ -141,6 +142,8 @@ class Mode:
             "PROCESSES": str(PROCESSES),
             "CORES": str(CORES),
             "APP": JOBS[job].app,
+            "INSTANCE": f"{JOBS[job].app}-a",
+            "APPLICATION": JOBS[job].application,
             "ASGI": JOBS[job].asgi,
             "DJANGO_SETTINGS_MODULE": "config.settings",
         }
@@ -150,20 +153,20 @@ class Mode:
             file.chmod(0o755 if text.startswith("#!") else 0o644)
         # A server may open it again, as /dev/stderr.
         (directory / "output").touch()
-        site.hand_over(directory)
+        data.give_to_servers(directory)
         environment = {name: os.environ[name] for name in ("HOME", "LANG", "TZ") if name in os.environ}
         running = Running(self, job, front, directory)
         try:
             for command in self.run:
-                running.start(command, environment | words | {"PATH": path})
-            running.wait()
+                running.start_process(command, environment | words | {"PATH": path})
+            running.wait_until_ready()
             yield running
         finally:
             running.stop()
 
 
 class Running:
-    """A mode that is up. `body` is the answer that each request must get."""
+    """A running mode. Every request must get the response `body`."""
 
     body: bytes
 
@@ -176,8 +179,8 @@ class Running:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}{JOBS[self.job].path}"
 
-    def start(self, command: str, environment: Mapping[str, str]) -> None:
-        # A session of its own: whatever it forks is found by it.
+    def start_process(self, command: str, environment: Mapping[str, str]) -> None:
+        # A session of its own, by which `processes` finds everything that it forks.
         with self.log.open("ab") as log:
             self.leaders.append(
                 subprocess.Popen(
@@ -188,12 +191,12 @@ class Running:
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
-                    **site.AS,
+                    **data.RUN_AS,
                 )
             )
 
     def get(self, timeout: float = 5) -> tuple[int, bytes]:
-        """Status and body; 0 with the reason when there is no answer."""
+        """Return the status and the body, or 0 and the reason if there is no answer."""
         try:
             with urllib.request.urlopen(self.url, timeout=timeout) as answer:  # noqa: S310 (http, ours)
                 return answer.status, answer.read()
@@ -202,7 +205,7 @@ class Running:
         except (OSError, http.client.HTTPException) as error:
             return 0, str(error).encode()
 
-    def wait(self) -> None:
+    def wait_until_ready(self) -> None:
         deadline = time.monotonic() + START
         status = 0
         while time.monotonic() < deadline:
@@ -211,10 +214,10 @@ class Running:
                 return
             for leader in self.leaders:
                 if leader.poll() is not None:
-                    raise Failed(f"{self.mode.name}: a process ended with {leader.returncode}\n{self.tail()}")
+                    raise Failed(f"{self.mode.name}: a process exited with status {leader.returncode}\n{self.tail()}")
             time.sleep(0.05)
         raise Failed(
-            f"{self.mode.name}: {self.url} answered {status} within {START} s, not as it should:\n"
+            f"{self.mode.name}: {self.url} did not return the expected response within {START} s, but {status}:\n"
             f"{self.body[:400].decode(errors='replace')}\n{self.tail()}"
         )
 
@@ -223,13 +226,13 @@ class Running:
         found = []
         for pid in psutil.pids():
             with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
-                # What nobody has waited for yet is no process any more.
+                # A zombie has stopped.
                 if os.getsid(pid) in sessions and (process := psutil.Process(pid)).status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
         return found
 
     def memory(self) -> float:
-        """Bytes: the proportional size (PSS), so that what processes share counts once."""
+        """Return the proportional set size (PSS) in bytes, which counts shared memory once."""
         total = 0
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -255,12 +258,15 @@ class Running:
 
 @functools.cache
 def frames() -> dict[str, str]:
-    """What every mode has in its directory: the rest of a server's configuration, around what a page shows."""
+    """Return the files that every mode gets: the rest of a server's configuration, around what a page shows."""
     return {file.name: file.read_text() for file in sorted((LAB / "frames").iterdir())}
 
 
-def read(page: Path) -> list[Mode]:
-    """Two with `behind_nginx = true`: itself, and behind frames/behind.conf. Raises Failed when it is not a mode's."""
+def read_page(page: Path) -> list[Mode]:
+    """Return the mode of a page, and a second mode behind nginx if `behind_nginx` is true.
+
+    Raises Failed if the page does not describe a mode.
+    """
     text = page.read_text()
     blocks = re.findall(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", text, re.M | re.S)
     try:
@@ -283,14 +289,14 @@ def read(page: Path) -> list[Mode]:
             debian_python=about.get("debian_python", False),
         )
     except (IndexError, KeyError, ValueError) as error:
-        raise Failed(f"{page}: not the page of a mode: {error!r}") from error
+        raise Failed(f"{page}: not a mode's page: {error!r}") from error
     if not about.get("behind_nginx"):
         return [mode]
     behind = replace(
         mode,
         name=f"nginx-{mode.name}",
         title=f"nginx in front of {mode.title}",
-        # nginx's static files are the reference's.
+        # nginx serves static files as the reference does.
         jobs=tuple(job for job in mode.jobs if job != "static"),
         needs={**mode.needs, "nginx": "nginx"},
         files={**mode.files, "site.conf": frames()["behind.conf"]},
@@ -301,20 +307,20 @@ def read(page: Path) -> list[Mode]:
 
 
 def read_all() -> dict[str, Mode]:
-    """By name, in the report's order: by family, and there the reference first."""
-    found = [mode for page in (LAB / "modes").glob("*.md") for mode in read(page)]
+    """Return the modes by name, sorted by family with the reference first."""
+    found = [mode for page in (LAB / "modes").glob("*.md") for mode in read_page(page)]
     found.sort(key=lambda mode: (FAMILIES.index(mode.family), "reference" not in mode.name, mode.name))
     return {mode.name: mode for mode in found}
 
 
-def find(program: str) -> bool:
+def is_installed(program: str) -> bool:
     if program.startswith("/"):
         return Path(program).exists()
     return shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is not None
 
 
 def version(distribution: str) -> str:
-    """Empty when it is not installed."""
+    """Return an empty string if it is not installed."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
@@ -323,7 +329,7 @@ def version(distribution: str) -> str:
 
 @functools.cache
 def debian_version(package: str) -> str:
-    """Empty where dpkg does not know it."""
+    """Return an empty string if dpkg does not know the package."""
     with contextlib.suppress(OSError):
         command = ["dpkg-query", "--show", "--showformat=${Version}", package]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout
@@ -331,7 +337,7 @@ def debian_version(package: str) -> str:
 
 
 def free_port() -> int:
-    """The first of ten that nobody listens on."""
+    """Return the first of ten free ports."""
     for base in ports:
         with contextlib.suppress(OSError), contextlib.ExitStack() as held:
             for port in range(base, base + 10):

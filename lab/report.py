@@ -1,4 +1,4 @@
-"""What a run found, as docs/lab.md and as docs/lab.html: the same text and tables, and charts in the latter."""
+"""The report of a run: docs/lab.md, and docs/lab.html with the same text and tables plus charts."""
 
 import math
 import re
@@ -16,11 +16,12 @@ from lab.mode import CONNECTIONS, FAMILIES, JOBS, LAB, Mode
 from lab.results import Margin, Results
 
 THROUGHPUT = {"rps": "requests/s", "p50": "p50 ms", "p99": "p99 ms", "cpu": "CPU µs", "memory": "memory MB"}
-FIGURES = {"rps": "requests per second", "cpu": "CPU for a request", "memory": "memory"}
+# The words for a figure in the title of its chart.
+FIGURES = {"rps": "requests per second", "cpu": "CPU per request", "memory": "memory"}
 
 
-class About(NamedTuple):
-    """How the report shows a job: `columns` by figure, and the figures that have a chart."""
+class JobReport(NamedTuple):
+    """How the report shows a job: its columns by figure, and the figures that have a chart."""
 
     title: str
     words: str
@@ -28,35 +29,36 @@ class About(NamedTuple):
     charts: Sequence[str] = ()
 
 
-ABOUT = {
-    "page": About(
+JOB_REPORTS = {
+    "page": JobReport(
         "The site's question page",
-        "Django, its middleware, a template and the database: what the site's visitors ask for most.",
+        "Django with its middleware, a template and the database: the page that visitors request most.",
         THROUGHPUT,
         ("rps", "cpu", "memory"),
     ),
-    "hello": About(
-        "A bare callable",
-        "What a request costs when the application does nothing: the server's own share of a page.",
+    "hello": JobReport(
+        "A minimal application",
+        "The cost of a request when the application does nothing: the server's own share of a page.",
         THROUGHPUT,
         ("rps",),
     ),
-    "json": About(
-        "The api: the results of a question as JSON",
-        "One read of the database and a few hundred bytes.",
+    "json": JobReport(
+        "The API: results of a question as JSON",
+        "One database read and a few hundred bytes.",
         THROUGHPUT,
         ("rps", "memory"),
     ),
-    "live": About(
-        "The api: watchers",
-        f"{WATCHERS} WebSockets on one question, which changes: how long until they are told, and their memory.",
-        {"p50": "told, p50 ms", "p99": "p99 ms", "memory": "kB for each"},
+    "live": JobReport(
+        "The API: watchers",
+        f"{WATCHERS} WebSockets watch one question, which changes: the delay until they receive the change, and their "
+        "memory.",
+        {"p50": "delay p50 ms", "p99": "delay p99 ms", "memory": "kB per watcher"},
     ),
-    "static": About("A static file", "The style sheet, by nginx or by Python.", THROUGHPUT),
-    "slow": About(
+    "static": JobReport("A static file", "The style sheet, served by nginx or by Python.", THROUGHPUT),
+    "slow": JobReport(
         "Beside slow clients",
-        f"{SLOW} clients are in the middle of their request and send five bytes a second. {NORMAL} normal requests "
-        f"come then, one after the other, and wait {PATIENCE:g} s each; after two without an answer no more are sent.",
+        f"{SLOW} clients send their requests at five bytes per second. Meanwhile {NORMAL} normal requests follow one "
+        f"another, each with a timeout of {PATIENCE:g} s. After two timeouts the measurement stops.",
         {"answered": "answered", "p50": "p50 ms"},
     ),
 }
@@ -74,14 +76,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Chart:
-    """Of each mode a figure as a share of the reference's, on a scale of ratios. In pixels."""
+    """One figure of every mode, relative to the reference, on a logarithmic scale. Lengths are in pixels."""
 
     title: str
     ticks: Sequence[tuple[str, float]]
     families: Sequence[tuple[int, str]]
     rows: Sequence[Row]
     height: int
-    # Of the names at the left end, of all, and of the figures at the right end.
+    # The width of the names on the left, of the whole chart, and of the figures on the right.
     names: int = 210
     width: int = 760
     right: int = 150
@@ -89,7 +91,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Section:
-    """Texts and cells may have `code`, *emphasis* and [links](to)."""
+    """Texts and cells may contain `code`, *emphasis* and [links](to)."""
 
     title: str
     text: Sequence[str] = ()
@@ -98,122 +100,126 @@ class Section:
     charts: Sequence[Chart] = ()
 
 
-def number(value: float) -> str:
-    """Three figures that matter; of what is far below 1, two."""
+def format_number(value: float) -> str:
+    """Round to three significant digits, or to two below 0.1."""
     if value >= 100 or value == int(value):
         return f"{value:,.0f}"
     digits = 2 if value >= 0.1 else 1
     return f"{value:.{max(0, digits - math.floor(math.log10(value)))}f}"
 
 
-def spread(margin: Margin | None) -> str:
-    return f"{number(margin.middle)} [{number(margin.low)}–{number(margin.high)}]" if margin else "–"
+def format_margin(margin: Margin | None) -> str:
+    if margin is None:
+        return "–"
+    return f"{format_number(margin.middle)} [{format_number(margin.low)}–{format_number(margin.high)}]"
 
 
-def link(mode: Mode) -> str:
+def link_to(mode: Mode) -> str:
     return f"[{mode.name}](../lab/modes/{mode.page}.md)"
 
 
-def from_docs(text: str) -> str:
-    """A page's text, whose links lead to its neighbours."""
+def rebase_links(text: str) -> str:
+    """Make a mode page's links, which are relative to lab/modes/, relative to docs/."""
     return text.replace("](", "](../lab/modes/")
 
 
-def introduction(results: Results) -> Section:
+def make_introduction(results: Results) -> Section:
     machine = results.machine
     shares = [sample.figures["generator"] for sample in results.samples if "generator" in sample.figures]
     noise = ", ".join(f"{job} {results.noise(job, 'rps'):.0%}" for job in ("page", "hello", "json"))
     text = f"""
-Made by `make lab`, not by hand. A mode's name leads to its page, which says how a request travels through it, and has
-the configuration that ran.
+`make lab` generates this report; do not edit it. Each mode links to its page, which explains how a request travels
+through it and holds the configuration that ran.
 
 Measured on {results.began}, in {results.seconds / 60:.0f} minutes and {results.rounds} rounds: {machine["cores"]} cores
 of {machine["processor"]}, {machine["memory_gb"]} GB, {machine["system"]}, Linux {machine["kernel"]}, Python
-{machine["python"]}. Every mode has {2 * machine["cores"]} processes, two for each core, unless its page says why not.
+{machine["python"]}. Every mode has {2 * machine["cores"]} processes, two per core, unless its page explains why not.
 
-× is the share of the reference's own figure, measured just before and after: the median of the rounds, and in brackets
-the least and the most. CPU is that of all cores for a request, the kernel's work for it included and the load
-generator's left out; memory is the proportional size (PSS) of all processes.
+The raw samples are not in the repository: `lab-samples.json` is attached to the release that published this report.
+`.venv/bin/python -m lab report --samples lab-samples.json` generates the report from them again.
 
-The load is wrk on the same machine, {CONNECTIONS} connections kept alive by {THREADS} threads. It had
-{min(shares, default=0):.0%} to {max(shares, default=0):.0%} of the cores, {statistics.median(shares or [0]):.0%} in the
-median. {WARM:g} s of warm-up are not counted, then {SECONDS["hello"]} s are, and {SECONDS["page"]} of the page and of
-JSON. Every answer is compared with what it should be, and one error voids the sample. What the reference
-differs from itself by, in nine measurements of ten, is the noise: {noise}.
+× is a mode's figure divided by the reference's, which is measured just before and after it. It shows the median of the
+rounds, with the minimum and the maximum in brackets. CPU is the time of all cores per request, including the kernel and
+excluding the load generator. Memory is the proportional set size (PSS) of all processes.
+
+wrk generates the load on the same machine, over {CONNECTIONS} keep-alive connections from {THREADS} threads. It used
+{min(shares, default=0):.0%} to {max(shares, default=0):.0%} of the cores, with a median of
+{statistics.median(shares or [0]):.0%}. After a warm-up of {WARM:g} s, a sample lasts {SECONDS["hello"]} s, or
+{SECONDS["page"]} s for the page and JSON. Every response is compared with the expected one, and one error voids the
+sample. The noise is how far the reference differs from itself, in nine of ten measurements: {noise} for requests per
+second.
 """
     return Section("Every way to deploy, measured", [" ".join(part.split()) for part in text.strip().split("\n\n")])
 
 
-def sections(results: Results, modes: Mapping[str, Mode]) -> list[Section]:
+def make_claims_section(results: Results) -> Section:
     verdicts = [(claim, claim.verdict(results)) for claim in CLAIMS]
-    found = [
-        introduction(results),
-        Section(
-            "What people say",
-            [
-                "A claim holds when every round, widened by the noise, is on its side of the threshold, and is *not "
-                "decided* when they are on both."
-            ],
-            ["said", "verdict", "this run", "figure"],
-            [[claim.said, verdict.word, spread(verdict.margin), claim.what] for claim, verdict in verdicts],
-        ),
-    ]
-    for job in ABOUT:
-        found.append(of_job(results, modes, job))
-        if job in ("page", "json"):
-            found.append(faster_than_reference(results, modes, job))
-    missing = [[name, "; ".join(what)] for name, what in results.missing.items()]
-    found.append(
-        Section(
-            "Not available here", [] if missing else ["Every mode was."], ["mode", "needs"] * bool(missing), missing
-        )
+    return Section(
+        "Common claims",
+        [
+            "A claim holds if every round, widened by the noise, is on its side of the threshold. It is *not decided* "
+            "if the rounds are on both sides."
+        ],
+        ["claim", "verdict", "measured", "noise", "figure"],
+        [
+            [claim.said, found.word, format_margin(found.margin), f"{found.noise:.1%}", claim.what]
+            for claim, found in verdicts
+        ],
     )
+
+
+def make_sections(results: Results, modes: Mapping[str, Mode]) -> list[Section]:
+    found = [make_introduction(results), make_claims_section(results)]
+    for job in JOB_REPORTS:
+        found.append(make_job_section(results, modes, job))
+        if job in ("page", "json"):
+            found.append(make_faster_section(results, modes, job))
+    if results.missing:
+        rows = [[name, "; ".join(what)] for name, what in results.missing.items()]
+        found.append(Section("Modes not measured", [], ["mode", "needs"], rows))
     versions = {name: version for of_mode in results.versions.values() for name, version in of_mode.items() if version}
     found.append(Section("Versions", [], ["package", "version"], [list(item) for item in sorted(versions.items())]))
     return found
 
 
-def of_job(results: Results, modes: Mapping[str, Mode], job: str) -> Section:
-    about, measured = ABOUT[job], results.modes(job)
+def make_job_section(results: Results, modes: Mapping[str, Mode], job: str) -> Section:
+    about, measured = JOB_REPORTS[job], results.modes(job)
     header = ["mode"]
     for figure, words in about.columns.items():
         header += [words] if figure == "answered" else [words, "×"]
-    rows = []
-    for mode in modes.values():
-        if mode.name not in measured:
-            continue
-        row = [link(mode)]
-        for figure in about.columns:
-            values = results.values(job, mode.name, figure)
-            row.append(number(statistics.median(values)) if values else "–")
-            if figure != "answered":
-                row.append(
-                    "1"
-                    if mode.name == JOBS[job].reference
-                    else spread(results.against_reference(job, mode.name, figure))
-                )
-        voids = results.voids(job, mode.name)
-        notes = [f"{mode.connections} connections"] if mode.connections != CONNECTIONS else []
-        notes += [f"{len(voids)} of {results.rounds} void: {voids[0].splitlines()[0]}"] if voids else []
-        rows.append([*row, "; ".join(notes)])
-    charts = [chart(results, modes, job, figure) for figure in about.charts]
+    rows = [make_job_row(results, mode, job) for mode in modes.values() if mode.name in measured]
+    charts = [make_chart(results, modes, job, figure) for figure in about.charts]
     return Section(about.title, [about.words], [*header, "note"], rows, charts)
 
 
-def faster_than_reference(results: Results, modes: Mapping[str, Mode], job: str) -> Section:
-    noise = f"more than the noise, {results.noise(job, 'rps'):.0%}"
+def make_job_row(results: Results, mode: Mode, job: str) -> list[str]:
+    row = [link_to(mode)]
+    for figure in JOB_REPORTS[job].columns:
+        values = results.values(job, mode.name, figure)
+        row.append(format_number(statistics.median(values)) if values else "–")
+        if figure != "answered":
+            margin = results.against_reference(job, mode.name, figure)
+            row.append("1" if mode.name == JOBS[job].reference else format_margin(margin))
+    voids = results.voids(job, mode.name)
+    notes = [f"{mode.connections} connections"] if mode.connections != CONNECTIONS else []
+    notes += [f"{len(voids)} of {results.rounds} void: {voids[0].splitlines()[0]}"] if voids else []
+    return [*row, "; ".join(notes)]
+
+
+def make_faster_section(results: Results, modes: Mapping[str, Mode], job: str) -> Section:
+    title, noise = f"Faster than the reference: {job}", f"{results.noise(job, 'rps'):.0%}"
     faster = sorted(results.faster(job).items(), key=lambda item: -item[1].middle)
     if not faster:
-        return Section(f"Faster than the reference: {job}", [f"No mode beat {JOBS[job].reference} by {noise}."])
+        return Section(title, [f"No mode is faster than {JOBS[job].reference} by more than the noise of {noise}."])
     return Section(
-        f"Faster than the reference: {job}",
-        [f"By {noise}, at its own job; and what speaks for each, and against it."],
-        ["mode", "× requests/s", "its page says"],
-        [[link(modes[name]), spread(margin), from_docs(modes[name].choose)] for name, margin in faster],
+        title,
+        [f"Faster at this job by more than the noise of {noise}. The page of each mode says when to choose it."],
+        ["mode", "× requests/s", "choose it when"],
+        [[link_to(modes[name]), format_margin(margin), rebase_links(modes[name].choose)] for name, margin in faster],
     )
 
 
-def chart(results: Results, modes: Mapping[str, Mode], job: str, figure: str) -> Chart:
+def make_chart(results: Results, modes: Mapping[str, Mode], job: str, figure: str) -> Chart:
     margins = {
         name: margin
         for name in results.modes(job)
@@ -234,15 +240,15 @@ def chart(results: Results, modes: Mapping[str, Mode], job: str, figure: str) ->
             families.append((y, family))
         for name in of_family:
             y, margin = y + 18, margins[name]
-            rows.append(Row(y, name, x(margin.low), x(margin.middle), x(margin.high), spread(margin)))
+            rows.append(Row(y, name, x(margin.low), x(margin.middle), x(margin.high), format_margin(margin)))
     ticks = [0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100]
-    title = f"{ABOUT[job].title}: {FIGURES[figure]}, as a share of the reference's"
+    title = f"{JOB_REPORTS[job].title}: {FIGURES[figure]}, relative to the reference"
     return Chart(title, [(f"{tick:g}", x(tick)) for tick in ticks if least <= tick <= most], families, rows, y + 34)
 
 
 def as_markdown(results: Results, modes: Mapping[str, Mode]) -> str:
     parts = []
-    for place, section in enumerate(sections(results, modes)):
+    for place, section in enumerate(make_sections(results, modes)):
         parts.append(f"{'##' if place else '#'} {section.title}")
         parts += section.text
         if section.header:
@@ -252,7 +258,7 @@ def as_markdown(results: Results, modes: Mapping[str, Mode]) -> str:
 
 
 def inline(text: str) -> str:
-    """HTML of what a Section's texts may have."""
+    """Convert the markup of a Section to HTML."""
     text = re.sub(r"`([^`]+)`", r"<code>\1</code>", xhtml_escape(text))
     text = re.sub(r"\*([^*]+)\*", r"<em>\1</em>", text)
     return re.sub(r"\[([^]]+)\]\(([^)]+)\)", r'<a href="\2">\1</a>', text)
@@ -260,5 +266,5 @@ def inline(text: str) -> str:
 
 def as_html(results: Results, modes: Mapping[str, Mode]) -> str:
     template = Loader(str(LAB), whitespace="oneline").load("report.html")
-    page = template.generate(sections=sections(results, modes), inline=inline, verdicts=VERDICTS)
+    page = template.generate(sections=make_sections(results, modes), inline=inline, verdicts=VERDICTS)
     return page.decode().strip() + "\n"

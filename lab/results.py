@@ -1,4 +1,4 @@
-"""The samples of a run, in the order in which they were taken, and what follows from them."""
+"""The samples of a run in the order of measurement, and the figures derived from them."""
 
 import statistics
 from collections import defaultdict
@@ -13,7 +13,7 @@ from lab.mode import JOBS
 
 @dataclass(frozen=True)
 class Sample:
-    """`void` says why it does not count; then it has no figures."""
+    """A void sample has the reason in `void`, and no figures."""
 
     round: int
     job: str
@@ -24,7 +24,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Margin:
-    """The least, the median and the most of what several rounds gave."""
+    """The minimum, median and maximum of several rounds."""
 
     low: float
     middle: float
@@ -32,7 +32,7 @@ class Margin:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> "Margin | None":
-        """None when there are none."""
+        """Return None if there are no values."""
         values = sorted(values)
         return cls(values[0], statistics.median(values), values[-1]) if values else None
 
@@ -42,7 +42,11 @@ class Margin:
 
 @dataclass(frozen=True)
 class Results:
-    """`machine`: cores, processor, memory, …; `versions`: of what each mode is made of; `missing`: what one lacks."""
+    """The result of `make lab`.
+
+    `machine` has cores, processor, memory and so on. `versions` has the package versions of each mode. `missing` has
+    the modes that could not run, with the packages that they need.
+    """
 
     began: str
     seconds: float
@@ -62,7 +66,8 @@ class Results:
     def values(self, job: str, mode: str, figure: str) -> list[float]:
         samples = [sample for sample in self.of(job, mode) if not sample.void]
         if figure == "memory":
-            # The reference stays up for a round, and its workers share less and less; the others have just started.
+            # Only the first sample of each round: the reference runs for a whole round, and its workers share less
+            # memory the longer they run. Other modes are measured right after their start.
             samples = list({sample.round: sample for sample in reversed(samples)}.values())
         return [sample.figures[figure] for sample in samples]
 
@@ -71,7 +76,7 @@ class Results:
 
     @cached_property
     def references(self) -> dict[tuple[str, int], list[int]]:
-        """By job and round, the places of the reference's samples."""
+        """The positions in `samples` of the reference's samples, by job and round."""
         found = defaultdict(list)
         for place, sample in enumerate(self.samples):
             if sample.mode == JOBS[sample.job].reference and not sample.void:
@@ -79,9 +84,9 @@ class Results:
         return found
 
     def reference_beside(self, place: int, figure: str) -> float:
-        """The figure of the reference at about the time of a sample, just before and after it; 0 when there is none.
+        """Return the mean of the reference's samples just before and after the sample at `place`; 0 without any.
 
-        Of memory that of its first sample in the round.
+        For memory, return its first sample of the round.
         """
         others = [
             other for other in self.references[self.samples[place].job, self.samples[place].round] if other != place
@@ -91,7 +96,7 @@ class Results:
         return statistics.mean(self.samples[other].figures[figure] for other in beside) if beside else 0
 
     def relative(self, job: str, mode: str, figure: str) -> dict[int, float]:
-        """By round, the figure as a share of the reference's: machines drift."""
+        """Return the figure of each round relative to the reference's, because a machine's speed drifts."""
         return {
             sample.round: sample.figures[figure] / reference
             for place, sample in enumerate(self.samples)
@@ -100,9 +105,9 @@ class Results:
         }
 
     def noise(self, job: str, figure: str) -> float:
-        """By how much the reference differs from itself, measured as a mode is: nine in ten differ by no more.
+        """Return how far the reference differs from itself, measured as the modes are: the 90th percentile.
 
-        Of memory by how much the rounds differ.
+        For memory, return how far the rounds differ.
         """
         if figure == "memory":
             values = self.values(job, JOBS[job].reference, figure)
@@ -122,12 +127,12 @@ class Results:
         return Margin.of(self.relative(job, mode, figure).values())
 
     def faster(self, job: str) -> dict[str, Margin]:
-        """The modes that beat the reference by more than the noise, and by how much."""
+        """Return the modes that are faster than the reference by more than the noise."""
         margins = {mode: self.against_reference(job, mode) for mode in self.modes(job) if mode != JOBS[job].reference}
         return {
             mode: margin for mode, margin in margins.items() if margin and margin.wider(self.noise(job, "rps")).low > 1
         }
 
     def modes(self, job: str) -> list[str]:
-        """In the order of their first samples, the reference first."""
+        """Return the measured modes in the order of their first samples: the reference comes first."""
         return list(dict.fromkeys(sample.mode for sample in self.samples if sample.job == job))

@@ -1,7 +1,8 @@
 """pytest's options and what all tests share.
 
 `--data=sqlite` (the default) or `--data=postgresql`, which brings Redis too, runs the same tests on either database.
-`--stack=native` (the default), `compose` or `hosts` chooses the target; the latter two have their own PostgreSQL and Redis.
+`--stack=native` (the default), `compose` or `hosts` chooses the target. The latter two
+bring PostgreSQL and Redis.
 `--nothing-missing` (CI) fails a test whose program is not installed, instead of skipping it.
 `--short` is what `make test` runs of long tests.
 
@@ -20,7 +21,7 @@ from tests import servers
 from tests.environment import environment
 
 plugins = sorted(Path(__file__).parent.glob("*/plugin.py"))
-pytest_plugins = ["tests.stacks.fixtures", *(f"tests.{plugin.parent.name}.plugin" for plugin in plugins)]
+pytest_plugins = [f"tests.{plugin.parent.name}.plugin" for plugin in plugins]
 
 stack = ExitStack()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from deploy.core.apps import APPS, INSTANCES, PROJECT, App
 from deploy.core.cores import cores
 from deploy.core.rotation import put_in_rotation
+from deploy.core.settings import values
 from deploy.core.words import fill_in
 
 
@@ -115,7 +116,9 @@ def prepare_run(run: Path) -> None:
 
 
 def main(command: str) -> None:
-    """`check` only tests the files, `prepare` leaves the start to the caller, `start` becomes nginx, `reload` reloads."""
+    """`check` tests the files, `prepare` leaves the start to the caller, `start` becomes nginx, `reload` reloads."""
+    # A container reads the settings from a file (ENV_FILE), so that a changed setting is a reload.
+    os.environ.update(values())
     var = Path(os.environ["VAR_DIR"])
     for directory in ("tmp", "log"):
         (var / directory).mkdir(exist_ok=True)

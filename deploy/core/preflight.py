@@ -146,7 +146,7 @@ def check_machine() -> None:
 
 
 def install(groups: Iterable[str], quiet: bool = False) -> None:
-    """Make .venv as uv.lock has it, with these groups of packages. uv itself has the version that the lock names."""
+    """Make .venv as uv.lock has it: the apps' packages and these groups. uv itself has the version that the lock names."""
     wanted = [f"--group={name}" for name in groups]
     uv = VENV / "bin/uv"
     if not uv.exists():
@@ -155,16 +155,7 @@ def install(groups: Iterable[str], quiet: bool = False) -> None:
     if "--group=dev" in wanted and can_build():
         wanted.append("--group=lab-built")
     # --inexact leaves alone what was installed earlier for another purpose.
-    command = [
-        str(uv),
-        "sync",
-        "--frozen",
-        "--quiet",
-        "--compile-bytecode",
-        "--no-default-groups",
-        "--inexact",
-        *wanted,
-    ]
+    command = [str(uv), "sync", "--frozen", "--quiet", "--compile-bytecode", "--inexact", *wanted]
     # www-data runs the stack that root starts, so other users may read the packages.
     if subprocess.run(command, cwd=PROJECT, umask=0o022, check=False).returncode:
         stop("`uv sync --frozen` failed", "the lines above say why; is PyPI reachable?")

@@ -1,4 +1,4 @@
-# The api: Tornado in two gunicorns, under supervisord.
+# The api: Tornado on gunicorn, under supervisord.
 
 # Debian's own Python, as on the hosts.
 FROM debian:13.7-slim AS python
@@ -6,7 +6,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
     && rm -rf /var/lib/apt/lists/*
 
-# Up to here and the packages, site.Dockerfile says the same, so that both images share these layers.
+# The Dockerfiles of the apps are the same up to here and in this stage, so that their images share these layers.
 FROM python AS packages
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv
 WORKDIR /srv/app
@@ -22,20 +22,21 @@ COPY --from=packages /srv/app/.venv .venv
 LABEL org.opencontainers.image.title="Tandem api" \
       org.opencontainers.image.description="Tornado on gunicorn, under supervisord" \
       org.opencontainers.image.licenses="MIT"
-# Any will do: nothing is looked up by name.
+# Any user works: nothing looks it up by name.
 ARG APP_UID=10001
-# The files that supervisord writes its programs' output to are the container's own output; what it says itself, its
-# listener says as JSON (deploy/supervisor/fatal.py). The environment is the container's, so that file is empty.
+# The container's environment has the settings, so supervisord's file of them is empty.
 RUN install --directory --owner="$APP_UID" --group="$APP_UID" var/run \
     && install --directory var/log var/supervisor \
-    && ln -s /dev/stdout var/log/api-a.log \
-    && ln -s /dev/stdout var/log/api-b.log \
-    && ln -s /dev/null var/log/supervisord.log \
     && touch var/environment
-COPY deploy deploy
+COPY deploy/apps.toml deploy/
+COPY deploy/core deploy/core
+COPY deploy/servers deploy/servers
+COPY deploy/gunicorn deploy/gunicorn
+COPY deploy/supervisor deploy/supervisor
 COPY tornado_api tornado_api
 RUN python3 -m compileall -q deploy tornado_api
-ENV VAR_DIR=/srv/app/var PATH=/srv/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 \
-    SUPERVISOR_PROGRAMS="api.conf fatal.conf" SUPERVISOR_LOG_SIZE=0
+ENV VAR_DIR=/srv/app/var PATH=/srv/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 SUPERVISOR_LOG_SIZE=0
 USER $APP_UID:$APP_UID
-CMD ["supervisord", "--nodaemon", "--silent", "-c", "deploy/supervisor/supervisord.conf"]
+# supervisord writes the instance's output to a file: here that is the container's output. supervisord's own messages are
+# dropped, because its listener prints each change of a state as JSON (deploy/supervisor/fatal.py).
+CMD ["sh", "-c", "ln -sf /dev/stdout var/log/$INSTANCE.log && ln -sf /dev/null var/log/supervisord.log && exec python3 -m deploy.core.supervisor $INSTANCE fatal"]

@@ -1,7 +1,7 @@
-# nginx, Debian's, as on the hosts: it has the brotli module. Its configuration is mounted, so that a change of it is a
-# reload, and not another container on the same port.
+# Debian's nginx, as on the hosts: it has the brotli module. Its configuration and the code that fills it in are mounted
+# (docker-compose.yml), so that a change of them is a reload and not a new container on the same port.
 FROM debian:13.7-slim
-# As in the others' files, so that all share this layer.
+# The same line as in the apps' Dockerfiles, so that all images share this layer.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
     && rm -rf /var/lib/apt/lists/*
@@ -12,10 +12,12 @@ LABEL org.opencontainers.image.title="Tandem nginx" \
       org.opencontainers.image.licenses="MIT"
 ARG APP_UID=10001
 WORKDIR /srv/app
-RUN install --directory --owner="$APP_UID" --group="$APP_UID" var/run var/static var/media
-COPY deploy/cores.py deploy/env.py deploy/instance.py deploy/nginx.py deploy/roll.py deploy/
-RUN python3 -m compileall -q deploy
-ENV VAR_DIR=/srv/app/var
+# The registry is beside the settings, in a mounted directory: a single mounted file would stay the old one when an editor
+# replaces it.
+RUN install --directory --owner="$APP_UID" --group="$APP_UID" var/run var/static var/media \
+    && install --directory deploy/core deploy/servers nginx settings \
+    && ln -s ../settings/apps.toml deploy/apps.toml
+ENV VAR_DIR=/srv/app/var PYTHONPYCACHEPREFIX=/tmp/pycache
 USER $APP_UID:$APP_UID
 STOPSIGNAL SIGQUIT
-CMD ["python3", "-m", "deploy.nginx", "start"]
+CMD ["python3", "-m", "deploy.core.nginx", "start"]

@@ -1,13 +1,13 @@
 # The site: Django on uWSGI.
 
-# Debian's own Python, as on the hosts: uWSGI in one with libpython linked statically, as it is there, serves 1.8 times
-# what it does in most others.
+# Debian's own Python, as on the hosts. It links libpython statically, with which uWSGI serves 1.8 times as much as with
+# most others.
 FROM debian:13.7-slim AS python
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3 \
     && rm -rf /var/lib/apt/lists/*
 
-# Up to here and the packages, api.Dockerfile says the same, so that both images share these layers.
+# The Dockerfiles of the apps are the same up to here and in this stage, so that their images share these layers.
 FROM python AS packages
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv
 WORKDIR /srv/app
@@ -23,14 +23,16 @@ COPY --from=packages /srv/app/.venv .venv
 LABEL org.opencontainers.image.title="Tandem site" \
       org.opencontainers.image.description="Django on uWSGI" \
       org.opencontainers.image.licenses="MIT"
-# Any will do: nothing is looked up by name.
+# Any user works: nothing looks it up by name.
 ARG APP_UID=10001
-# Volumes that are new get the owner of the directory that they are mounted on.
+# A new volume gets the owner of the directory that it is mounted on.
 RUN install --directory --owner="$APP_UID" --group="$APP_UID" var/run var/static var/media
-COPY deploy deploy
+COPY deploy/apps.toml deploy/
+COPY deploy/core deploy/core
+COPY deploy/servers deploy/servers
+COPY deploy/uwsgi deploy/uwsgi
 COPY django_site django_site
 RUN python3 -m compileall -q deploy django_site
 ENV VAR_DIR=/srv/app/var PATH=/srv/app/.venv/bin:$PATH PYTHONUNBUFFERED=1
 USER $APP_UID:$APP_UID
-STOPSIGNAL SIGINT
 CMD ["uwsgi", "--ini", "deploy/uwsgi/site.ini"]

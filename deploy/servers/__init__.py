@@ -1,10 +1,15 @@
-"""What differs between the servers that run apps: sockets, readiness, idleness and units. One object for each kind."""
+"""What differs between the servers that run apps: sockets, readiness, idleness and units.
+
+Each kind of server is a module of this package with a subclass of Server, of which there is one object.
+"""
+
+import importlib
+import pkgutil
 
 from .base import Server
-from .command import Command
-from .gunicorn import Gunicorn
-from .uwsgi import Uwsgi
 
-SERVERS: dict[str, Server] = {"uwsgi": Uwsgi(), "gunicorn": Gunicorn(), "command": Command()}
+for module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{module.name}")
+SERVERS: dict[str, Server] = {kind.kind: kind() for kind in Server.__subclasses__()}
 
 __all__ = ["SERVERS", "Server"]

@@ -28,6 +28,8 @@ class Server:
     # Open files and length of the listen queue that each worker asks for; 0 if it keeps the defaults.
     open_files: ClassVar[int] = 0
     listen_queue: ClassVar[int] = 0
+    # It has unix sockets, even where BIND gives it TCP ports too.
+    always_unix: ClassVar[bool] = False
 
     def sockets(self, instance: str, workers: int) -> list[str]:
         """Return the names of the sockets that nginx connects to, without `.sock`."""
@@ -36,6 +38,10 @@ class Server:
     def max_conns(self, workers: int) -> int:
         """Return how many requests nginx may have open on one socket."""
         return REQUESTS_PER_WORKER
+
+    def check_command(self, app: str) -> list[str]:
+        """Return a command that loads an app without serving it, and fails if that fails; empty if there is none."""
+        return []
 
     def why_not_ready(self, run: Path, instance: str, workers: int, bind: tuple[str, int] | None = None) -> str:
         """Return why an instance is not ready; empty if it is. `bind` is its first TCP address, if it has one."""

@@ -19,6 +19,9 @@ class Gunicorn(Server):
         # each of four sockets 100.
         return [f"{instance}-{worker}" for worker in range(workers)]
 
+    def check_command(self, app: str) -> list[str]:
+        return [".venv/bin/gunicorn", "--check-config", "--config", "deploy/gunicorn/config.py"]
+
     def why_not_ready(self, run: Path, instance: str, workers: int, bind: tuple[str, int] | None = None) -> str:
         for worker, name in enumerate(self.sockets(instance, workers)):
             address = (bind[0], bind[1] + worker) if bind else run / f"{name}.sock"

@@ -24,9 +24,13 @@ class Uwsgi(Server):
     # `max-fd` and `listen` in deploy/uwsgi/*.ini.
     open_files = 4096
     listen_queue = LISTEN
+    always_unix = True
 
     def max_conns(self, workers: int) -> int:
         return min(REQUESTS_PER_WORKER * workers, LISTEN)
+
+    def check_command(self, app: str) -> list[str]:
+        return [".venv/bin/uwsgi", "--ini", f"deploy/uwsgi/{app}.ini", "--no-server"]
 
     def why_not_ready(self, run: Path, instance: str, workers: int, bind: tuple[str, int] | None = None) -> str:
         # uWSGI has a unix socket on every host, beside the TCP one.

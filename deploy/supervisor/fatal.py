@@ -1,6 +1,6 @@
-"""A listener of supervisord's events (http://supervisord.org/events.html): ends it when a program is FATAL.
+"""A listener of supervisord's events (http://supervisord.org/events.html): stops it when its program cannot start.
 
-Then the engine sees that the container has ended, and starts it again. Each change of a state is a line of JSON.
+The container ends with it, and the engine restarts the container. Each change of a state is a line of JSON.
 """
 
 import json
@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 
 from supervisor import childutils
 
+CANNOT_START = ("BACKOFF", "FATAL")
+
 
 def main() -> None:
     while True:
@@ -19,11 +21,11 @@ def main() -> None:
         state = headers["eventname"].removeprefix("PROCESS_STATE_")
         program = event["processname"]
         if event["groupname"] != "fatal":
-            entry = {"time": datetime.now(UTC).isoformat(), "level": "ERROR" if state == "FATAL" else "INFO"}
+            entry = {"time": datetime.now(UTC).isoformat(), "level": "ERROR" if state in CANNOT_START else "INFO"}
             entry |= {"app": "supervisord", "message": f"{program} is {state}"}
             print(json.dumps(entry), file=sys.stderr, flush=True)
         childutils.listener.ok(sys.stdout)
-        if state == "FATAL":
+        if state in CANNOT_START:
             os.kill(os.getppid(), signal.SIGTERM)
 
 

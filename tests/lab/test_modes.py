@@ -1,4 +1,4 @@
-"""Every mode of the lab is started for each of its jobs and asked a few times; one that lacks something says what."""
+"""Start every mode of the lab for each of its jobs and send it a few requests."""
 
 import re
 import subprocess
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.terminal import Failed
-from lab import load, site
-from lab.mode import JOBS, LAB, read, read_all
-from lab.report import ABOUT
+from deploy.core.console import Failed
+from lab import data, load
+from lab.mode import JOBS, LAB, read_all, read_page
+from lab.report import JOB_REPORTS
 from tests.servers import Missing, program
 from tests.stacks import directory
 
@@ -21,15 +21,15 @@ MODES = read_all()
 @pytest.fixture(scope="module")
 def var() -> Iterator[Path]:
     with directory() as path:
-        site.prepare(path)
+        data.prepare(path)
         yield path
 
 
 @pytest.mark.parametrize(("name", "job"), [(name, job) for name, mode in MODES.items() for job in mode.jobs])
-def test_it_answers(var: Path, name: str, job: str) -> None:
+def test_a_mode_answers(var: Path, name: str, job: str) -> None:
     if missing := MODES[name].missing():
         raise Missing(f"{name} needs {'; '.join(missing)}")
-    with MODES[name].up(job, var) as running:
+    with MODES[name].start(job, var) as running:
         answers = [running.get() for _ in range(10)]
     varies = JOBS[job].varies.replace("%", "\\").encode()
     expected = re.sub(varies, b"", running.body)
@@ -40,42 +40,42 @@ def test_it_answers(var: Path, name: str, job: str) -> None:
 @pytest.mark.parametrize("job", [job for job in JOBS if job != "page"])
 def test_the_reference_is_measured(var: Path, job: str) -> None:
     program("wrk", "wrk")
-    with MODES[JOBS[job].reference].up(job, var) as running:
-        figures = load.sample(running, var / "db.sqlite3")
+    with MODES[JOBS[job].reference].start(job, var) as running:
+        figures = load.measure(running, var / "db.sqlite3")
     expected = {"slow": {"answered", "of", "p50"}, "live": {"p50", "p99", "memory"}}
-    assert figures.keys() == expected.get(job, {*ABOUT["hello"].columns, "generator"})
+    assert figures.keys() == expected.get(job, {*JOB_REPORTS["hello"].columns, "generator"})
     assert min(figures.values()) > 0
 
 
 def test_a_wrong_answer_voids_the_sample(var: Path) -> None:
     program("wrk", "wrk")
-    with MODES["scratch-always"].up("hello", var) as running:
+    with MODES["scratch-always"].start("hello", var) as running:
         running.body = b"Hello, World!\n"
         with pytest.raises(load.Void, match="wrong answers"):
-            load.sample(running, var / "db.sqlite3")
+            load.measure(running, var / "db.sqlite3")
 
 
-def test_slow_clients_are_slow(var: Path) -> None:
-    """They stop a server that has a process for each request that it reads."""
-    with MODES["gunicorn-sync"].up("slow", var) as running:
-        assert load.sample(running, var / "db.sqlite3")["answered"] == 0
+def test_slow_clients_block_sync_workers(var: Path) -> None:
+    """A sync worker reads one request at a time, so slow clients occupy every worker."""
+    with MODES["gunicorn-sync"].start("slow", var) as running:
+        assert load.measure(running, var / "db.sqlite3")["answered"] == 0
 
 
 def test_a_mode_that_does_not_start_says_why(var: Path, tmp_path: Path) -> None:
     page = tmp_path / "broken.md"
-    page.write_text((LAB / "modes/gunicorn-sync.md").read_text().replace("${APP}", "nothing:application"))
-    with pytest.raises(Failed, match="No module named 'nothing'"), read(page)[0].up("hello", var):
+    page.write_text((LAB / "modes/gunicorn-sync.md").read_text().replace("${APPLICATION}", "nothing:application"))
+    with pytest.raises(Failed, match="No module named 'nothing'"), read_page(page)[0].start("hello", var):
         pass
 
 
 def test_a_page_that_is_not_one_says_so(tmp_path: Path) -> None:
     page = tmp_path / "half.md"
     page.write_text('# A mode\n\n```toml\nfamily = "CGI"\n```\n')
-    with pytest.raises(Failed, match=r"half\.md: not the page of a mode"):
-        read(page)
+    with pytest.raises(Failed, match=r"half\.md: not a mode's page"):
+        read_page(page)
 
 
-def test_the_python_of_the_pages_is_as_the_linters_want_it(tmp_path: Path) -> None:
+def test_ruff_accepts_the_python_of_the_pages(tmp_path: Path) -> None:
     for mode in MODES.values():
         for name, text in mode.files.items():
             if name.endswith(".py"):

@@ -1,10 +1,10 @@
-"""What the report says, on samples that are made up."""
+"""Verdicts and the report, from made-up samples."""
 
 import re
 
 import pytest
 
-from deploy.env import PROJECT
+from deploy.core.apps import PROJECT
 from lab.claims import CLAIMS, Claim, ratio, value
 from lab.load import Figures
 from lab.mode import JOBS, read_all
@@ -54,25 +54,25 @@ def test_a_claim_holds_when_every_round_is_above() -> None:
     assert verdict(found, 5.3) == "does not hold"
 
 
-def test_it_is_not_decided_when_the_spread_is_wider_than_the_difference() -> None:
+def test_a_claim_is_not_decided_when_the_rounds_are_on_both_sides() -> None:
     assert verdict(rounds(a=(90, 100, 120), b=(100, 100, 100)), 1) == "not decided"
 
 
-def test_a_claim_of_at_most() -> None:
+def test_a_claim_with_a_maximum() -> None:
     found = rounds(a=(40, 45, 48), b=(100, 100, 100))
     assert Claim("", "", ratio("hello", "a", "b"), None, most=0.5).verdict(found).word == "holds"
     assert Claim("", "", ratio("hello", "a", "b"), None, most=0.4).verdict(found).word == "not decided"
     assert Claim("", "", ratio("hello", "a", "b"), None, most=0.3).verdict(found).word == "does not hold"
 
 
-def test_what_was_not_measured_or_is_void_decides_nothing() -> None:
+def test_missing_and_void_samples_decide_nothing() -> None:
     assert verdict(rounds(a=(100, 100, 100)), 1) == "not measured"
     assert verdict(rounds(a=(0, 0, 0), b=(100, 100, 100)), 1) == "not measured"
     assert verdict(rounds(a=(0, 300, 0), b=(100, 100, 100)), 2) == "holds"
 
 
-def test_a_machine_that_slows_down_is_not_the_modes_fault() -> None:
-    """Of each round its own reference counts."""
+def test_figures_are_relative_to_the_reference_of_their_round() -> None:
+    """Each round is compared with its own reference."""
     found = rounds((100, 50, 10), a=(200, 100, 20), b=(100, 50, 10))
     margin = found.against_reference("hello", "a")
     assert margin
@@ -85,34 +85,34 @@ def noisy(*reference: float, mode: float) -> Results:
     return results(*samples, Sample(1, "hello", "a", throughput(mode)), Sample(1, "hello", "reference", last))
 
 
-def test_the_noise_is_how_the_reference_differs_from_itself() -> None:
+def test_noise_is_the_variation_of_the_reference() -> None:
     assert noisy(100, 100, 100, 100, mode=100).noise("hello", "rps") == 0
     assert noisy(100, 130, 100, 130, 100, mode=100).noise("hello", "rps") == pytest.approx(0.3)
 
 
-def test_only_more_than_the_noise_beats_the_reference() -> None:
+def test_a_mode_is_faster_only_beyond_the_noise() -> None:
     assert noisy(100, 130, 100, 130, 100, mode=120).faster("hello") == {}
     assert list(noisy(100, 101, 100, 101, 100, mode=120).faster("hello")) == ["a"]
 
 
-def test_the_noise_makes_a_verdict_careful() -> None:
+def test_noise_widens_the_margin() -> None:
     claim = Claim("", "", value("hello", "a", "rps"), ("hello", "rps"), least=110)
     assert claim.verdict(noisy(100, 101, 100, 101, 100, mode=120)).word == "holds"
     assert claim.verdict(noisy(100, 130, 100, 130, 100, mode=120)).word == "not decided"
 
 
-def test_requests_on_other_cores_are_in_proportion() -> None:
+def test_figures_scale_with_the_cores() -> None:
     figure = value("hello", "a", "rps", cores=4)
     sample = Sample(1, "hello", "a", throughput(5000))
     assert figure(results(sample, cores=2)) == {1: 10_000}
     assert figure(results(sample, cores=8)) == {1: 2500}
 
 
-def test_each_claim_is_about_modes_that_there_are() -> None:
+def test_each_claim_names_existing_modes() -> None:
     for claim in CLAIMS:
         names = re.findall(r"[a-z][a-z0-9-]{4,}", claim.what.partition(",")[0])
         assert set(names) - {"cores"} <= set(MODES), claim.what
-    # And about figures that there are: with every mode measured there is a verdict.
+    # With every mode measured, each claim gets a verdict.
     figures = throughput(100) | {"answered": 10, "of": 10}
     made_up = [
         Sample(1, job, name, figures) for job in JOBS for name in ("reference", *MODES, "reference-api", "reference")
@@ -120,21 +120,21 @@ def test_each_claim_is_about_modes_that_there_are() -> None:
     assert {claim.verdict(results(*made_up)).word for claim in CLAIMS} <= {"holds", "does not hold", "not decided"}
 
 
-def test_the_report_says_what_was_found() -> None:
+def test_the_report_shows_medians_and_void_samples() -> None:
     found = rounds(granian=(301, 310, 320), waitress=(0, 90, 95))
     text = as_markdown(found, MODES)
     assert "| [granian](../lab/modes/granian.md) | 310 | 3.10 [3.01–3.20] |" in text
     assert "1 of 3 void: 3 socket errors" in text
 
 
-def test_its_links_lead_somewhere() -> None:
+def test_links_of_the_report_exist() -> None:
     found = results(*(Sample(1, "hello", name, throughput(100)) for name in ("reference", *MODES)))
     links = re.findall(r"\]\(([^)]+)\)", as_markdown(found, MODES))
     assert len(links) >= len(MODES)
     assert not [link for link in links if not (PROJECT / "docs" / link).exists()]
 
 
-def test_the_page_needs_no_script_and_lets_nothing_through() -> None:
+def test_the_html_report_escapes_its_input() -> None:
     found = rounds(granian=(0, 90, 95))
     found.samples.append(Sample(1, "hello", "waitress", void="<script>alert(1)</script>"))
     page = as_html(found, MODES)

@@ -45,6 +45,12 @@ def stopped(stack: Stack, *instances: str) -> Iterator[None]:
         stack.wait_ready()
 
 
+def restart(stack: Stack, instance: str) -> None:
+    """Restart an instance. Return when it is ready."""
+    with stopped(stack, instance):
+        pass
+
+
 @each_app
 def test_with_no_instance_of_an_app_running(stack: Stack, app: App) -> None:
     with stopped(stack, *(instance.name for instance in app.instances)), stack.client() as client:

@@ -97,7 +97,7 @@ def test_slow_clients_delay_nobody_and_are_disconnected(stack: Stack) -> None:
         for app in LISTENING:
             assert is_from(client.post(app.prefix, content=b"{}"), app)
 
-        # nginx disconnects each slow client, with a 408 or without an answer. The connection's timeout of 30 s is the limit.
+        # nginx disconnects each slow client, with a 408 or without an answer, within the connection's 30 s.
         for connection in connections:
             answer = b""
             try:

@@ -1,13 +1,13 @@
-"""Running stacks for the tests that go through nginx: a class for each target, and fixtures (fixtures.py)."""
+"""Running stacks for the tests that go through nginx: a class for each target, and fixtures (plugin.py)."""
 
 from tests.environment import PROJECT
 
 from .base import Stack
 from .compose import ComposeStack, docker
 from .files import copied, directory, edited
-from .fixtures import database, running
 from .native import NativeStack
 from .network import addresses, enter, outside
+from .plugin import database, running
 
 __all__ = [
     "PROJECT",

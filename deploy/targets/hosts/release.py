@@ -1,4 +1,4 @@
-"""A release is what git has at a ref, in one archive, with a manifest; nothing of the working tree gets in."""
+"""Build a release: an archive of a commit, with a manifest. It has nothing from the working tree."""
 
 import hashlib
 import io
@@ -8,8 +8,8 @@ import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deploy.env import PROJECT
-from deploy.terminal import Failed
+from deploy.core.apps import PROJECT
+from deploy.core.console import Failed
 
 
 def git(*words: str) -> bytes:
@@ -20,11 +20,14 @@ def git(*words: str) -> bytes:
 
 
 def manifest(ref: str) -> dict[str, str]:
-    """Shape: name (`20261121T164000-1a2b3c4`), ref, commit, subject, built (UTC, ISO 8601), lock (SHA-256)."""
+    """Return name (for example `20261121T164000-1a2b3c4`), ref, commit, subject, built (UTC, ISO 8601), lock (SHA-256).
+
+    Raises Failed if git does not have the ref.
+    """
     try:
         commit = git("rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}").decode().strip()
     except Failed:
-        raise Failed(f"REF is {ref!r}: git knows no such commit") from None
+        raise Failed(f"REF is {ref!r}: there is no such commit") from None
     now = datetime.now(UTC)
     return {
         "name": f"{now:%Y%m%dT%H%M%S}-{commit[:7]}",
@@ -37,7 +40,7 @@ def manifest(ref: str) -> dict[str, str]:
 
 
 def build(release: dict[str, str], directory: Path) -> Path:
-    """The archive, NAME.tar.gz: the commit's tree, and the manifest, which a host renames when the rest is done."""
+    """Return the path of NAME.tar.gz: the commit's tree and RELEASE.json.new, which a host renames at the end."""
     archive = directory / f"{release['name']}.tar.gz"
     with tarfile.open(archive, "w:gz") as packed:
         with tarfile.open(fileobj=io.BytesIO(git("archive", release["commit"]))) as tree:

@@ -1,8 +1,7 @@
-"""What a release makes of the database's schema, as JSON on standard output: run with its own Python and settings.
+"""Compare a release's migrations with the database's: `.venv/bin/python deploy/targets/hosts/schema.py django_site`.
 
-Shape: `applied` and `known` are names of migrations (`auth.0001_initial`), in the database and in this release;
-`pending` are those that are known and not applied, in their order; `breaking` those that the code before them cannot
-run with.
+Prints JSON. `applied` and `known` are names of migrations (`auth.0001_initial`), in the database and in this release.
+`pending` are the known ones that are not applied, in order. The release before could not run with those in `breaking`.
 """
 
 import json
@@ -26,15 +25,14 @@ from django.db.migrations.operations.models import (
 )
 from django.db.models.fields import NOT_PROVIDED
 
-SITE = Path(__file__).resolve().parents[2] / "django_site"
 HARMLESS = (AddIndex, AlterModelManagers, AlterModelOptions, CreateModel, RemoveConstraint, RemoveIndex)
 
 
 def is_shared(operation: Operation) -> bool:
-    """The release before may run on it: it finds what it knows, and what it does not know fills itself in.
+    """Return whether the release before can run after this operation.
 
-    A constraint that is added may refuse what the release before writes; a change that this function cannot judge is
-    taken for one that breaks.
+    It can if all that it uses stays, and if the database fills in what is new. A new constraint may reject what it
+    writes. An operation that is not in the list counts as breaking.
     """
     if isinstance(operation, AddField):
         field = operation.field
@@ -43,15 +41,16 @@ def is_shared(operation: Operation) -> bool:
 
 
 def breaks(migration: Migration) -> bool:
-    """Before an app's first migration there is no code of it.
+    """Return whether the release before cannot run with a migration.
 
-    A migration may say itself that two releases share it: `shared = True`, with the reason in a comment.
+    No earlier code uses the tables of an app's first migration. A migration with `shared = True` says that two releases
+    share it; a comment beside it should say why.
     """
     shared = migration.initial or getattr(migration, "shared", False)
     return not shared and not all(map(is_shared, migration.operations))
 
 
-def main() -> None:
+def main(source: Path) -> None:
     loader = MigrationLoader(connection)
     name = ".".join
     plan = [key for leaf in loader.graph.leaf_nodes() for key in loader.graph.forwards_plan(leaf)]
@@ -59,18 +58,19 @@ def main() -> None:
         "applied": sorted(map(name, loader.applied_migrations)),
         "known": sorted(map(name, loader.disk_migrations)),
         "pending": [name(key) for key in dict.fromkeys(plan) if key not in loader.applied_migrations],
-        # What Django's own applications change is theirs to keep right.
+        # Only the project's own: Django's own applications take care of theirs.
         "breaking": [
             name(key)
             for key, migration in sorted(loader.disk_migrations.items())
-            if Path(sys.modules[type(migration).__module__].__file__ or "").is_relative_to(SITE) and breaks(migration)
+            if Path(sys.modules[type(migration).__module__].__file__ or "").is_relative_to(source) and breaks(migration)
         ],
     }
     print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(SITE))
+    directory = Path(sys.argv[1]).resolve()
+    sys.path.insert(0, str(directory))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     django.setup()
-    main()
+    main(directory)

@@ -8,7 +8,7 @@ from tests.browser.looks import screenshot
 from tests.browser.polls.test_polls import ask, vote, votes, width
 from tests.browser.site.people import sign_up
 from tests.browser.tokens.test_tokens import create_token
-from tests.stack.pictures import PNG
+from tests.sample import PNG
 
 Visitor = Callable[..., Page]
 

@@ -1,12 +1,3 @@
-from collections.abc import Iterator
+from tests.stack.site.polls.fixtures import ask, people, question
 
-import pytest
-
-from tests.people import Person, make
-from tests.stacks import Stack
-
-
-@pytest.fixture(scope="session")
-def people(stack: Stack) -> Iterator[Person]:
-    """`next(people)` is a person who has not voted yet."""
-    return iter(make(stack, 20))
+__all__ = ["ask", "people", "question"]

@@ -16,6 +16,7 @@ from deploy.core.apps import APPS
 from tests.people import Person
 from tests.sample import ENDPOINT, LIVE, write_by_api, write_on_site
 from tests.stack.checks import check_headers, upstream
+from tests.stack.test_health import restart
 from tests.stacks import Stack
 
 WATCHERS = 400
@@ -77,13 +78,6 @@ async def test_a_restarted_instance_does_not_draw_every_short_request(stack: Sta
             served = Counter(upstream(client.get(ENDPOINT)) for _ in range(200))
         for instance in ("api-a", "api-b"):
             assert sum(served[name] for name in stack.sockets(instance)) >= 0.4 * 200, served
-
-
-def restart(stack: Stack, instance: str) -> None:
-    """Restart an instance. Return when it is ready."""
-    stack.stop(instance)
-    stack.start(instance)
-    stack.wait_ready()
 
 
 def blocks_of(response: httpx.Response) -> Iterator[dict[str, str]]:

@@ -1,0 +1,100 @@
+"""Filters for the playbooks: the apps of deploy/apps.toml, and the settings of .env.example."""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ANSIBLE = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ANSIBLE.parents[1]))
+
+from deploy.core import settings  # noqa: E402
+from deploy.core.apps import APPS  # noqa: E402
+
+# Settings of .env.example that an inventory does not set: hosts get them from its other variables, or do not use them.
+NOT_SET = settings.COMPOSE_ONLY | {"ADDRESS", "ALLOWED_HOSTS", "CORES", "PLAIN_PORT", "PORT"}
+NOT_SET |= {"TLS", "TLS_CERTIFICATE", "TLS_KEY"}
+# systemd and python-dotenv read these differently inside single quotes.
+UNQUOTABLE = re.compile(r"['\\\n]|\$\{")
+
+
+def registered_apps(groups: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """Return the apps of the registry, with the hosts of their groups. `groups` is Ansible's variable."""
+    return [
+        {
+            "name": app.name,
+            "hosts": sorted(groups.get(app.name, [])),
+            "listens": app.server.listens,
+            "always_unix": app.server.always_unix,
+            "manage": app.manage,
+            "prepare": bool(app.prepare),
+            # The timers in apps/APP, which run on one host.
+            "timers": sorted(path.stem for path in (ANSIBLE / "apps" / app.name).glob("*.timer")),
+            # The file in deploy/systemd, without `.service`, and the units that start at boot.
+            "unit_file": app.server.unit.format(instance="").removeprefix("tandem-"),
+            "units": sorted({app.server.unit.format(instance=instance) for instance in app.instances}),
+        }
+        for app in APPS.values()
+    ]
+
+
+def app_ports(app: str, cores: int | str) -> list[int]:
+    """Return the TCP ports of an app's instances on a host with this many cores."""
+    return [port for instance in APPS[app].instances for port in instance.ports(int(cores))]
+
+
+def host_settings(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings that are not secret: the defaults of .env.example, and over them those of an inventory."""
+    known = settings.parse(settings.EXAMPLE.read_text()) | {name: as_text(value) for name, value in given.items()}
+    return {name: value for name, value in known.items() if name not in NOT_SET and not settings.is_secret(name)}
+
+
+def app_secrets(given: Mapping[str, str], apps: Sequence[str]) -> dict[str, str]:
+    """Return the secrets that at least one of these apps gets."""
+    return {
+        name: str(value)
+        for name, value in given.items()
+        if name not in settings.COMPOSE_ONLY and any(name not in APPS[app].without for app in apps)
+    }
+
+
+def as_text(value: Any) -> str:
+    """Return a value as the settings have it. YAML makes a boolean of on and off."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "" if value is None else str(value)
+
+
+def setting_faults(given: Mapping[str, Any], secrets: Mapping[str, str]) -> list[str]:
+    """Return a line for each mistake in `settings` and `secrets` of an inventory. No line has a value of a secret."""
+    known = settings.parse(settings.EXAMPLE.read_text())
+    found = []
+    for name, value in given.items():
+        text = as_text(value)
+        shape, words = settings.SHAPES.get(name, (".*", ""))
+        if name not in known:
+            found.append(f"settings: {name} is not in .env.example")
+        elif name in NOT_SET:
+            found.append(f"settings: {name} follows from the other variables of an inventory, or hosts do not use it")
+        elif settings.is_secret(name):
+            found.append(f"settings: {name} is a secret: move it to `secrets`, in an encrypted file")
+        elif UNQUOTABLE.search(text):
+            found.append(f"settings: {name} should have no single quote, backslash, line break or ${{")
+        elif not re.fullmatch(shape, text):
+            found.append(f"settings: {name} is {text!r}: should be {words}")
+    found += [f"secrets: {name} is not in .env.example" for name in secrets if name not in known]
+    wanted = [name for name in settings.SECRETS if name in known]
+    found += [f"secrets: {name} is missing; `make secrets` makes it" for name in wanted if not secrets.get(name)]
+    return found
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {
+            "app_ports": app_ports,
+            "app_secrets": app_secrets,
+            "host_settings": host_settings,
+            "registered_apps": registered_apps,
+            "setting_faults": setting_faults,
+        }

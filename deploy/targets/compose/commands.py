@@ -1,0 +1,164 @@
+"""The commands of this target: up, dev, down, restart, status, logs, manage, destroy."""
+
+import argparse
+import contextlib
+import os
+import shlex
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+from deploy.core.apps import APPS, INSTANCES, SERVICES, django
+from deploy.core.console import Failed, confirm, readable, step, table
+from deploy.core.settings import one_at_a_time, setting
+
+from . import generate
+from . import up as up_steps
+from .target import ComposeTarget, output
+
+NOTHING_RUNS = "Nothing is running. `make up` starts it."
+
+
+def running_target() -> ComposeTarget:
+    """Raises SystemExit with status 3 if nothing runs."""
+    target = ComposeTarget()
+    if not any(container["State"]["Running"] for container in target.containers().values()):
+        print(NOTHING_RUNS)
+        raise SystemExit(3)
+    return target
+
+
+def up(_: argparse.Namespace, dev: bool = False) -> None:
+    started = time.monotonic()
+    with one_at_a_time():
+        generate.write(dev)
+        target = ComposeTarget()
+        outdated = up_steps.find_outdated(target)
+        up_steps.update_core_services(target, outdated)
+        said = up_steps.prepare(target, outdated)
+        try:
+            up_steps.apply(target, outdated)
+            print()
+            for service in show_status(target):
+                target.wait_until_ready(service)
+            print(f"Up in {time.monotonic() - started:.1f} s. `make status`, `make logs`, `make down`.")
+        finally:
+            # It may have a password that nobody sees again.
+            if said:
+                print(f"\n{said}")
+
+
+def dev(options: argparse.Namespace) -> None:
+    """The stack with the working tree mounted and debug pages. Follows the logs until it is interrupted."""
+    up(options, dev=True)
+    print()
+    follow_logs(ComposeTarget(), [], lines=0)
+    print("\nThe stack is still running. `make down` stops it.")
+
+
+def down(_: argparse.Namespace) -> None:
+    target = ComposeTarget()
+    with one_at_a_time():
+        containers = target.containers()
+        # nginx stops after the apps have disconnected their watchers.
+        if instances := [name for name in INSTANCES if name in containers]:
+            target.compose("stop", *instances)
+        target.compose("down", "--remove-orphans")
+    print("Stopped. The data is still in its volumes." if containers else "Nothing was running.")
+
+
+def destroy(_: argparse.Namespace) -> None:
+    target = ComposeTarget()
+    with one_at_a_time():
+        confirm(target.project, "its volumes, with the database and the uploads")
+        target.compose("down", "--remove-orphans", "--volumes")
+    print("Deleted. `make up` starts from nothing.")
+
+
+def restart(options: argparse.Namespace) -> None:
+    """Roll one app, or all; or replace nginx's container, which leaves a second without nginx."""
+    target = running_target()
+    started = time.monotonic()
+    with one_at_a_time():
+        for name in [options.app] if options.app else APPS:
+            print(f"Restart {name}", flush=True)
+            if name == "nginx":
+                with step("new container"):
+                    target.start("nginx", recreate=True)
+                    target.wait_until_ready("nginx")
+            else:
+                target.roll(APPS[name])
+    print(f"\nDone in {time.monotonic() - started:.1f} s.")
+
+
+def status(_: argparse.Namespace) -> None:
+    show_status(running_target())
+
+
+def show_status(target: ComposeTarget) -> list[str]:
+    """Print a table of the services. Return the names of those that are not ready."""
+    containers, in_rotation = target.containers(), target.in_rotation()
+    services = (*SERVICES, *target.core_services)
+    with ThreadPoolExecutor() as pool:
+        # It measures for two seconds.
+        usage = pool.submit(output, "docker", "stats", "--no-stream", "--no-trunc", "--format", "{{.ID}} {{.MemUsage}}")
+        reasons = dict(zip(services, pool.map(target.why_not_ready, services), strict=True))
+    memory = {line.split()[0]: line.split()[1] for line in usage.result().splitlines()}
+    rows = [("service", "state", "since", "memory", "image")]
+    for name in services:
+        words = reasons[name] or "ready"
+        if name in INSTANCES and name not in in_rotation:
+            words += ", out of rotation: `make restart`"
+        rows.append((name, *status_columns(containers.get(name), words, memory)))
+    table(rows)
+    scheme = "https" if setting("TLS") == "on" else "http"
+    print(f"\n{scheme}://{setting('ADDRESS')}:{setting('PORT')}/")
+    return [name for name in services if reasons[name]]
+
+
+def status_columns(container: dict[str, Any] | None, words: str, memory: dict[str, str]) -> tuple[str, str, str, str]:
+    if not container:
+        return "no container", "-", "-", "-"
+    state, image = container["State"], container["Config"]["Image"]
+    if not state["Running"] or state["Restarting"]:
+        return state["Status"], "-", "-", image
+    began = datetime.fromisoformat(state["StartedAt"][:19]).replace(tzinfo=UTC).astimezone()
+    return words, f"{began:%d %b %H:%M:%S}", memory.get(container["Id"], "-"), image
+
+
+def logs(options: argparse.Namespace) -> None:
+    target = running_target()
+    if options.app in APPS:
+        services = [instance.name for instance in APPS[options.app].instances]
+    else:
+        # nginx writes the access log to its container's output.
+        services = ["nginx" if options.app == "access" else options.app] if options.app else []
+    follow_logs(target, services)
+
+
+def follow_logs(target: ComposeTarget, services: list[str], lines: int = 20) -> None:
+    """Print the logs of these services, or of all, until it is interrupted."""
+    command = target.command("logs", "--follow", f"--tail={lines}", "--no-color", *services)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=target.environment) as follow:
+        assert follow.stdout
+        with contextlib.suppress(KeyboardInterrupt):
+            for line in follow.stdout:
+                # Compose writes a sequence that clears the line, also to a pipe.
+                name, _, text = line.removeprefix("\x1b[2K").rstrip("\n").partition(" | ")
+                print(f"{name.strip():<11} {readable(text)}", flush=True)
+
+
+def manage(options: argparse.Namespace) -> None:
+    """Become Django's manage.py in a container of its app."""
+    app = django()
+    if not app:
+        raise Failed("No app in deploy/apps.toml has a manage.py")
+    target = running_target()
+    running = [each.name for each in app.instances if not target.why_not_ready(each)]
+    words = ["python", app.manage, *shlex.split(options.arguments)]
+    service = running[0] if running else app.instances[0].name
+    command = target.command("exec", *([] if sys.stdin.isatty() else ["-T"]), service, *words)
+    os.execvpe(command[0], command, target.environment)

@@ -1,0 +1,137 @@
+"""What `make up` writes for compose: a service for each instance, the secrets as files, and nginx's settings.
+
+It runs on the system's own Python, which has no YAML. JSON is YAML too.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from deploy.core.apps import APPS, App
+from deploy.core.console import Failed
+from deploy.core.settings import PROJECT, VAR, is_secret, of_app, values
+
+SERVICES = VAR / "compose.json"
+# Only its owner may enter it. The files in it are readable: the users of containers are others than this machine's.
+SECRETS = VAR / "secrets"
+# Mounted into nginx's container.
+MOUNTED = SECRETS / "nginx"
+# The role and the database that docker-compose.yml makes.
+DATABASE = "tandem"
+
+
+def write(dev: bool = False) -> None:
+    """Write all that docker-compose.yml and deploy/docker/ need. Raises Failed if a file of TLS is unreadable."""
+    variables = settings(dev)
+    for directory, mode in ((SECRETS, 0o700), (MOUNTED, 0o755)):
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(mode)
+    services: dict[str, Any] = {"redis": data_service(variables)}
+    secrets: dict[str, Any] = {}
+    for app in APPS.values():
+        environment, sources = settings_of_app(app, variables)
+        secrets |= {source: {"file": str(SECRETS / source)} for source in sources.values()}
+        for instance in app.instances:
+            services[instance.name] = {
+                "extends": {"file": str(definition(app, dev)), "service": app.name},
+                # Compose fills in $NAME, and $$ is a dollar.
+                "environment": {name: value.replace("$", "$$") for name, value in environment.items()}
+                | {"APP": app.name, "INSTANCE": instance.name},
+                "secrets": [{"source": source, "target": name} for name, source in sources.items()],
+            }
+    if variables["TLS"] == "on":
+        services["nginx"] = {"ports": [f"{variables['ADDRESS']}:{variables['PLAIN_PORT']}:8080"]}
+    write_nginx_settings(variables)
+    replace(SERVICES, json.dumps({"services": services, "secrets": secrets}, indent=1))
+
+
+def settings(dev: bool) -> dict[str, str]:
+    """Return the settings of the stack in containers, which has its own PostgreSQL and Redis."""
+    given = values()
+    postgres, redis = (quote(given[f"{name}_PASSWORD"], safe="") for name in ("POSTGRES", "REDIS"))
+    return (
+        given
+        | {"DATABASE_URL": f"postgresql://{DATABASE}:{postgres}@postgres:5432/{DATABASE}"}
+        | {"REDIS_URL": f"redis://apps:{redis}@redis:6379/0"}
+        | ({"DEBUG": "on", "CORES": "1"} if dev else {"DEBUG": "off"})
+    )
+
+
+def definition(app: App, dev: bool) -> Path:
+    """Return the compose file that defines an instance of an app. `make dev` may have one of its own."""
+    files = PROJECT / "deploy/docker"
+    own = files / f"{app.name}.dev.yml"
+    return own if dev and own.exists() else files / f"{app.name}.yml"
+
+
+def settings_of_app(app: App, variables: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Write an app's secrets. Return its environment, and the name of each secret with the name of its file."""
+    given = of_app(app, variables)
+    sources = {name.lower(): write_secret(name.lower(), given[name]).name for name in given if is_secret(name)}
+    environment = {name: value for name, value in given.items() if not is_secret(name)}
+    return environment | {f"{name.upper()}_FILE": f"/run/secrets/{name}" for name in sources}, sources
+
+
+def write_secret(name: str, content: str) -> Path:
+    """Write a file that is never changed. Return it: a digest gives it a new name when the secret is new.
+
+    So compose sees that the service changed, and an instance that still runs keeps the secret that it started with.
+    """
+    file = SECRETS / f"{name}-{digest(content)}"
+    write_readable(file, content)
+    return file
+
+
+def digest(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def data_service(variables: Mapping[str, str]) -> dict[str, Any]:
+    """Write the secrets of PostgreSQL and Redis. Return what Redis gets in addition: a label that changes with them.
+
+    PostgreSQL reads its password once, when it makes the database.
+    """
+    password = variables["REDIS_PASSWORD"]
+    # https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
+    users = f"user default on nopass -@all +ping\nuser apps on >{password} ~* &* +@all\n"
+    write_readable(SECRETS / "redis_users", users)
+    write_readable(SECRETS / "postgres_password", variables["POSTGRES_PASSWORD"])
+    return {"labels": {"users": digest(users)}}
+
+
+def write_nginx_settings(variables: Mapping[str, str]) -> None:
+    """Write what nginx has mounted: its settings, the registry, and with TLS the certificate and its key."""
+    tls = {}
+    for name in ("TLS_CERTIFICATE", "TLS_KEY") if variables["TLS"] == "on" else ():
+        try:
+            content = Path(variables[name]).read_text()
+        except OSError as error:
+            raise Failed(f"{name}: {error}") from None
+        # A new certificate has a new name, which makes nginx reload.
+        tls[name] = f"/srv/app/settings/{write_secret(f'nginx/{name.lower()}', content).name}"
+    lines = [f"{name}='{value}'\n" for name, value in {**variables, **tls}.items() if not is_secret(name)]
+    write_readable(MOUNTED / "nginx.env", "".join(lines))
+    write_readable(MOUNTED / "apps.toml", (PROJECT / "deploy/apps.toml").read_text())
+
+
+def write_readable(file: Path, content: str) -> None:
+    """Write a file in place: a container that has it mounted sees the new content."""
+    file.write_text(content)
+    file.chmod(0o644)
+
+
+def replace(file: Path, content: str) -> None:
+    fresh = file.with_name(f"{file.name}.new")
+    fresh.write_text(content)
+    fresh.rename(file)
+
+
+def remove_old_secrets() -> None:
+    """Remove the files of secrets that no service has any more."""
+    named = SERVICES.read_text() + (MOUNTED / "nginx.env").read_text()
+    for file in SECRETS.rglob("*-*"):
+        if file.name not in named:
+            file.unlink()

@@ -1,0 +1,106 @@
+"""`make up` in containers: start the stack, or apply what changed, with no failed request."""
+
+from deploy.core.apps import APPS, App
+from deploy.core.console import Failed, step
+
+from . import generate
+from .target import ComposeTarget
+
+
+def find_outdated(target: ComposeTarget) -> dict[str, str]:
+    """Return the services that do not run as they would be started now, and why."""
+    containers = target.containers()
+    reasons = {service: target.why_outdated(containers.get(service)) for service in target.hashes}
+    return {service: why for service, why in reasons.items() if why}
+
+
+def update_core_services(target: ComposeTarget, outdated: dict[str, str]) -> None:
+    """Start PostgreSQL and Redis, or replace them."""
+    if services := [service for service in target.core_services if service in outdated]:
+        with step(", ".join(services)):
+            target.start("--wait", *services)
+
+
+def prepare(target: ComposeTarget, outdated: dict[str, str]) -> str:
+    """Run what a release of each outdated app needs once, in a container with its new image.
+
+    Return what the apps say of the first data that they made. Raises Failed with the output of what failed.
+    """
+    said = []
+    for app in APPS.values():
+        if (app.prepare or app.seed) and any(instance.name in outdated for instance in app.instances):
+            commands = [f"python {command} >&2" for command in app.prepare.values()]
+            commands += [f"python {app.seed}"] if app.seed else []
+            with step(f"{app.name}: {', '.join(app.prepare)}"):
+                run = ("run", "--rm", "--no-deps", "-T", app.instances[0].name, "sh", "-ec", "\n".join(commands))
+                said.append(target.compose(*run).strip())
+    return "\n".join(filter(None, said))
+
+
+def apply(target: ComposeTarget, outdated: dict[str, str]) -> None:
+    """Start what does not run, roll what is outdated, and give nginx its new configuration."""
+    update_nginx(target, outdated)
+    started = start_apps(target)
+    rolled = roll_apps(target, [app for app in APPS.values() if app not in started], outdated)
+    reloaded = reload_nginx(target)
+    removed = remove_unregistered(target)
+    generate.remove_old_secrets()
+    if not (outdated or rolled or reloaded or removed):
+        print("Already up to date.")
+
+
+def update_nginx(target: ComposeTarget, outdated: dict[str, str]) -> None:
+    """Start nginx, or replace its container. A replacement leaves the port without nginx for a second."""
+    if "nginx" in outdated:
+        container = target.container("nginx")
+        with step(f"nginx: {outdated['nginx']}"):
+            if container and container["State"]["Running"]:
+                target.compose("run", "--rm", "--no-deps", "-T", "nginx", "python3", "-m", "deploy.core.nginx", "check")
+            target.start("nginx")
+            target.wait_until_ready("nginx")
+
+
+def start_apps(target: ComposeTarget) -> list[App]:
+    """Start the apps that have no running instance, all at once. Return them."""
+    running = {name for name, container in target.containers().items() if container["State"]["Running"]}
+    stopped = [app for app in APPS.values() if not any(each.name in running for each in app.instances)]
+    instances = [instance for app in stopped for instance in app.instances]
+    if instances:
+        with step(", ".join(app.name for app in stopped)):
+            target.start(*(instance.name for instance in instances))
+        for instance in instances:
+            with step(f"{instance} ready"):
+                target.wait_until_ready(instance)
+                target.put_in_rotation(instance)
+    return stopped
+
+
+def roll_apps(target: ComposeTarget, apps: list[App], outdated: dict[str, str]) -> bool:
+    """Roll instances that are outdated, new, stopped or out of rotation. Return whether there were any."""
+    serving = target.in_rotation() - outdated.keys()
+    rolled = False
+    for app in apps:
+        if instances := [instance for instance in app.instances if instance.name not in serving]:
+            rolled = True
+            why = outdated.get(instances[0].name, "it is out of rotation")
+            print(f"Roll {app.name}: {instances[0]}: {why}", flush=True)
+            target.roll(app, instances)
+    return rolled
+
+
+def reload_nginx(target: ComposeTarget) -> bool:
+    """Reload nginx if its files or settings changed. Return whether they did."""
+    done = target.run_in("nginx", "python3", "-m", "deploy.core.nginx", "reload")
+    if done.returncode:
+        raise Failed(done.stdout)
+    if done.stdout.strip():
+        print("  · nginx has a new configuration: reloaded", flush=True)
+    return bool(done.stdout.strip())
+
+
+def remove_unregistered(target: ComposeTarget) -> list[str]:
+    """Remove instances that are no longer in the registry, now that nginx sends them nothing."""
+    removed = target.remove_unregistered()
+    for name in removed:
+        print(f"  · {name} is no longer configured: removed", flush=True)
+    return removed

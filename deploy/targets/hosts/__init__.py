@@ -1,0 +1,1 @@
+"""The stack on hosts that Ansible sets up: commands.py runs on the controller, host.py on each host."""

@@ -1,0 +1,263 @@
+"""The commands of this target. Each prints a plan first and a result at the end."""
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from deploy.core.apps import APPS, INSTANCES, django
+from deploy.core.console import Failed, step, table
+
+from . import release, vault
+from .fleet import GROUPS, HOST_COMMAND, Fleet
+from .logs import follow
+
+Command = Callable[[argparse.Namespace], None]
+
+
+def on_fleet(command: Callable[[Fleet, argparse.Namespace], None]) -> Command:
+    """Read the inventory before a command, and print the time that it took."""
+
+    @wraps(command)
+    def run(options: argparse.Namespace) -> None:
+        started = time.monotonic()
+        with step(f"inventory {options.inventory}"):
+            fleet = Fleet(options.inventory, options.batch)
+        command(fleet, options)
+        print(f"\nDone in {time.monotonic() - started:.0f} s.")
+
+    return run
+
+
+def plan(fleet: Fleet, what: str, *more: tuple[str, str]) -> None:
+    print(f"{what} on {fleet.name}")
+    for name, value in (*more, *((name, ", ".join(fleet.groups[name])) for name in GROUPS)):
+        print(f"  {name:<10}{value}")
+    print(flush=True)
+
+
+def secrets(options: argparse.Namespace) -> None:
+    vault.make_secrets(Fleet(options.inventory))
+
+
+@on_fleet
+def provision(fleet: Fleet, _: argparse.Namespace) -> None:
+    plan(fleet, "Provision")
+    if not fleet.play("provision"):
+        raise Failed(
+            "Provisioning failed on at least one host. Fix the cause and run it again: it skips finished steps"
+        )
+
+
+# Releases
+
+
+def current(fleet: Fleet, host: str) -> str:
+    """Return the name of a host's release; empty before the first."""
+    return fleet.ask(host, 'basename "$(readlink /srv/app/current)"')
+
+
+@on_fleet
+def deploy(fleet: Fleet, options: argparse.Namespace) -> None:
+    ref = options.ref or "HEAD"
+    made = release.manifest(ref)
+    with fleet.lock(f"deploy of {ref}"):
+        before = {host: current(fleet, host) for host in fleet.hosts}
+        now = ", ".join(sorted({name for name in before.values() if name})) or "nothing"
+        plan(fleet, "Deploy", ("release", made["name"]), ("ref", f"{ref}: {made['subject']}"), ("now", now))
+        with tempfile.TemporaryDirectory() as directory:
+            archive = release.build(made, Path(directory))
+            deployed = fleet.play("deploy", release=made["name"], archive=str(archive), archive_directory=directory)
+        if not deployed:
+            go_back(fleet, before, made["name"])
+    print(f"\n{made['name']} serves.")
+
+
+up = deploy
+
+
+def go_back(fleet: Fleet, before: dict[str, str], failed: str) -> None:
+    """Roll every host back to the release that it had before a failed deploy. Raises Failed in any case."""
+    name = next((before[host] for host in fleet.app_hosts if before[host]), "")
+    if not name:
+        raise Failed("The first deploy failed. Fix the cause and run it again")
+    print(f"\nThe deploy failed: roll back to {name}\n", flush=True)
+    # A new host has no release yet.
+    if not fleet.play("rollback", [host for host in fleet.hosts if before[host]], release=name, discarded=failed):
+        raise Failed(f"{failed} failed, and so did the rollback to {name}: see above, and `make fleet`")
+    raise Failed(f"{failed} was not deployed: see above. Every host runs what it ran before, {name}")
+
+
+@on_fleet
+def rollback(fleet: Fleet, options: argparse.Namespace) -> None:
+    with fleet.lock("rollback"):
+        now = current(fleet, fleet.app_hosts[0])
+        name = choose_release(fleet, options.release, now)
+        newer, breaking = newer_migrations(fleet, name, now)
+        schema = f"stays, with {', '.join(newer)}, which {name} does not have" if newer else "the same"
+        plan(fleet, "Roll back", ("release", name), ("now", now), ("schema", schema))
+        if breaking and options.force != "yes":
+            raise Failed(
+                f"{name} cannot run on a database that has {', '.join(breaking)}. Deploy a release that can, or "
+                "restore a backup from before (`make restore`). FORCE=yes rolls back anyway"
+            )
+        if not fleet.play("rollback", release=name):
+            raise Failed("The rollback failed: see above, and `make fleet`. Fix the cause and run it again")
+    print(f"\n{name} serves.")
+
+
+def choose_release(fleet: Fleet, name: str, now: str) -> str:
+    """Return the release of this name, or else the newest one before `now`, on the first host that runs an app."""
+    host = fleet.app_hosts[0]
+    found = fleet.ask(host, "cd /srv/app/releases && ls -d */RELEASE.json || true").split()
+    names = sorted(each.partition("/")[0] for each in found)
+    if name and name not in names:
+        raise Failed(f"RELEASE is {name!r}: {host} has {', '.join(names) or 'none'}")
+    older = [each for each in names if each < now]
+    if not name and not older:
+        raise Failed(f"{host} has no release before {now or 'the first'}")
+    return name or older[-1]
+
+
+def newer_migrations(fleet: Fleet, name: str, now: str) -> tuple[list[str], list[str]]:
+    """Return the database's migrations that a release does not have, and those of them that it cannot run with."""
+    app = django()
+    if not app:
+        return [], []
+    ask = f"{HOST_COMMAND} schema"
+    theirs, ours = (json.loads(fleet.ask(fleet.first(app), f"{ask} {each} {app.name}")) for each in (name, now))
+    newer = [each for each in theirs["applied"] if each not in theirs["known"]]
+    # Nothing says whether a migration that the current release does not have either can be shared.
+    return newer, [each for each in newer if each in ours["breaking"] or each not in ours["known"]]
+
+
+# Services
+
+
+@on_fleet
+def restart(fleet: Fleet, options: argparse.Namespace) -> None:
+    """Roll one app, or all, one host at a time; or make nginx read its files."""
+    names = {"nginx": ["edge"], "": list(APPS)}.get(options.app, [options.app])
+    with fleet.lock(f"restart of {options.app or 'all apps'}"):
+        for name in names:
+            for host in fleet.groups[name]:
+                print(f"Restart {options.app or name} on {host}", flush=True)
+                fleet.show(host, f"{HOST_COMMAND} restart {name}")
+
+
+@on_fleet
+def down(fleet: Fleet, _: argparse.Namespace) -> None:
+    """Stop nginx and all instances. Hosts of the group edge are first."""
+    with fleet.lock("down"):
+        for host in fleet.serving:
+            with step(f"stop the services on {host}"):
+                fleet.ask(host, f"{HOST_COMMAND} down")
+    print("\nEverything is stopped; the data stays. A reboot, or `make deploy`, starts it.")
+
+
+@on_fleet
+def drain(fleet: Fleet, options: argparse.Namespace) -> None:
+    host = options.host
+    apps = [app for app in APPS if host in fleet.groups[app]]
+    if not apps:
+        raise Failed(f"HOST is {host!r}: should be one of {', '.join(fleet.app_hosts)}")
+    if alone := [app for app in apps if fleet.groups[app] == [host]]:
+        raise Failed(f"{host} is the only host in {' and '.join(alone)}: nothing would serve")
+    with fleet.lock(f"drain of {host}"), step(f"drain {' and '.join(apps)} on {host}, a minute at most"):
+        fleet.ask(host, f"{HOST_COMMAND} drain")
+    print(f"\n{host} is out of rotation and its instances are stopped. A reboot, or `make deploy`, starts them.")
+
+
+@on_fleet
+def status(fleet: Fleet, _: argparse.Namespace) -> None:
+    """Show each host: release, services, disk, failed units, newest backup."""
+    table(
+        [
+            ("host", "groups", "release", "services", "disk", "failed units", "newest backup"),
+            *(fleet_row(fleet, host) for host in fleet.hosts),
+        ]
+    )
+
+
+fleet = status
+
+
+def fleet_row(fleet: Fleet, host: str) -> tuple[str, ...]:
+    groups = fleet.groups_of(host)
+    try:
+        found = json.loads(fleet.ask(host, f"{HOST_COMMAND} status"))
+        backup = newest_backup(fleet, host) if "data" in groups else "-"
+    except (Failed, ValueError, subprocess.TimeoutExpired) as error:
+        return host, " ".join(groups), "-", str(error).splitlines()[-1][:60], "-", "-", "-"
+    ready = [name for name, state in found["services"].items() if state == "ready"]
+    said = [f"{' '.join(ready)} ready"] if ready else []
+    said += [f"{name}: {state}" for name, state in found["services"].items() if state != "ready"]
+    failed = " ".join(found["failed"]) or "none"
+    return host, " ".join(groups), found["release"], "; ".join(said) or "-", f"{found['disk']:.0%}", failed, backup
+
+
+def newest_backup(fleet: Fleet, host: str) -> str:
+    state = json.loads(fleet.ask(host, "app-backup status"))
+    return f"{state['newest'] or 'none'}{', the last one failed' if state['failed'] else ''}"
+
+
+def logs(options: argparse.Namespace) -> None:
+    """Follow the logs of an app, an instance, nginx or `access` on all hosts that have them."""
+    fleet = Fleet(options.inventory)
+    name = options.app
+    if name not in ("", "nginx", "access", *APPS, *INSTANCES):
+        raise Failed(f"APP is {name!r}: should be one of {', '.join(('nginx', 'access', *APPS, *INSTANCES))}, or empty")
+    group = INSTANCES[name].app.name if name in INSTANCES else {"nginx": "edge", "access": "edge"}.get(name, name)
+    hosts = (
+        fleet.groups[group]
+        if group
+        else [host for host in fleet.hosts if host in fleet.groups["edge"] + fleet.app_hosts]
+    )
+    follow({host: fleet.ssh(host, f"{HOST_COMMAND} logs {name}", terminal=True) for host in hosts})
+
+
+def manage(options: argparse.Namespace) -> None:
+    """Become Django's manage.py on the first host of its app, at this terminal."""
+    app = django()
+    if not app:
+        raise Failed("No app in deploy/apps.toml has a manage.py")
+    fleet = Fleet(options.inventory)
+    host = fleet.first(app)
+    words = shlex.join(shlex.split(options.arguments))
+    command = fleet.ssh(host, f"{HOST_COMMAND} manage {current(fleet, host)} {words}", terminal=sys.stdin.isatty())
+    os.execvp(command[0], command)
+
+
+# Data
+
+
+def data_command(playbook: str, options: argparse.Namespace, **variables: Any) -> Fleet:
+    with step(f"inventory {options.inventory}"):
+        fleet = Fleet(options.inventory)
+    shown = [("backup", str(variables["backup"]))] if variables else []
+    plan(fleet, playbook.replace("-", " ").capitalize(), *shown)
+    if not fleet.play(playbook, **variables):
+        raise Failed(f"{playbook} failed: see above")
+    return fleet
+
+
+def backup(options: argparse.Namespace) -> None:
+    fleet = data_command("backup", options)
+    state = json.loads(fleet.ask(fleet.groups["data"][0], "app-backup status"))
+    print(f"\n{state['newest']}: {state['bytes'] / 1e6:,.1f} MB, on the host and in backups/{fleet.directory.name}")
+
+
+def restore(options: argparse.Namespace) -> None:
+    data_command("restore", options, backup=options.backup or "newest", force=options.force == "yes")
+
+
+def restore_drill(options: argparse.Namespace) -> None:
+    data_command("restore-drill", options)

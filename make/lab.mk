@@ -1,0 +1,14 @@
+##@ Compare
+LAB = .venv/bin/python -m lab
+lab: .venv-lab ## Deploy the site in every way there is and measure them, half an hour; or one way (MODE=…, JOB=…)
+	@$(if $(MODE),$(LAB) look --mode "$(MODE)" --job "$(JOB)",$(LAB) measure --rounds "$(ROUNDS)")
+
+lab-list: .venv-lab ## List the ways: which are available here, and what the others need
+	@$(LAB) list
+
+test-all: test-lab
+test-lab: .venv-dev ## Start every mode of the lab, and test the verdicts of its report
+	.venv/bin/pytest tests/lab
+
+.venv-lab:
+	@$(DEPLOY) install --group lab

@@ -1,0 +1,19 @@
+##@ Prove it
+test-all: test test-compose test-hosts ## Run all tests, an hour; each part by itself:
+
+test-stack: test-stack-all
+test-stack-all: .venv-dev
+	.venv/bin/pytest tests/stack tests/native tests/docs tests/browser
+	.venv/bin/pytest tests/chaos/test_planned.py --short
+	.venv/bin/pytest tests/stack --data=postgresql
+	.venv/bin/pytest tests/chaos --short --data=postgresql
+
+test-compose: .venv-dev ## Test the stack in containers, if there is a Docker engine; as root
+	.venv/bin/pytest tests/compose
+	.venv/bin/pytest tests/stack --stack=compose
+
+test-hosts: .venv-dev ## Boot, provision and deploy to hosts, one and five; as root, with systemd-nspawn
+	.venv/bin/pytest tests/stack tests/vm --stack=vm --short
+
+chaos: .venv-dev ## Restarts, kills, outages and overload under load, and the table of what clients saw; ten minutes
+	.venv/bin/pytest tests/chaos --data=postgresql

@@ -1,0 +1,7 @@
+##@ The site
+manage: ## Run Django's manage.py with the stack's settings (ARGS="changepassword admin"; INVENTORY=…)
+	@$(DEPLOY) manage --arguments "$(ARGS)" --inventory "$(INVENTORY)"
+
+lint: lint-site
+lint-site: .venv-dev
+	.venv/bin/djlint --quiet --lint django_site

@@ -1,0 +1,146 @@
+"""`make new`: start a project from the commit that is checked out here. copier.yml has the questions."""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import copier
+from copier.errors import CopierError, TaskError
+
+from deploy.core.console import Failed, step
+from deploy.core.settings import PROJECT
+
+# It names the repository that the project comes from.
+ANSWERS = ".copier-answers.yml"
+QUESTIONS = ("name", "domain", "apps", "sample", "proof")
+NO_DEFAULT = ("name", "domain")
+
+
+def git(folder: Path, *words: str) -> str:
+    """Return git's output. Raises Failed with its error message."""
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Failed(f"git {words[0]}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout.strip()
+
+
+def check_clean() -> None:
+    if changed := git(PROJECT, "status", "--porcelain"):
+        raise Failed(f"{PROJECT} has uncommitted changes. Commit them first:\n{changed}")
+
+
+def choose_folder(folder: str) -> Path:
+    """Return the project's directory. Raises Failed unless it is new or empty."""
+    if not folder and sys.stdin.isatty():
+        folder = input("Folder of the project, for example ../corner-shop: ").strip()
+    path = Path(folder).expanduser().resolve()
+    if not folder:
+        raise Failed("FOLDER is missing: name a new directory, for example ../corner-shop")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise Failed(f"FOLDER is {folder}, which exists: name a new directory")
+    if path.is_relative_to(PROJECT):
+        raise Failed(f"FOLDER is {folder}, in this repository: name a directory beside it, for example ../corner-shop")
+    return path
+
+
+def new(folder: str, answers: Mapping[str, str]) -> None:
+    check_clean()
+    path = choose_folder(folder)
+    given = {name: answer for name, answer in answers.items() if answer}
+    missing = [name.upper() for name in NO_DEFAULT if name not in given]
+    if missing and not sys.stdin.isatty():
+        raise Failed(f"{', '.join(missing)}: missing, and there is no terminal to prompt for it")
+    began, was_there = time.monotonic(), path.exists()
+    try:
+        write(path, given)
+    except BaseException:
+        if path.exists():
+            shutil.rmtree(path)
+        if was_there:
+            path.mkdir()
+        raise
+    print(f"\nDone in {time.monotonic() - began:.1f} s.\n\n  cd {os.path.relpath(path)} && make up")
+
+
+def write(path: Path, given: Mapping[str, str]) -> None:
+    print(f"New project in {path}", flush=True)
+    try:
+        # unsafe: allows the task, which is this repository's own.
+        copier.run_copy(
+            str(PROJECT), path, dict(given), vcs_ref="HEAD", unsafe=True, quiet=True, defaults=not sys.stdin.isatty()
+        )
+    except TaskError:
+        raise Failed("The project was not made. The lines above say why") from None
+    except (CopierError, ValueError) as error:
+        raise Failed(re.sub(r"^Validation error for question '(\w+)': ", "", str(error))) from None
+    set_source(path)
+    git(path, "init", "--quiet", "--initial-branch=main")
+    git(path, "add", "--all")
+    check(path)
+    with step("secrets, in .env, which git ignores"):
+        own = {name: value for name, value in os.environ.items() if name not in ("ENV_FILE", "VAR_DIR")}
+        make = "from deploy.core.settings import make_env_file; make_env_file()"
+        subprocess.run([sys.executable, "-c", make], cwd=path, env=own, check=True)
+    git(path, *identity(path), "commit", "--quiet", "--message=Start from the template")
+    print("  ✓ git, with one commit")
+
+
+def identity(path: Path) -> list[str]:
+    """Return git options with the project's name as the author, if git has no author set."""
+    try:
+        git(path, "var", "GIT_AUTHOR_IDENT")
+        return []
+    except Failed:
+        answers = dict(re.findall(r"(?m)^(\w+): (.*)$", (path / ANSWERS).read_text()))
+        return ["-c", f"user.name={answers['name']}", "-c", f"user.email=git@{answers['domain']}"]
+
+
+def set_source(path: Path) -> None:
+    """Make updates come from this repository's origin, if it has one."""
+    try:
+        origin = git(PROJECT, "remote", "get-url", "origin")
+    except Failed:
+        return
+    answers = path / ANSWERS
+    answers.write_text(re.sub("(?m)^_src_path: .*$", f"_src_path: {origin}", answers.read_text()))
+
+
+def check(path: Path) -> None:
+    """Raises Failed with the lines and files of a project that still have this repository's name."""
+    files = git(path, "ls-files").splitlines()
+    found = [file for file in files if "tandem" in file.lower()]
+    grep = ["git", "grep", "--cached", "--ignore-case", "--line-number", "-I", "tandem", "--", ".", f":!{ANSWERS}"]
+    done = subprocess.run(grep, cwd=path, capture_output=True, text=True, check=False)
+    found += done.stdout.splitlines()
+    if found or done.returncode != 1:
+        raise Failed("\n".join(["still named Tandem:", *found, done.stderr]))
+    print(f"  ✓ {len(files)} files, none named Tandem", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make", description=__doc__)
+    parser.add_argument("command", choices=["new", "check-rename"])
+    for option in ("folder", *QUESTIONS):
+        parser.add_argument(f"--{option}", default="")
+    given = parser.parse_args()
+    try:
+        if given.command == "new":
+            new(given.folder, {name: getattr(given, name) for name in QUESTIONS})
+        elif given.folder and Path(given.folder).is_dir():
+            check(Path(given.folder))
+        else:
+            raise Failed(f"FOLDER is {given.folder!r}: name a project's directory, for example ../corner-shop")
+    except Failed as failed:
+        raise SystemExit(f"\n✗ {failed}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("\nInterrupted. Nothing was left behind.") from None
+
+
+if __name__ == "__main__":
+    main()

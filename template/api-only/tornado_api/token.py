@@ -1,0 +1,36 @@
+"""Add a user and print a token for it, valid for an hour: `python -m tornado_api.token`.
+
+`python -m tornado_api.token 7` prints another token for user 7. Your own service for users makes tokens in the same way.
+"""
+
+import sys
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import jwt
+import sqlalchemy as sa
+
+from .database import user
+from .schema import create_engine
+
+LIFETIME = timedelta(hours=1)
+
+
+def add_user(url: sa.URL) -> int:
+    with create_engine(url).begin() as connection:
+        return int(connection.execute(sa.insert(user).values(is_active=True)).inserted_primary_key[0])
+
+
+def make_token(user_id: int, keys: Mapping[str, str]) -> str:
+    """Sign a token with the first of `keys`, which are secrets by key id. auth.py checks these claims."""
+    now = datetime.now(UTC)
+    key_id, secret = next(iter(keys.items()))
+    claims = {"iss": "site", "aud": "api", "sub": str(user_id), "iat": now, "exp": now + LIFETIME, "jti": uuid.uuid4().hex}
+    return jwt.encode(claims, secret, algorithm="HS256", headers={"kid": key_id})
+
+
+if __name__ == "__main__":
+    from .settings import DATABASE_URL, TOKEN_KEYS
+
+    print(make_token(int(sys.argv[1]) if len(sys.argv) > 1 else add_user(DATABASE_URL), TOKEN_KEYS))

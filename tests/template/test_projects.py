@@ -1,0 +1,128 @@
+"""Projects of each combination of apps and sample: they belong to their owner, are complete, and have nothing dead."""
+
+import itertools
+import json
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.template.conftest import COMBINATIONS, NAME, PROJECT, Make, make, new, output, run
+
+BIN = Path(sys.executable).parent
+# Words that look like the path of a file here.
+PATH = re.compile(r"(?<![\w./<-])(?:deploy|django_site|docs|lab|make|nginx|template|tests|tornado_api)/[\w./-]*\w")
+# What these name is the reader's to write, or is made when it runs.
+NOT_THERE_YET = re.compile(r"deploy/README\.md|docs/.*")
+FEW = [("site,api", "none")]
+
+
+@pytest.fixture(scope="module", params=COMBINATIONS, ids="-".join)
+def project(made: Make, request: pytest.FixtureRequest) -> Path:
+    return made(*request.param)
+
+
+def texts(folder: Path) -> dict[str, str]:
+    """Return the text of each file of a repository except uv.lock."""
+    files = output(folder, "git", "grep", "--cached", "-lI", "").splitlines()
+    return {file: (folder / file).read_text() for file in files if file != "uv.lock"}
+
+
+def test_it_belongs_to_its_owner(template: Path, project: Path) -> None:
+    assert output(project, "git", "status", "--porcelain") == ""
+    assert output(project, "git", "rev-list", "--count", "HEAD") == "1\n"
+    done = make(template, "check-rename", FOLDER=str(project))
+    assert done.returncode == 0, done.stdout
+    found = "\n".join(texts(project).values())
+    for words in (NAME, NAME.lower().replace(" ", ""), "shop.example.com"):
+        assert words in found
+    secrets = project / ".env"
+    assert secrets.stat().st_mode & 0o777 == 0o600
+    assert re.search(r"(?m)^TOKEN_KEYS=\S{50,}|^SECRET_KEY=\S{50,}", secrets.read_text())
+
+
+def test_it_has_no_package_that_it_does_not_use(project: Path) -> None:
+    done = run(project, str(BIN / "deptry"), ".")
+    assert done.returncode == 0, done.stdout
+    configured = tomllib.loads((project / "pyproject.toml").read_text())
+    names = {re.split(r"[\[<>=~ ]", entry)[0] for entry in packages(configured)}
+    locked = {package["name"] for package in tomllib.loads((project / "uv.lock").read_text())["package"]}
+    assert names <= locked
+
+
+def packages(configured: dict[str, dict[str, list[str]]]) -> list[str]:
+    groups = itertools.chain(*configured["dependency-groups"].values())
+    return [*configured["project"]["dependencies"], *(entry for entry in groups if isinstance(entry, str))]
+
+
+def unused(folder: Path) -> set[str]:
+    """Return what vulture finds: the kind and the name of each."""
+    done = run(folder, str(BIN / "vulture"), "--exclude=.venv,template/*/*", ".")
+    return set(re.findall(r"unused \w+ '\w+'", done.stdout))
+
+
+def test_it_has_no_code_that_only_the_template_uses(project: Path) -> None:
+    """Vulture cannot see what frameworks use. Everything else that it finds, it finds in the template too."""
+    assert unused(project) - unused(PROJECT) == set()
+
+
+def test_every_file_that_it_names_exists(project: Path) -> None:
+    found = texts(project)
+    known = {*found, *(str(parent) for file in found for parent in Path(file).parents)}
+    missing = [
+        f"{file}: {path}"
+        for file, text in found.items()
+        for path in PATH.findall(text)
+        if path not in known and not NOT_THERE_YET.fullmatch(file)
+    ]
+    assert missing == []
+
+
+def test_every_link_leads_to_a_file(project: Path) -> None:
+    missing = [
+        f"{file}: {target}"
+        for file, text in texts(project).items()
+        if file.endswith(".md")
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+        if not (project / file).parent.joinpath(target).exists()
+    ]
+    assert missing == []
+
+
+def test_help_lists_only_what_works(project: Path) -> None:
+    done = make(project, "help")
+    assert done.returncode == 0, done.stdout
+    for target in re.findall(r"(?m)^  ([a-z-]+) ", done.stdout):
+        planned = make(project, "--dry-run", target)
+        assert planned.returncode == 0, planned.stdout
+        for path in re.findall(r"(?<!\S)(?:tests|django_site|tornado_api|lab)/?\S*", planned.stdout):
+            assert (project / path).exists(), f"make {target}: {path}"
+
+
+def test_a_project_is_small(made: Make) -> None:
+    found = texts(made("site,api", "none"))
+    lines = sum(text.count("\n") for text in found.values())
+    print(f"{len(found)} files, {lines} lines")
+    assert len(found) <= 180
+    assert lines <= 11_000
+
+
+def test_the_template_is_small() -> None:
+    files = output(PROJECT, "git", "ls-files", "--cached", "--others", "--exclude-standard", "template").splitlines()
+    assert sum((PROJECT / file).read_text().count("\n") for file in files) <= 600
+
+
+def test_it_starts_and_restarts_with_packages_of_its_own(template: Path, tmp_path: Path) -> None:
+    """`make test-stack` in the project: it starts the stack, requests every app, restarts it under load and stops it."""
+    folder = new(template, tmp_path / "my-shop")
+    done = make(folder, "test-stack")
+    assert done.returncode == 0, done.stdout
+
+
+def test_proofs_are_kept_if_wanted(template: Path, tmp_path: Path) -> None:
+    folder = new(template, tmp_path / "my-shop", sample="polls", proof="yes")
+    for part in ("lab", "tests/chaos", "tests/compose", "tests/hosts", "docs"):
+        assert (folder / part).is_dir()
+    assert not (folder / "template").exists()
