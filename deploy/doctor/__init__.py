@@ -33,7 +33,7 @@ NATIVE: tuple[Check, ...] = (
     limits.somaxconn,
     *STACK,
 )
-# docker-compose.yml sets the limit of open files. A new container has no leftovers. The database has this machine's clock.
+# docker-compose.yml sets the limit of open files, and a new container has no leftovers. The database has this clock too.
 COMPOSE: tuple[Check, ...] = (
     machine.engine,
     machine.clock,

@@ -194,13 +194,13 @@ def test_the_totals(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_host_with_nginx_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It has no Python packages and no instances."""
     from deploy.doctor.host import HostStack
-    from deploy.targets.hosts import host
+    from deploy.targets.hosts import system, target
 
     checks = (limits.somaxconn, files.secrets, servers.migrations, servers.services)
     monkeypatch.setattr(doctor, "HOST", checks)
     monkeypatch.setattr(HostStack, "var", tmp_path)
-    monkeypatch.setattr(host, "RUN", tmp_path)
-    monkeypatch.setattr(host, "tail", lambda service: "the end of its log")
+    monkeypatch.setattr(target, "RUN", tmp_path)
+    monkeypatch.setattr(system, "output", lambda *command: "the end of its log")
     found = [Finding(*each) for each in json.loads(doctor.examine_host(["edge"]))]
     assert [each.what.partition(":")[0] for each in found] == ["net.core.somaxconn", "nginx"]
     assert found[1].remedy.splitlines()[-1] == "the end of its log"
