@@ -1,7 +1,6 @@
 """Projects of each combination of apps and sample: they belong to their owner, are complete, and have nothing dead."""
 
 import itertools
-import json
 import re
 import sys
 import tomllib
@@ -115,7 +114,7 @@ def test_the_template_is_small() -> None:
 
 
 def test_it_starts_and_restarts_with_packages_of_its_own(template: Path, tmp_path: Path) -> None:
-    """`make test-stack` in the project: it starts the stack, requests every app, restarts it under load and stops it."""
+    """`make test-stack` starts the stack, requests every app, restarts under load and stops the stack."""
     folder = new(template, tmp_path / "my-shop")
     done = make(folder, "test-stack")
     assert done.returncode == 0, done.stdout
