@@ -11,14 +11,14 @@ import pytest
 from deploy.roll import take_out
 from tests.sample import ENDPOINT
 from tests.stack.test_serving import upstream
-from tests.stacks import Stack, copied, edited
+from tests.stacks import NativeStack, copied, edited
 
 
 @pytest.fixture(scope="module")
-def copy() -> Iterator[Stack]:
+def copy() -> Iterator[NativeStack]:
     """A running stack of a project whose files may be edited; `.copy.first` is what the first `make up` said."""
     with copied() as project:
-        stack = Stack(project.parent, project=project)
+        stack = NativeStack(project.parent, project=project)
         try:
             (project.parent / "first").write_text(stack.up())
             yield stack
@@ -26,11 +26,11 @@ def copy() -> Iterator[Stack]:
             stack.down()
 
 
-def workers(stack: Stack, part: str) -> set[int]:
+def workers(stack: NativeStack, part: str) -> set[int]:
     return {worker.pid for worker in psutil.Process(stack.pids()[part]).children()}
 
 
-def test_first_time(copy: Stack) -> None:
+def test_first_time(copy: NativeStack) -> None:
     said = (copy.var.parent / "first").read_text()
     assert re.search(r"password: \S{12,}", said)
     for part in ("nginx", "site-a", "site-b", "api-a", "api-b"):
@@ -47,14 +47,14 @@ def test_first_time(copy: Stack) -> None:
             assert secret not in " ".join(process.cmdline())
 
 
-def test_nothing_runs_as_root(copy: Stack) -> None:
+def test_nothing_runs_as_root(copy: NativeStack) -> None:
     assert {process.username() for process in copy.processes()} != {"root"}
     for process in copy.processes():
         assert 0 not in process.uids(), process
     assert (copy.var / "run").stat().st_mode & 0o777 == 0o700
 
 
-def test_second_time_changes_nothing(copy: Stack) -> None:
+def test_second_time_changes_nothing(copy: NativeStack) -> None:
     before, secrets = copy.processes(), (copy.var.parent / "env").read_text()
     said = copy.up()
     assert "Nothing to do" in said
@@ -63,7 +63,7 @@ def test_second_time_changes_nothing(copy: Stack) -> None:
     assert (copy.var.parent / "env").read_text() == secrets
 
 
-def test_an_edited_page_restarts_the_site_alone(copy: Stack) -> None:
+def test_an_edited_page_restarts_the_site_alone(copy: NativeStack) -> None:
     before = copy.pids()
     with edited(copy, "django_site/templates/404.html", "Nothing is here", "Nothing was ever here"):
         said = copy.up()
@@ -75,7 +75,7 @@ def test_an_edited_page_restarts_the_site_alone(copy: Stack) -> None:
     copy.up()
 
 
-def test_an_edit_of_nginx_reloads_it(copy: Stack) -> None:
+def test_an_edit_of_nginx_reloads_it(copy: NativeStack) -> None:
     before, old = copy.pids(), workers(copy, "nginx")
     with edited(copy, "nginx/errors/error.html", "To the start page", "Start again"):
         said = copy.up()
@@ -87,7 +87,7 @@ def test_an_edit_of_nginx_reloads_it(copy: Stack) -> None:
     copy.up()
 
 
-def test_a_broken_nginx_file_is_refused(copy: Stack) -> None:
+def test_a_broken_nginx_file_is_refused(copy: NativeStack) -> None:
     before, old = copy.pids(), workers(copy, "nginx")
     with edited(copy, "nginx/nginx.conf", "sendfile on;", "sendfile perhaps;"):
         done = copy.make("up")
@@ -104,7 +104,7 @@ def test_a_broken_nginx_file_is_refused(copy: Stack) -> None:
     ("app", "path", "served"),
     [("site", "django_site/config/wsgi.py", "/"), ("api", "deploy/gunicorn/api.py", ENDPOINT)],
 )
-def test_an_app_that_cannot_start(copy: Stack, app: str, path: str, served: str) -> None:
+def test_an_app_that_cannot_start(copy: NativeStack, app: str, path: str, served: str) -> None:
     """`make up` fails with the end of its log, and the other instance, with the old code, serves on."""
     other = copy.pids()[f"{app}-b"]
     with edited(copy, path, "import ", "import no_such_module\nimport " if app == "api" else "import no_such_module, "):
@@ -123,7 +123,7 @@ def test_an_app_that_cannot_start(copy: Stack, app: str, path: str, served: str)
     assert "Nothing to do" in copy.up()
 
 
-def test_restart_is_of_what_it_says(copy: Stack) -> None:
+def test_restart_is_of_what_it_says(copy: NativeStack) -> None:
     before = copy.pids()
     done = copy.make("restart", APP="api")
     assert done.returncode == 0, done.stdout
@@ -136,7 +136,7 @@ def test_restart_is_of_what_it_says(copy: Stack) -> None:
     assert copy.pids() == after
 
 
-def test_an_instance_that_is_out_comes_back_with_make_up(copy: Stack) -> None:
+def test_an_instance_that_is_out_comes_back_with_make_up(copy: NativeStack) -> None:
     take_out(copy.var / "run", "site-a")
     assert "site-a is out" in copy.up()
     with copy.client() as client:
@@ -144,7 +144,7 @@ def test_an_instance_that_is_out_comes_back_with_make_up(copy: Stack) -> None:
     assert "Nothing to do" in copy.up()
 
 
-def test_a_changed_setting_is_applied(copy: Stack) -> None:
+def test_a_changed_setting_is_applied(copy: NativeStack) -> None:
     before = copy.pids()
     try:
         done = copy.make("up", LOG_LEVEL="WARNING")
@@ -161,7 +161,7 @@ def test_a_changed_setting_is_applied(copy: Stack) -> None:
         copy.up()
 
 
-def test_a_malformed_setting_is_a_line(copy: Stack) -> None:
+def test_a_malformed_setting_is_a_line(copy: NativeStack) -> None:
     before = copy.pids()
     for name, value in [("TOKEN_KEYS", "short"), ("DATABASE_URL", "mysql://x"), ("TLS", "perhaps"), ("CORES", "two")]:
         done = copy.make("up", **{name: value})
@@ -172,7 +172,7 @@ def test_a_malformed_setting_is_a_line(copy: Stack) -> None:
     assert "Nothing to do" in copy.up()
 
 
-def test_status_shows_every_process(copy: Stack) -> None:
+def test_status_shows_every_process(copy: NativeStack) -> None:
     done = copy.make("status")
     assert done.returncode == 0
     for process in copy.processes():
@@ -181,7 +181,7 @@ def test_status_shows_every_process(copy: Stack) -> None:
     assert done.stdout.count(" ready") == 5
 
 
-def test_down_and_up_again_keeps_the_data(copy: Stack) -> None:
+def test_down_and_up_again_keeps_the_data(copy: NativeStack) -> None:
     copy.down()
     done = copy.make("status")
     assert done.returncode
@@ -194,7 +194,7 @@ def test_down_and_up_again_keeps_the_data(copy: Stack) -> None:
         assert client.get(ENDPOINT).status_code == 200
 
 
-def test_down_after_supervisord_was_killed(copy: Stack) -> None:
+def test_down_after_supervisord_was_killed(copy: NativeStack) -> None:
     left = copy.processes()
     left[0].kill()
     done = copy.make("down")
@@ -205,7 +205,7 @@ def test_down_after_supervisord_was_killed(copy: Stack) -> None:
 
 @pytest.mark.parametrize("port", ["abc", "0", "80", "65536", ""])
 def test_a_port_that_is_none(tmp_path: Path, port: str) -> None:
-    done = Stack(tmp_path).make("up", PORT=port)
+    done = NativeStack(tmp_path).make("up", PORT=port)
     assert done.returncode
     assert f"PORT is {port!r}" in done.stdout
     assert "Traceback" not in done.stdout
@@ -213,7 +213,7 @@ def test_a_port_that_is_none(tmp_path: Path, port: str) -> None:
 
 
 def test_a_busy_port(tmp_path: Path) -> None:
-    stack = Stack(tmp_path)
+    stack = NativeStack(tmp_path)
     with socket.create_server(("127.0.0.1", stack.port)):
         done = stack.make("up")
     assert done.returncode
@@ -222,6 +222,6 @@ def test_a_busy_port(tmp_path: Path) -> None:
 
 
 def test_make_alone_lists_what_it_can_do(tmp_path: Path) -> None:
-    said = Stack(tmp_path).make("help").stdout
+    said = NativeStack(tmp_path).make("help").stdout
     for target in ("up", "down", "status", "logs", "test"):
         assert re.search(rf"^  {target} +\S", said, re.M), said

@@ -15,7 +15,7 @@ import pytest
 from deploy.env import SECRETS
 from deploy.roll import take_back, take_out
 from tests.servers import free_port, postgresql, program, redis, self_signed
-from tests.stacks import Stack, copied, edited
+from tests.stacks import NativeStack, copied, edited
 
 MIGRATION = """
 from django.db import migrations
@@ -26,10 +26,10 @@ class Migration(migrations.Migration):
 
 
 @pytest.fixture(scope="module")
-def copy() -> Iterator[Stack]:
+def copy() -> Iterator[NativeStack]:
     """A running stack of a project whose files may be edited."""
     with copied() as project:
-        stack = Stack(project.parent, project=project)
+        stack = NativeStack(project.parent, project=project)
         try:
             stack.up()
             yield stack
@@ -38,12 +38,12 @@ def copy() -> Iterator[Stack]:
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Stack:
+def fresh(tmp_path: Path) -> NativeStack:
     """Where nothing has run yet."""
-    return Stack(tmp_path)
+    return NativeStack(tmp_path)
 
 
-def sick(stack: Stack, **variables: str) -> str:
+def sick(stack: NativeStack, **variables: str) -> str:
     """What `make doctor` says of one that is not well."""
     done = stack.make("doctor", **variables)
     assert done.returncode, done.stdout
@@ -51,7 +51,7 @@ def sick(stack: Stack, **variables: str) -> str:
     return done.stdout
 
 
-def well(stack: Stack, **variables: str) -> str:
+def well(stack: NativeStack, **variables: str) -> str:
     done = stack.make("doctor", **variables)
     assert done.returncode == 0, done.stdout
     assert "✗" not in done.stdout
@@ -69,7 +69,7 @@ def run(command: str) -> None:
     subprocess.run(command, shell=True, check=True)  # noqa: S602
 
 
-def test_a_stack_that_is_well(copy: Stack) -> None:
+def test_a_stack_that_is_well(copy: NativeStack) -> None:
     before = {path: path.lstat().st_mtime_ns for path in (copy.var / "run").rglob("*")}
     logs = {log: copy.read_logs(log) for log in ("site", "api")}
     said = well(copy)
@@ -102,14 +102,14 @@ def test_a_stack_that_is_well(copy: Stack) -> None:
             assert [line for line in now[len(then) :] if "GET / 200" not in line] == []
 
 
-def test_where_nothing_has_run(fresh: Stack, tmp_path: Path) -> None:
+def test_where_nothing_has_run(fresh: NativeStack, tmp_path: Path) -> None:
     said = well(fresh)
     assert "· instances: nothing runs; `make up` starts it" in said
     assert f"✓ port {fresh.port} of 127.0.0.1: free" in said
     assert not list(tmp_path.iterdir())
 
 
-def test_where_nothing_is_installed(fresh: Stack) -> None:
+def test_where_nothing_is_installed(fresh: NativeStack) -> None:
     with copied() as project, socket.create_server(("127.0.0.1", fresh.port)):
         (project / ".venv").unlink()
         fresh.project = project
@@ -119,7 +119,7 @@ def test_where_nothing_is_installed(fresh: Stack) -> None:
         assert not (project / ".venv").exists()
 
 
-def test_somebody_else_has_the_port(fresh: Stack) -> None:
+def test_somebody_else_has_the_port(fresh: NativeStack) -> None:
     with socket.create_server(("127.0.0.1", fresh.port)):
         said = sick(fresh)
     assert f"kill {os.getpid()}; or another: make up PORT=8001" == mend(
@@ -127,7 +127,7 @@ def test_somebody_else_has_the_port(fresh: Stack) -> None:
     )
 
 
-def test_private_files_that_others_may_read(copy: Stack) -> None:
+def test_private_files_that_others_may_read(copy: NativeStack) -> None:
     for path in (copy.var.parent / "env", copy.var / "log"):
         path.chmod(0o755)
         remedy = mend(sick(copy), rf"{path} may be read by others: .rwxr-xr-x")
@@ -137,7 +137,7 @@ def test_private_files_that_others_may_read(copy: Stack) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="to be somebody else needs root")
-def test_somebody_elses_files(copy: Stack) -> None:
+def test_somebody_elses_files(copy: NativeStack) -> None:
     command = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "make", "--no-print-directory"]
     done = subprocess.run(
         [*command, "doctor"], cwd=copy.project, env=copy.environment, capture_output=True, text=True, check=False
@@ -149,11 +149,11 @@ def test_somebody_elses_files(copy: Stack) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_stack_of_a_third_kind(fresh: Stack) -> None:
+def test_a_stack_of_a_third_kind(fresh: NativeStack) -> None:
     assert "STACK is 'both': it is compose or native" in sick(fresh, STACK="both")
 
 
-def test_a_stale_socket(copy: Stack) -> None:
+def test_a_stale_socket(copy: NativeStack) -> None:
     path = copy.var / "run/site-c.sock"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
@@ -165,7 +165,7 @@ def test_a_stale_socket(copy: Stack) -> None:
     well(copy)
 
 
-def test_a_stale_pid_file(fresh: Stack) -> None:
+def test_a_stale_pid_file(fresh: NativeStack) -> None:
     path = fresh.var / "run/nginx.pid"
     path.parent.mkdir(parents=True)
     path.parent.chmod(0o700)
@@ -176,7 +176,7 @@ def test_a_stale_pid_file(fresh: Stack) -> None:
     well(fresh)
 
 
-def test_a_migration_that_is_not_applied(copy: Stack) -> None:
+def test_a_migration_that_is_not_applied(copy: NativeStack) -> None:
     file = copy.project / "django_site/accounts/migrations/0099_later.py"
     file.write_text(MIGRATION)
     try:
@@ -185,7 +185,7 @@ def test_a_migration_that_is_not_applied(copy: Stack) -> None:
         file.unlink()
 
 
-def test_an_instance_that_does_not_run(copy: Stack) -> None:
+def test_an_instance_that_does_not_run(copy: NativeStack) -> None:
     copy.stop("site-a")
     try:
         said = sick(copy)
@@ -198,7 +198,7 @@ def test_an_instance_that_does_not_run(copy: Stack) -> None:
     well(copy)
 
 
-def test_an_instance_that_gets_nothing(copy: Stack) -> None:
+def test_an_instance_that_gets_nothing(copy: NativeStack) -> None:
     take_out(copy.var / "run", "site-b")
     try:
         assert mend(sick(copy), "site-b: nginx sends it nothing") == "make restart APP=site"
@@ -206,7 +206,7 @@ def test_an_instance_that_gets_nothing(copy: Stack) -> None:
         take_back(copy.var / "run", "site-b")
 
 
-def test_nginx_that_does_not_answer(copy: Stack) -> None:
+def test_nginx_that_does_not_answer(copy: NativeStack) -> None:
     nginx = psutil.Process(copy.pids()["nginx"])
     family = [nginx, *nginx.children()]
     for process in family:
@@ -220,7 +220,7 @@ def test_nginx_that_does_not_answer(copy: Stack) -> None:
             process.resume()
 
 
-def test_packages_other_than_those_of_the_lock(copy: Stack) -> None:
+def test_packages_other_than_those_of_the_lock(copy: NativeStack) -> None:
     lock = (copy.project / "uv.lock").read_text()
     [version] = re.findall(r'^name = "redis"\nversion = "(.+)"', lock, re.M)
     name, other = 'name = "redis"\nversion = ', f"redis-{version}-py3"
@@ -233,7 +233,7 @@ def test_packages_other_than_those_of_the_lock(copy: Stack) -> None:
         assert mend(sick(copy), "uv.lock: .*") == "git checkout uv.lock; make up"
 
 
-def test_too_few_open_files(copy: Stack) -> None:
+def test_too_few_open_files(copy: NativeStack) -> None:
     command = "ulimit -n 1000 && exec make --no-print-directory doctor"
     done = subprocess.run(
         ["sh", "-c", command], cwd=copy.project, env=copy.environment, capture_output=True, text=True, check=False
@@ -257,7 +257,7 @@ def limit(process: psutil.Process, files: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a network of one's own needs root")
-def test_a_queue_longer_than_the_kernel_allows(fresh: Stack) -> None:
+def test_a_queue_longer_than_the_kernel_allows(fresh: NativeStack) -> None:
     command = "echo 600 >/proc/sys/net/core/somaxconn && exec make --no-print-directory doctor"
     done = subprocess.run(
         ["unshare", "--net", "sh", "-c", command],
@@ -281,14 +281,14 @@ def test_a_queue_longer_than_the_kernel_allows(fresh: Stack) -> None:
         ("TOKEN_KEYS", f"{SECRETS['TOKEN_KEYS']()},second:q8Zk2", "too short: 5 characters, 32 are the least"),
     ],
 )
-def test_a_secret_that_is_guessed(fresh: Stack, name: str, secret: str, fault: str) -> None:
+def test_a_secret_that_is_guessed(fresh: NativeStack, name: str, secret: str, fault: str) -> None:
     good = {each: SECRETS[each]() for each in ("SECRET_KEY", "TOKEN_KEYS")}
     said = sick(fresh, **good | {name: secret})
     assert "token_urlsafe" in mend(said, f"{name} .*{fault}")
     assert secret not in said
 
 
-def test_a_database_that_does_not_answer(fresh: Stack) -> None:
+def test_a_database_that_does_not_answer(fresh: NativeStack) -> None:
     password = SECRETS["POSTGRES_PASSWORD"]()
     urls = {
         "DATABASE_URL": f"postgresql://site:{password}@127.0.0.1:{free_port()}/site",
@@ -300,14 +300,14 @@ def test_a_database_that_does_not_answer(fresh: Stack) -> None:
     assert password not in said
 
 
-def test_a_database_that_answers(fresh: Stack) -> None:
+def test_a_database_that_answers(fresh: NativeStack) -> None:
     with postgresql() as database, redis() as bus:
         said = well(fresh, DATABASE_URL=database, REDIS_URL=bus)
     for name in ("DATABASE_URL", "REDIS_URL"):
         assert f"✓ {name}: 127.0.0.1 answers, its clock is 0.0 s off this one" in said
 
 
-def test_a_malformed_setting(fresh: Stack) -> None:
+def test_a_malformed_setting(fresh: NativeStack) -> None:
     assert ".env.example" in mend(sick(fresh, CORES="two"), "CORES is 'two': it should be a whole number")
 
 
@@ -351,14 +351,14 @@ def with_tls(files: dict[str, str], **more: str) -> dict[str, str]:
         (90.5, "✓ certificate: until {:%d %b %Y}, 90 days"),
     ],
 )
-def test_a_certificate_ends(fresh: Stack, tmp_path: Path, days: float, line: str) -> None:
+def test_a_certificate_ends(fresh: NativeStack, tmp_path: Path, days: float, line: str) -> None:
     end = datetime.now(UTC) + timedelta(days=days)
     said = (sick if days < 0 else well)(fresh, **with_tls(ending(tmp_path, end)))
     assert f"  {line.format(end)}\n" in said
     assert ("renew it: put the new one in" in said) == (days < 30)
 
 
-def test_a_certificate_that_is_not_the_keys_or_the_names(fresh: Stack, tmp_path: Path) -> None:
+def test_a_certificate_that_is_not_the_keys_or_the_names(fresh: NativeStack, tmp_path: Path) -> None:
     files = self_signed(tmp_path, "192.0.2.7")
     (tmp_path / "other").mkdir()
     other = self_signed(tmp_path / "other")
@@ -372,7 +372,7 @@ def test_a_certificate_that_is_not_the_keys_or_the_names(fresh: Stack, tmp_path:
     assert "may be read" not in well(fresh, **with_tls(files))
 
 
-def test_a_supervisord_that_was_killed(copy: Stack) -> None:
+def test_a_supervisord_that_was_killed(copy: NativeStack) -> None:
     """Last: what it left has to end before there is another."""
     supervisord, *left = copy.processes()
     supervisord.send_signal(signal.SIGKILL)
