@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import h11
 
-from tests.stacks import AnyStack
+from tests.stacks import Stack
 
 # Seconds between two signs of life: more than any deadline of the stack's. It bounds a hang, and is no expectation.
 PATIENCE = 40
@@ -34,7 +34,7 @@ class Answer:
 class Connection:
     """A client's connection to nginx, kept between its requests."""
 
-    def __init__(self, stack: AnyStack) -> None:
+    def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self.address = next(stack.addresses)
         self.writer: asyncio.StreamWriter | None = None

@@ -20,7 +20,7 @@ import psutil
 from tests import servers
 from tests.environment import environment
 from tests.sample import ENDPOINT, PAGE
-from tests.stacks import PROJECT, Stack, directory
+from tests.stacks import PROJECT, NativeStack, directory
 
 PATHS = {"site": PAGE, "api": ENDPOINT}
 # Clients that find the best rate, each with one request at a time: enough to keep every worker busy.
@@ -88,7 +88,7 @@ class Client(asyncio.Protocol):
 class OpenLoad:
     """GETs of one address. `seconds` has what each took, by its end: "200", "refused" (503 with Retry-After), …"""
 
-    def __init__(self, stack: Stack, path: str, patience: float) -> None:
+    def __init__(self, stack: NativeStack, path: str, patience: float) -> None:
         self.port, self.patience = stack.port, patience
         self.request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n\r\n".encode()
         self.seconds: defaultdict[str, list[float]] = defaultdict(list)
@@ -169,7 +169,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 @contextmanager
-def apart(stack: Stack) -> Iterator[None]:
+def apart(stack: NativeStack) -> Iterator[None]:
     """In the block the stack, with the servers of its data, has one core, and this process, which loads it, another.
 
     Else what is measured is how the scheduler divides the cores between the two.
@@ -197,23 +197,24 @@ def apart(stack: Stack) -> Iterator[None]:
                     each.cpu_affinity(cores)
 
 
-def without_shedding(stack: Stack) -> None:
-    """Takes max_conns away where nginx runs, until `make up` writes its configuration anew."""
-    file = stack.var / "nginx/upstreams.conf"
-    text, count = re.subn(r" max_conns=\d+", "", file.read_text())
-    assert count
-    file.write_text(text)
+def without_shedding(stack: NativeStack) -> None:
+    """Remove max_conns from the running nginx, until `make up` writes its configuration again."""
+    for app in PATHS:
+        file = stack.var / f"nginx/{app}/upstream.conf"
+        text, count = re.subn(r" max_conns=\d+", "", file.read_text())
+        assert count
+        file.write_text(text)
     os.kill(stack.pids()["nginx"], signal.SIGHUP)
     time.sleep(1)
 
 
-def best(stack: Stack, app: str) -> float:
+def best(stack: NativeStack, app: str) -> float:
     # Returns when these few have their answers: when nothing is left of what waited before them.
     asyncio.run(OpenLoad(stack, PATHS[app], patience=60).at(rate=20, seconds=0.5))
     return asyncio.run(OpenLoad(stack, PATHS[app], PATIENCE).most(seconds=2.5))
 
 
-def curve(stack: Stack, app: str) -> Curve:
+def curve(stack: NativeStack, app: str) -> Curve:
     """Offered load and goodput, in units of the best rate just before and after."""
     points = []
     before = best(stack, app)
@@ -296,7 +297,7 @@ def main() -> None:
     with ExitStack() as stack_of, servers.postgresql() as database, servers.redis() as redis:
         files = stack_of.enter_context(directory())
         os.environ |= environment(str(files))
-        stack = Stack(files, {"CORES": "1", "DATABASE_URL": database, "REDIS_URL": redis})
+        stack = NativeStack(files, {"CORES": "1", "DATABASE_URL": database, "REDIS_URL": redis})
         measured: dict[str, dict[str, Curve]] = {app: {} for app in PATHS}
         try:
             stack.up()

@@ -26,9 +26,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from tests.chaos.client import PATIENCE, Answer, Connection, Lost, blocks
 from tests.people import CSRF
-from tests.sample import Crowd, State, Subject, Write
-from tests.stack.pictures import PNG
-from tests.stacks import AnyStack
+from tests.sample import PNG, Crowd, State, Subject, Write
+from tests.stacks import Stack
 
 # 5 MB that cost nothing to decode: what follows a picture's end is no part of it.
 PICTURE = PNG.ljust(5_000_000, b"\0")
@@ -41,7 +40,7 @@ GETS = (
     "site 3 s",
     "api read",
     "api 3 s",
-    "api poll",
+    "api long-poll",
     "api events",
     "api socket",
 )
@@ -78,7 +77,7 @@ class Watcher:
 class Load:
     """The clients, at some 250 requests a second; `refusable` kinds may be answered 503 with Retry-After."""
 
-    def __init__(self, stack: AnyStack, crowd: Crowd, refusable: Iterable[str] = (), watchers: int = 8) -> None:
+    def __init__(self, stack: Stack, crowd: Crowd, refusable: Iterable[str] = (), watchers: int = 8) -> None:
         self.stack = stack
         self.people = crowd.people
         self.refusable = refusable
@@ -89,7 +88,7 @@ class Load:
         self.counted: dict[tuple[Subject, int], float] = {}
         self.watchers = [
             Watcher(kind, subject)
-            for kind in ("api events", "api socket", "api poll")
+            for kind in ("api events", "api socket", "api long-poll")
             for _, subject in zip(range(watchers), itertools.cycle(self.writes.subjects[:4]), strict=False)
         ]
         # Of watchers: ends that they were told of, and those that they were not; the seconds until they were back; and,
@@ -118,7 +117,7 @@ class Load:
             *(self.write(kind, pause=0.4) for kind in ("site write", "api write") for _ in range(4)),
             self.upload(pause=5),
         ]
-        ways = {"api events": self.events, "api socket": self.socket, "api poll": self.poll}
+        ways = {"api events": self.events, "api socket": self.socket, "api long-poll": self.long_poll}
         self.clients = [asyncio.create_task(each) for each in clients]
         self.watching = [asyncio.create_task(ways[watcher.kind](watcher)) for watcher in self.watchers]
         return self
@@ -311,7 +310,7 @@ class Load:
                 self.counts[watcher.kind].failures[type(error).__name__] += 1
             await asyncio.sleep(random.uniform(0.5, 5))
 
-    async def poll(self, watcher: Watcher) -> None:
+    async def long_poll(self, watcher: Watcher) -> None:
         connection = self.connection()
         while True:
             last = watcher.state["version"]

@@ -1,4 +1,4 @@
-"""When is a stack whole again, and after how long?"""
+"""Whether a stack is whole again, and after how long."""
 
 import asyncio
 import time
@@ -8,32 +8,27 @@ from contextlib import suppress
 import httpx
 import psutil
 
-from tests.stacks import AnyStack
-
-INSTANCES = ("site-a", "site-b", "api-a", "api-b")
+from tests.stacks import Stack
 
 
-def whole(stack: AnyStack, *instances: str) -> bool:
-    """These instances, or all, get requests and are ready in each of their processes."""
-    for instance in instances or INSTANCES:
-        if not (stack.seen / "run/upstream" / instance).is_symlink():
-            return False
-        members = [member for member in stack.members if member.startswith(instance)]
+def whole(stack: Stack, *instances: str) -> bool:
+    """Return whether these instances, or all, are in rotation and ready in each of their workers."""
+    if not all((stack.seen / "run/upstream" / name).is_symlink() for name in instances or stack.instances):
+        return False
+    try:
         with stack.inside() as inside:
-            try:
-                if any(inside.get(f"/{member}/health/ready").status_code != 200 for member in members):
-                    return False
-            except httpx.HTTPError:
-                return False
-    return True
+            return all(inside.get(f"/{name}/health/ready").status_code == 200 for name in stack.sockets(*instances))
+    except httpx.HTTPError:
+        return False
 
 
-def recovered(stack: AnyStack, killed: set[int]) -> bool:
-    """These processes have gone, and the stack is whole without them."""
+def recovered(stack: Stack, killed: set[int]) -> bool:
+    """Return whether these processes have ended and the stack is whole without them."""
     return gone(killed) and whole(stack)
 
 
 async def seconds_until(happened: Callable[..., object], *arguments: object, limit: float = 60) -> float:
+    """Wait until `happened(*arguments)` is true. Return the seconds it took. Raises TimeoutError after `limit`."""
     began = time.monotonic()
     while not await asyncio.to_thread(happened, *arguments):
         if time.monotonic() > began + limit:
@@ -42,13 +37,14 @@ async def seconds_until(happened: Callable[..., object], *arguments: object, lim
     return time.monotonic() - began
 
 
-def workers(stack: AnyStack, *parts: str) -> set[int]:
-    """The pids of these parts' workers: site-a, …"""
+def workers(stack: Stack, *services: str) -> set[int]:
+    """Return the pids of the workers of these services, for example site-a; without a name, of all instances."""
     pids = stack.pids()
-    return {worker.pid for part in parts for worker in psutil.Process(pids[part]).children()}
+    return {each.pid for name in services or stack.instances for each in psutil.Process(pids[name]).children()}
 
 
 def gone(pids: set[int]) -> bool:
+    """Return whether all these processes have ended."""
     for pid in pids:
         with suppress(psutil.NoSuchProcess):
             if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.chaos.table import Record
 from tests.sample import ENDPOINT, PAGE, Crowd, write_on_site
-from tests.stacks import PROJECT, Stack
+from tests.stacks import PROJECT, NativeStack
 
 ALL = 5000
 # Bytes; more than the sockets' buffers take.
@@ -42,7 +42,7 @@ class Slow:
 
 
 @contextmanager
-def slow_clients(stack: Stack, file: str) -> Iterator[Slow]:
+def slow_clients(stack: NativeStack, file: str) -> Iterator[Slow]:
     command = [sys.executable, "-m", "tests.chaos.slow", str(stack.port), file, str(ALL)]
     with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -55,7 +55,7 @@ def here(state: dict[str, Any]) -> int:
     return sum(state["here"].values())
 
 
-def test_five_thousand_slow_or_idle_connections(stack: Stack, crowd: Crowd, record: Record, short: bool) -> None:
+def test_five_thousand_slow_or_idle_connections(stack: NativeStack, crowd: Crowd, record: Record, short: bool) -> None:
     file = stack.var / "static/large.bin"
     file.write_bytes(bytes(LARGE))
     file.chmod(0o644)

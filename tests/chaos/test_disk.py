@@ -11,24 +11,25 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deploy.instance import INSTANCES
 from tests import servers
-from tests.chaos.conftest import faulty
+from tests.chaos.faulty import faulty
 from tests.chaos.load import Load
 from tests.chaos.recovery import seconds_until, workers
 from tests.chaos.table import Record
 from tests.people import CSRF
-from tests.sample import ENDPOINT, PAGE, Crowd
-from tests.stack.pictures import PNG
-from tests.stacks import Stack, database
+from tests.sample import ENDPOINT, PAGE, PNG, Crowd
+from tests.stacks import NativeStack, database
 
 # Of var/: the logs, the uploads, and where nginx puts a body until it has read the whole.
 DISKS = {"log": "6m", "media": "1m", "tmp": "20m"}
-PARTS = ("nginx", *INSTANCES)
 LOGS = {"site": ("site-a.log", "site-b.log"), "api": ("api-a.log", "api-b.log")}
 
 
-class Confined(Stack):
+def all_workers(stack: NativeStack) -> set[int]:
+    return workers(stack, "nginx", *stack.instances)
+
+
+class Confined(NativeStack):
     """In a mount namespace: what is mounted there is seen by those who were started there, and goes when they do."""
 
     def up(self) -> str:
@@ -110,7 +111,7 @@ async def test_no_room_for_logs(confined: Confined, confined_crowd: Crowd, recor
 
     ids = ask()
     await seconds_until(lambda: logged(ids))
-    before, supervisord = workers(stack, *PARTS), stack.processes()[0]
+    before, supervisord = all_workers(stack), stack.processes()[0]
     async with Load(stack, confined_crowd) as load:
         await asyncio.sleep(2)
         size = supervisord.memory_info().rss
@@ -125,7 +126,7 @@ async def test_no_room_for_logs(confined: Confined, confined_crowd: Crowd, recor
         await asyncio.sleep(1)
     record("no room for logs", *load.figures(), seconds, load.saw())
     assert (load.failed(), load.sum("resent"), load.cut) == (0, 0, {}), load.report()
-    assert workers(stack, *PARTS) == before, "a worker was restarted"
+    assert all_workers(stack) == before, "a worker was restarted"
     assert grown < 5, f"supervisord keeps what it cannot write: {grown:.0f} MB"
 
 
@@ -147,7 +148,7 @@ async def test_no_room_for_uploads(
     def pictures() -> set[Path]:
         return {*stack.seen.glob("media/pictures/*")}
 
-    before = workers(stack, *PARTS)
+    before = all_workers(stack)
     async with Load(stack, confined_crowd) as load:
         await asyncio.sleep(1)
         with stack.full(disk):
@@ -169,7 +170,7 @@ async def test_no_room_for_uploads(
         assert says in answer.text
     assert failed == failures[str(status)], load.report()
     assert (resent, load.cut) == (0, {}), load.report()
-    assert workers(stack, *PARTS) == before, "a worker was restarted"
+    assert all_workers(stack) == before, "a worker was restarted"
     count = f"from polls.models import Question; print(Question.objects.filter(text='{text}').count())"
     assert stack.manage("shell", "--verbosity=0", "--command", count).strip() == "1", (
         "a question that was refused is there"

@@ -9,13 +9,12 @@ import statistics
 import httpx
 import pytest
 
-from deploy import supervisord
-from deploy.instance import of
+from deploy.core import supervisor
 from tests.chaos.load import API, GETS, POSTS, SITE, Load
 from tests.chaos.recovery import recovered, seconds_until, whole, workers
 from tests.chaos.table import Record
 from tests.sample import ENDPOINT, Crowd
-from tests.stacks import Stack
+from tests.stacks import NativeStack
 
 # Seconds to leave between kills in two instances. A request of 3 s that was sent on from the one, killed, to the other
 # would be lost with that: nginx tries each once.
@@ -27,7 +26,7 @@ HELD = {"site": 1, "api": 4}
 
 
 @pytest.mark.parametrize("app", ["site", "api"])
-async def test_a_worker(stack: Stack, crowd: Crowd, record: Record, short: bool, app: str) -> None:
+async def test_a_worker(stack: NativeStack, crowd: Crowd, record: Record, short: bool, app: str) -> None:
     kills, seconds = 2 if short else 6, []
     async with Load(stack, crowd) as load:
         for number in range(kills):
@@ -41,12 +40,12 @@ async def test_a_worker(stack: Stack, crowd: Crowd, record: Record, short: bool,
     assert load.failed(POSTS) <= kills * HELD[app], load.report()
 
 
-def runs(stack: Stack, instance: str) -> bool:
-    return bool(stack.supervisor.getProcessInfo(supervisord.program(instance))["statename"] == "RUNNING")
+def runs(stack: NativeStack, instance: str) -> bool:
+    return supervisor.state(stack.supervisor, instance) == "RUNNING"
 
 
 @pytest.mark.parametrize("app", ["site", "api"])
-async def test_a_master(stack: Stack, crowd: Crowd, record: Record, short: bool, app: str) -> None:
+async def test_a_master(stack: NativeStack, crowd: Crowd, record: Record, short: bool, app: str) -> None:
     kills, seconds = 1 if short else 2, []
     async with Load(stack, crowd) as load:
         for number in range(kills):
@@ -66,7 +65,7 @@ async def test_a_master(stack: Stack, crowd: Crowd, record: Record, short: bool,
 @pytest.mark.parametrize(
     ("app", "path", "kind"), [("site", "/", "text/html"), ("api", ENDPOINT, "application/problem+json")]
 )
-async def test_both_masters(stack: Stack, crowd: Crowd, record: Record, app: str, path: str, kind: str) -> None:
+async def test_both_masters(stack: NativeStack, crowd: Crowd, record: Record, app: str, path: str, kind: str) -> None:
     """Three times, each before they are up again; then nothing is done but to wait."""
     kinds = SITE if app == "site" else API
 
@@ -74,7 +73,7 @@ async def test_both_masters(stack: Stack, crowd: Crowd, record: Record, app: str
 
     def masters() -> set[int]:
         pids = stack.pids()
-        return {pids[instance] for instance in of(app)}
+        return {pids[instance] for instance in stack.instances_of(app)}
 
     def up_again(killed: set[int]) -> bool:
         return not masters() & {0, *killed}

@@ -8,12 +8,11 @@ import time
 
 import psutil
 
-from deploy import supervisord
 from tests.chaos.load import Load
 from tests.chaos.recovery import gone, seconds_until, workers
 from tests.chaos.table import Record
 from tests.sample import Crowd
-from tests.stacks import Stack
+from tests.stacks import NativeStack
 
 # A client's request may meet the end of an idle connection that nginx closes when it reloads (until 1.27.4, which waits
 # for it: keepalive_min_timeout). The client sends it again, as RFC 9112, 9.3.1, says. It keeps 46
@@ -21,13 +20,13 @@ from tests.stacks import Stack
 MOST_RESENT = 5
 
 
-def serving(stack: Stack) -> set[int]:
+def serving(stack: NativeStack) -> set[int]:
     """nginx's workers that accept connections."""
     pids = workers(stack, "nginx")
     return {pid for pid in pids if "shutting down" not in " ".join(psutil.Process(pid).cmdline())}
 
 
-async def test_reload(stack: Stack, crowd: Crowd, record: Record, short: bool) -> None:
+async def test_reload(stack: NativeStack, crowd: Crowd, record: Record, short: bool) -> None:
     reloads, seconds = 4 if short else 10, []
     async with Load(stack, crowd) as load:
         for _ in range(reloads):
@@ -42,9 +41,9 @@ async def test_reload(stack: Stack, crowd: Crowd, record: Record, short: bool) -
     assert (load.told, load.cut) == ({}, {}), load.report()
 
 
-async def test_upgrade_in_place(stack: Stack, crowd: Crowd, record: Record, short: bool) -> None:
+async def test_upgrade_in_place(stack: NativeStack, crowd: Crowd, record: Record, short: bool) -> None:
     upgrades, seconds, old = 2 if short else 5, [], set()
-    supervised = stack.supervisor.getProcessInfo(supervisord.program("nginx"))["pid"]
+    supervised = stack.supervisor.getProcessInfo("nginx")["pid"]
     async with Load(stack, crowd) as load:
         for _ in range(upgrades):
             master = stack.pids()["nginx"]
@@ -61,13 +60,13 @@ async def test_upgrade_in_place(stack: Stack, crowd: Crowd, record: Record, shor
     assert (load.told, load.cut) == ({}, {}), load.report()
     # When the last watcher that they held has gone, so have they; and supervisord has not noticed.
     await seconds_until(lambda: gone(old))
-    assert stack.supervisor.getProcessInfo(supervisord.program("nginx"))["pid"] == supervised
+    assert stack.supervisor.getProcessInfo("nginx")["pid"] == supervised
     assert "ready" in stack.make("status").stdout
 
 
-async def test_a_master_dies_during_the_next_upgrade(stack: Stack) -> None:
+async def test_a_master_dies_during_the_next_upgrade(stack: NativeStack) -> None:
     """Whoever looks for the one that took over finds no pid file then, for a moment."""
-    script = stack.supervisor.getProcessInfo(supervisord.program("nginx"))["pid"]
+    script = stack.supervisor.getProcessInfo("nginx")["pid"]
     pid_file, aside = stack.var / "run/nginx.pid", stack.var / "run/nginx.pid.aside"
     old = stack.pids()["nginx"]
     os.kill(old, signal.SIGUSR2)
@@ -82,7 +81,7 @@ async def test_a_master_dies_during_the_next_upgrade(stack: Stack) -> None:
     await asyncio.sleep(1)
     aside.rename(pid_file)
     await asyncio.sleep(2)
-    assert stack.supervisor.getProcessInfo(supervisord.program("nginx"))["pid"] == script
+    assert stack.supervisor.getProcessInfo("nginx")["pid"] == script
     assert stack.pids()["nginx"] == new
     with stack.client() as client:
         assert client.get("/").status_code == 200

@@ -8,18 +8,18 @@ import pytest
 
 from tests.chaos.goodput import PATHS, OpenLoad, apart
 from tests.chaos.table import Record
-from tests.stacks import Stack
+from tests.stacks import NativeStack
 
 # Seconds that a client waits here: it bounds a hang. What takes longer than a visitor waits is in the plot.
 DEADLINE = 15
 
 
-def memory(stack: Stack) -> float:
+def memory(stack: NativeStack) -> float:
     """MB of all its processes; what they share counts once."""
     return sum(float(process.memory_full_info().pss) for process in stack.processes()) / 1e6
 
 
-def seconds_until_well(stack: Stack, path: str) -> float:
+def seconds_until_well(stack: NativeStack, path: str) -> float:
     """Until twenty answers in a row are good ones."""
     began = last = time.monotonic()
     good = 0
@@ -34,7 +34,7 @@ def seconds_until_well(stack: Stack, path: str) -> float:
 
 
 @pytest.mark.parametrize("app", ["site", "api"])
-def test_ten_times_too_much(stack: Stack, record: Record, short: bool, app: str) -> None:
+def test_ten_times_too_much(stack: NativeStack, record: Record, short: bool, app: str) -> None:
     path = PATHS[app]
 
     async def best() -> float:

@@ -7,25 +7,25 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from deploy.instance import APPS, of
+from deploy.core.apps import APPS
 from tests.chaos.client import Answer, Connection
 from tests.chaos.load import API, Load
 from tests.chaos.recovery import gone, seconds_until, whole, workers
 from tests.chaos.table import Record
 from tests.sample import Crowd, lock
-from tests.stacks import Stack
+from tests.stacks import NativeStack
 
 
-def logs(stack: Stack, app: str) -> str:
+def logs(stack: NativeStack, app: str) -> str:
     return "".join(file.read_text() for file in (stack.var / "log").glob(f"{app}-[ab].log"))
 
 
-async def test_endless_loops(stack: Stack, crowd: Crowd, record: Record) -> None:
+async def test_endless_loops(stack: NativeStack, crowd: Crowd, record: Record) -> None:
     """One in each app at the same time: killed at its deadline, and the log says where it was.
 
     In the api it blocks a process, with all that this process holds: those get a 503 when it is killed.
     """
-    before = {app: workers(stack, *of(app)) for app in APPS}
+    before = {app: workers(stack, *stack.instances_of(app)) for app in APPS}
     async with Load(stack, crowd, refusable=API) as load:
         await asyncio.sleep(1)
         began = time.monotonic()
@@ -40,7 +40,7 @@ async def test_endless_loops(stack: Stack, crowd: Crowd, record: Record) -> None
         "site": ("django_site/faults.py", "spin"),
         "api": ("tornado_api/faults.py", "get"),
     }.items():
-        [victim] = before[app] - workers(stack, *of(app))
+        [victim] = before[app] - workers(stack, *stack.instances_of(app))
         assert gone({victim})
         traceback = [each for each in logs(stack, app).splitlines() if line in each and each.endswith(f"in {function}")]
         assert len(traceback) == 1, traceback
@@ -49,7 +49,7 @@ async def test_endless_loops(stack: Stack, crowd: Crowd, record: Record) -> None
     assert load.sum("refused") <= len(load.clients) + len(load.watchers), load.report()
 
 
-async def test_locked_row(stack: Stack, crowd: Crowd, record: Record) -> None:
+async def test_locked_row(stack: NativeStack, crowd: Crowd, record: Record) -> None:
     """Somebody else's transaction holds a row: who waits for that one is told to come back."""
     if "DATABASE_URL" not in stack.environment:
         pytest.skip("SQLite locks no rows")
@@ -78,14 +78,14 @@ async def test_locked_row(stack: Stack, crowd: Crowd, record: Record) -> None:
 
 
 @pytest.mark.parametrize(("app", "path"), [("site", "/faults/leak"), ("api", "/api/v1/faults/leak")])
-async def test_leak(stack: Stack, crowd: Crowd, record: Record, app: str, path: str) -> None:
+async def test_leak(stack: NativeStack, crowd: Crowd, record: Record, app: str, path: str) -> None:
     """300 MB a request: the second in one worker takes it above its limit."""
-    before = workers(stack, *of(app))
+    before = workers(stack, *stack.instances_of(app))
     async with Load(stack, crowd) as load:
         for _ in range(len(before) + 1):
             answer = await Connection(stack).ask("GET", f"{path}?mb=300")
             assert answer.status == 200
-        seconds = await seconds_until(lambda: before - workers(stack, *of(app)))
+        seconds = await seconds_until(lambda: before - workers(stack, *stack.instances_of(app)))
         seconds += await seconds_until(whole, stack)
         await asyncio.sleep(1)
     record(f"a leak in the {app}", *load.figures(), seconds, load.saw())

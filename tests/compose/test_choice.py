@@ -1,4 +1,4 @@
-"""Which stack `make up` is for."""
+"""Which target `make up` chooses."""
 
 import os
 from collections.abc import Iterator
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from deploy.docker.stack import engine
+from deploy.targets.compose.target import engine
 from tests.servers import Missing
-from tests.stacks import Stack, copied
+from tests.stacks import NativeStack, copied
 
 
 @pytest.fixture
-def without_images() -> Iterator[Stack]:
-    """Of a project whose PostgreSQL can be neither found nor pulled."""
+def without_images() -> Iterator[NativeStack]:
+    """A project whose PostgreSQL image can be neither found nor pulled."""
     versions, why_not = engine()
     if not versions:
         raise Missing(why_not)
@@ -21,23 +21,23 @@ def without_images() -> Iterator[Stack]:
         file = project / "docker-compose.yml"
         file.write_text(file.read_text().replace("image: postgres:", "image: postgres:no-such-"))
         name = f"tandem-{os.urandom(4).hex()}"
-        yield Stack(project.parent, {"STACK": "", "COMPOSE_PROJECT_NAME": name}, project)
+        yield NativeStack(project.parent, {"STACK": "", "COMPOSE_PROJECT_NAME": name}, project)
 
 
-def test_without_its_images_the_stack_runs_on_the_machine_itself(without_images: Stack) -> None:
+def test_without_images_the_stack_runs_natively(without_images: NativeStack) -> None:
     stack = without_images
     said = stack.up()
     try:
         assert said.startswith("Stack: compose (Docker ")
-        assert "\nStack: native (compose's images cannot be had)\n" in said
+        assert "\nStack: native (the images for compose cannot be had)\n" in said
         assert httpx.get(stack.url).status_code == 200
-        assert stack.up().startswith("Stack: native (as it is up already)\n")
+        assert stack.up().startswith("Stack: native (it is running)\n")
         assert "site-a" in stack.make("status").stdout
     finally:
         stack.down()
 
 
-def test_unless_containers_are_asked_for(without_images: Stack) -> None:
+def test_unless_containers_are_asked_for(without_images: NativeStack) -> None:
     done = without_images.make("up", STACK="compose")
     assert done.returncode
     assert done.stdout.startswith("Stack: compose (STACK says so)\n")
@@ -45,7 +45,7 @@ def test_unless_containers_are_asked_for(without_images: Stack) -> None:
     assert "native" not in done.stdout
 
 
-def test_a_stack_that_there_is_not(without_images: Stack) -> None:
+def test_an_unknown_target(without_images: NativeStack) -> None:
     done = without_images.make("up", STACK="kubernetes")
     assert done.returncode
-    assert "STACK is 'kubernetes': it is compose or native" in done.stdout
+    assert "STACK is 'kubernetes': should be compose or native" in done.stdout

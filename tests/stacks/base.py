@@ -9,11 +9,13 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from dotenv import dotenv_values
 
 from deploy.core.apps import App, Instance, load
@@ -30,6 +32,9 @@ MAKE = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"}
 
 class Stack(ABC):
     """One stack with its files in `directory`, started by the Makefile of `project` with `variables`."""
+
+    # Whether a failed deploy brings back the release before. Elsewhere the failed instance stays out of rotation.
+    rolls_back = False
 
     def __init__(self, directory: Path, variables: Mapping[str, str] = {}, project: Path = PROJECT) -> None:
         self.project = project
@@ -58,6 +63,10 @@ class Stack(ABC):
         done = self.make("up")
         assert done.returncode == 0, done.stdout
         return done.stdout
+
+    def deploy(self) -> subprocess.CompletedProcess[str]:
+        """Make the project's files, as they are now, the running release."""
+        return self.make("up")
 
     @abstractmethod
     def down(self) -> None:
@@ -132,6 +141,9 @@ class Stack(ABC):
     def instances(self) -> dict[str, Instance]:
         return {instance.name: instance for app in self.apps.values() for instance in app.instances}
 
+    def instances_of(self, app: str) -> list[str]:
+        return [instance.name for instance in self.apps[app].instances]
+
     @property
     def cores(self) -> int:
         """Workers of each instance, from nginx's configuration."""
@@ -177,6 +189,14 @@ class Stack(ABC):
     @abstractmethod
     def start(self, instance: str) -> None:
         """Start an instance. Return before it is ready."""
+
+    @abstractmethod
+    def exit_status(self, instance: str) -> int:
+        """Return the exit status of an instance that was stopped."""
+
+    def outage(self, service: str, how: str) -> AbstractContextManager[None]:
+        """For the block, `database` or `redis` is `stopped`, `frozen` or `disconnected`. Skips the test otherwise."""
+        pytest.skip(f"this target has no {service} that can be {how}")
 
     def kill(self, instance: str) -> None:
         """Kill an instance's master, as a crash would."""

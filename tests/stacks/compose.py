@@ -6,7 +6,8 @@ Clients enter nginx's network, which needs root: through Docker's published port
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,9 @@ class ComposeStack(Stack):
 
     def compose(self, *words: str) -> None:
         """Run `docker compose`, without what `make` adds."""
-        command = ["docker", "compose", "--env-file", self.environment["ENV_FILE"], *words]
+        files = ["--file", "docker-compose.yml", "--file", f"{self.var}/compose.json"]
+        settings = ["--project-directory", str(self.project), "--env-file", self.environment["ENV_FILE"]]
+        command = ["docker", "compose", *settings, *files, *words]
         with outside():
             done = subprocess.run(
                 command, cwd=self.project, env=self.environment, capture_output=True, text=True, check=False
@@ -99,16 +102,37 @@ class ComposeStack(Stack):
     def start(self, instance: str) -> None:
         docker("start", self.container(instance)["Id"])
 
+    def exit_status(self, instance: str) -> int:
+        return int(self.container(instance)["State"]["ExitCode"])
+
     def setting(self, name: str) -> str:
         instance = next(iter(self.instances))
         return self.run(instance, "sh", "-c", f"cat /run/secrets/{name.lower()} 2>/dev/null || printenv {name}").strip()
 
     def read_logs(self, app: str) -> list[list[str]]:
-        services = [app] if app == "nginx" else [each.name for each in self.apps[app].instances]
+        services = [app] if app == "nginx" else self.instances_of(app)
         return [docker("logs", self.container(service)["Id"]).splitlines() for service in services]
 
     def manage(self, *command: str) -> str:
         return self.run("site-a", "python", "django_site/manage.py", *command)
+
+    @contextmanager
+    def outage(self, service: str, how: str) -> Iterator[None]:
+        name = {"database": "postgres"}.get(service, service)
+        container, network = self.container(name)["Id"], f"{self.name}_data"
+        begin, end = {
+            "stopped": (["stop", container], ["start", container]),
+            "frozen": (["pause", container], ["unpause", container]),
+            "disconnected": (
+                ["network", "disconnect", network, container],
+                ["network", "connect", "--alias", name, network, container],
+            ),
+        }[how]
+        docker(*begin)
+        try:
+            yield
+        finally:
+            docker(*end)
 
     def administer(self, statement: str) -> None:
         psql = ("psql", "--quiet", "--username=tandem", "--dbname=postgres")

@@ -1,10 +1,13 @@
 """The stack on this machine, without containers."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
@@ -12,7 +15,7 @@ from dotenv import dotenv_values
 
 from deploy.core import supervisor
 from tests.environment import PROJECT
-from tests.servers import program
+from tests.servers import away, program
 
 from .base import Stack
 from .network import HOME, enter
@@ -69,11 +72,16 @@ class NativeStack(Stack):
     def start(self, instance: str) -> None:
         self.supervisor.startProcess(instance, False)
 
+    def exit_status(self, instance: str) -> int:
+        info = self.supervisor.getProcessInfo(instance)
+        assert info["statename"] == "STOPPED", info
+        return int(info["exitstatus"])
+
     def setting(self, name: str) -> str:
         return dotenv_values(self.var / "environment")[name] or ""
 
     def read_logs(self, app: str) -> list[list[str]]:
-        names = ["access", "nginx"] if app == "nginx" else [each.name for each in self.apps[app].instances]
+        names = ["access", "nginx"] if app == "nginx" else self.instances_of(app)
         return [(self.var / f"log/{name}.log").read_text().splitlines() for name in names]
 
     def manage(self, *command: str) -> str:
@@ -90,6 +98,18 @@ class NativeStack(Stack):
             **account,  # type: ignore[call-overload]
         )
         return done.stdout
+
+    def outage(self, service: str, how: str) -> AbstractContextManager[None]:
+        signals = {
+            ("database", "stopped"): signal.SIGINT,
+            ("database", "frozen"): signal.SIGSTOP,
+            ("redis", "stopped"): signal.SIGKILL,
+            ("redis", "frozen"): signal.SIGSTOP,
+        }
+        url = self.environment.get(f"{service.upper()}_URL", "")
+        if not url or (service, how) not in signals:
+            return super().outage(service, how)
+        return away(urlsplit(url).port or 0, signals[service, how])
 
     def administer(self, statement: str) -> None:
         with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
