@@ -1,7 +1,7 @@
-"""Runs a server, and starts it anew when a file that matches a pattern is saved; for compose.dev.yml.
+"""Run a server, and restart it when you save a file: `python3 -m deploy.docker.reload PATTERN… -- COMMAND`.
 
-uWSGI's py-autoreload and gunicorn's --reload look at the modules that are loaded: not at one that could not be, for its
-syntax error, at no template, and not at what the master itself has imported.
+uWSGI's py-autoreload and gunicorn's --reload watch only loaded modules. They miss templates, a module with a syntax error,
+and what the master itself has imported.
 """
 
 import signal
@@ -11,16 +11,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-# Seconds between two looks. Not inotify: saves on another system's disk, a Mac's or Windows', may not reach it.
+# Seconds between two looks. inotify may miss files that are saved on macOS or Windows and mounted here.
 LOOK = 0.5
 
 
 def files(patterns: list[str]) -> set[tuple[Path, int]]:
-    """Each file that matches, with the time of its last change."""
+    """Return each file that matches, with the time of its last change."""
     found = set()
     for pattern in patterns:
         for file in Path().glob(pattern):
-            # Editors replace files.
+            # An editor that replaces a file removes it for a moment.
             with suppress(FileNotFoundError):
                 found.add((file, file.stat().st_mtime_ns))
     return found

@@ -1,32 +1,34 @@
-"""The stack in containers, as tests/stack has it with --stack=compose, and what the engine and the kernel say of it."""
+"""The stack in containers, shared with tests/stack --stack=compose, and what the engine and the kernel say of it."""
 
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from deploy.core import apps
 from tests.stacks import ComposeStack, docker, running
 
-SERVICES = ("nginx", "site-a", "site-b", "api", "postgres", "redis")
-OURS = ("nginx", "site-a", "site-b", "api")
+# The services with images of our own, and all.
+OURS = apps.SERVICES
+SERVICES = (*OURS, "postgres", "redis")
 
 
 @pytest.fixture(scope="session")
 def stack(compose: ComposeStack) -> ComposeStack:
-    """Shared with tests/stack: left as it was found, but for the data."""
+    """Tests leave it as they found it, except its data."""
     wait_healthy(compose)
     return compose
 
 
 @pytest.fixture(scope="session")
 def other() -> Iterator[ComposeStack]:
-    """One with settings of its own; tests start it again when they have stopped it."""
+    """A stack with other settings. Tests that stop it start it again."""
     with running(ComposeStack, {"APP_UID": "12345", "CPUS": "1"}) as stack:
         yield stack
 
 
 def wait_healthy(stack: ComposeStack, *services: str) -> None:
-    """Every service, or these, say to the engine that they are."""
+    """Return when the health checks of these services, or of all, succeed."""
     deadline = time.monotonic() + 90
     while True:
         containers = stack.containers()
@@ -38,5 +40,5 @@ def wait_healthy(stack: ComposeStack, *services: str) -> None:
 
 
 def processes(stack: ComposeStack, service: str) -> list[int]:
-    """The pids, out here, of all that runs in a service's container."""
+    """Return the pids, on this machine, of all processes in a service's container."""
     return [int(pid) for pid in docker("top", stack.container(service)["Id"], "-eo", "pid").split()[1:]]

@@ -1,4 +1,4 @@
-"""Which stack `make up` is for."""
+"""Which target `make up` chooses."""
 
 import os
 from collections.abc import Iterator
@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from deploy.docker.stack import engine
+from deploy.targets.compose.target import engine
 from tests.servers import Missing
 from tests.stacks import NativeStack, copied
 
 
 @pytest.fixture
 def without_images() -> Iterator[NativeStack]:
-    """Of a project whose PostgreSQL can be neither found nor pulled."""
+    """A project whose PostgreSQL image can be neither found nor pulled."""
     versions, why_not = engine()
     if not versions:
         raise Missing(why_not)
@@ -24,14 +24,14 @@ def without_images() -> Iterator[NativeStack]:
         yield NativeStack(project.parent, {"STACK": "", "COMPOSE_PROJECT_NAME": name}, project)
 
 
-def test_without_its_images_the_stack_runs_on_the_machine_itself(without_images: NativeStack) -> None:
+def test_without_images_the_stack_runs_natively(without_images: NativeStack) -> None:
     stack = without_images
     said = stack.up()
     try:
-        assert said.startswith("NativeStack: compose (Docker ")
-        assert "\nStack: native (compose's images cannot be had)\n" in said
+        assert said.startswith("Stack: compose (Docker ")
+        assert "\nStack: native (the images for compose cannot be had)\n" in said
         assert httpx.get(stack.url).status_code == 200
-        assert stack.up().startswith("NativeStack: native (as it is up already)\n")
+        assert stack.up().startswith("Stack: native (it is running)\n")
         assert "site-a" in stack.make("status").stdout
     finally:
         stack.down()
@@ -40,12 +40,12 @@ def test_without_its_images_the_stack_runs_on_the_machine_itself(without_images:
 def test_unless_containers_are_asked_for(without_images: NativeStack) -> None:
     done = without_images.make("up", STACK="compose")
     assert done.returncode
-    assert done.stdout.startswith("NativeStack: compose (STACK says so)\n")
+    assert done.stdout.startswith("Stack: compose (STACK says so)\n")
     assert "docker compose pull failed" in done.stdout
     assert "native" not in done.stdout
 
 
-def test_a_stack_that_there_is_not(without_images: NativeStack) -> None:
+def test_an_unknown_target(without_images: NativeStack) -> None:
     done = without_images.make("up", STACK="kubernetes")
     assert done.returncode
-    assert "STACK is 'kubernetes': it is compose or native" in done.stdout
+    assert "STACK is 'kubernetes': should be compose or native" in done.stdout

@@ -1,4 +1,4 @@
-"""Containers that are replaced, killed, given up and stopped; and what `make` says and keeps."""
+"""Containers that are replaced, killed or stopped; what the commands print; and which data stays."""
 
 import os
 import re
@@ -7,7 +7,6 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,8 +14,8 @@ import pytest
 
 from tests.compose.conftest import SERVICES, wait_healthy
 from tests.sample import ENDPOINT
-from tests.stack.test_serving import upstream
-from tests.stacks import PROJECT, ComposeStack, docker
+from tests.stack.checks import upstream
+from tests.stacks import ComposeStack, docker
 
 PATHS = ("/accounts/login/", ENDPOINT)
 
@@ -35,9 +34,9 @@ def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_another_container(stack: ComposeStack, service: str) -> None:
-    """Has the address of nobody whom nginx, or an app, still takes for the old one."""
+    """nginx and the apps find the new container, which has another address."""
     before = stack.container(service)["Id"]
-    stack.compose("up", "--detach", "--force-recreate", service)
+    stack.compose("up", "--detach", "--no-deps", "--force-recreate", service)
     wait_healthy(stack)
     assert stack.container(service)["Id"] != before
     stack.wait_ready()
@@ -50,7 +49,7 @@ def test_doctor_finds_nothing_wrong(stack: ComposeStack) -> None:
 
 
 def test_a_container_that_was_killed_by_hand(stack: ComposeStack) -> None:
-    """The engine takes that for a wish; the other instance serves, and `make up` brings it back."""
+    """The engine does not restart it, the other instance serves, and `make up` starts it."""
     docker("kill", stack.container("site-a")["Id"])
     try:
         assert burst(stack) == {200: 60}
@@ -63,26 +62,23 @@ def test_a_container_that_was_killed_by_hand(stack: ComposeStack) -> None:
 
 
 def test_supervisord_killed(stack: ComposeStack) -> None:
-    """It is the first process of the api's container."""
-    before = stack.container("api")["State"]["Pid"]
+    """It is the first process of a gunicorn instance's container."""
+    before = stack.container("api-a")["State"]["Pid"]
     os.kill(before, signal.SIGKILL)
-    wait_until(lambda: stack.container("api")["State"]["Pid"] not in (0, before))
+    wait_until(lambda: stack.container("api-a")["State"]["Pid"] not in (0, before))
     stack.wait_ready()
     assert burst(stack) == {200: 60}
 
 
-def test_an_instance_that_supervisord_gave_up_ends_the_container(stack: ComposeStack, tmp_path: Path) -> None:
-    """Of the api's image, without the settings that the api needs, and with one try instead of eleven."""
-    file = PROJECT / "deploy/supervisor/api.conf"
-    (tmp_path / "api.conf").write_text(re.sub(r"startretries = \d+", "startretries = 0", file.read_text()))
-    tmp_path.chmod(0o755)
-    api, name = stack.container("api"), f"{stack.name}-fatal"
+def test_an_instance_that_cannot_start_ends_its_container(stack: ComposeStack) -> None:
+    """The api's image without the settings that the api needs."""
+    api, name = stack.container("api-a"), f"{stack.name}-fatal"
     options = [f"--tmpfs={path}:{options}" for path, options in api["HostConfig"]["Tmpfs"].items()]
-    options.append(f"--volume={tmp_path}/api.conf:/srv/app/deploy/supervisor/api.conf:ro")
-    docker("run", "--detach", "--read-only", "--restart=unless-stopped", f"--name={name}", *options, api["Image"])
+    options += ["--env=APP=api", "--env=INSTANCE=api-a", "--restart=unless-stopped", f"--name={name}"]
+    docker("run", "--detach", "--read-only", *options, api["Image"])
     try:
         wait_until(lambda: int(docker("inspect", "--format={{.RestartCount}}", name)) > 0)
-        assert re.search(r'"ERROR".* "tandem-api-[ab] is FATAL"', docker("logs", name))
+        assert re.search(r'"ERROR".* "api-a is BACKOFF"', docker("logs", name))
     finally:
         docker("rm", "--force", name)
 
@@ -94,17 +90,17 @@ def test_workers_are_one_for_each_core_of_the_quota(other: ComposeStack) -> None
 
 
 @pytest.mark.parametrize(("cpus", "cores"), [("0.5", 1), ("1", 1), ("1.5", 2)])
-def test_a_started_core_is_one(stack: ComposeStack, cpus: str, cores: int) -> None:
-    image = stack.container("api")["Image"]
-    assert docker("run", "--rm", f"--cpus={cpus}", image, "python3", "-m", "deploy.cores") == f"{cores}\n"
+def test_a_part_of_a_core_counts_as_one(stack: ComposeStack, cpus: str, cores: int) -> None:
+    image = stack.container("api-a")["Image"]
+    assert docker("run", "--rm", f"--cpus={cpus}", image, "python3", "-m", "deploy.core.cores") == f"{cores}\n"
 
 
-def what_runs(stack: ComposeStack) -> dict[str, Any]:
-    """And with which secrets it would start again by itself."""
+def running_state(stack: ComposeStack) -> dict[str, Any]:
+    """Return each container, its state, and the secrets that it would restart with."""
     containers = stack.containers()
     started: dict[str, Any] = {name: (containers[name]["Id"], containers[name]["State"]) for name in SERVICES}
     for _, state in started.values():
-        # Its health check's log.
+        # The log of the health check changes by itself.
         state.pop("Health")
     return started | {name: stack.setting(name) for name in ("SECRET_KEY", "TOKEN_KEYS")}
 
@@ -125,15 +121,15 @@ def what_runs(stack: ComposeStack) -> dict[str, Any]:
     ],
 )
 def test_a_malformed_setting_is_a_line(other: ComposeStack, name: str, value: str) -> None:
-    before = what_runs(other)
+    before = running_state(other)
     done = other.make("up", **({name: value} | ({"TLS": "on"} if name == "TLS_CERTIFICATE" else {})))
     try:
         assert done.returncode
         assert name in done.stdout
         assert "Traceback" not in done.stdout, done.stdout
-        assert what_runs(other) == before, "it was touched"
+        assert running_state(other) == before
     finally:
-        if what_runs(other) != before:
+        if running_state(other) != before:
             other.up()
 
 
@@ -141,33 +137,32 @@ def test_status(stack: ComposeStack) -> None:
     done = stack.make("status")
     assert done.returncode == 0
     for service in SERVICES:
-        state = "healthy" if service in ("postgres", "redis") else "ready"
-        assert re.search(rf"^{stack.name}-{service}-1 +{state} ", done.stdout, re.M), done.stdout
+        assert re.search(rf"^{service} +ready ", done.stdout, re.M), done.stdout
     assert f"http://127.0.0.1:{stack.environment['PORT']}/" in done.stdout
 
 
 def test_logs(stack: ComposeStack) -> None:
-    """It follows them until it is interrupted."""
+    """The command follows the logs until it is interrupted."""
     with stack.client() as client:
         client.get(f"{ENDPOINT}?secret=xyzzy")
     command = ["timeout", "--signal=INT", "10", "make", "--no-print-directory", "logs"]
     done = subprocess.run(
         command, cwd=stack.project, env=stack.environment, capture_output=True, text=True, check=False
     )
-    assert re.search(rf"^api\S* +\d\d:\d\d:\d\d INFO +.*{ENDPOINT} ", done.stdout, re.M), done.stdout
+    assert re.search(rf"^api-[ab]\S* +\d\d:\d\d:\d\d INFO +.*{ENDPOINT} ", done.stdout, re.M), done.stdout
     assert re.search(rf"^nginx\S* +\d\d:\d\d:\d\d INFO +.*{ENDPOINT} ", done.stdout, re.M), done.stdout
     assert "xyzzy" not in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_data_outlives_down_and_a_wrong_answer(other: ComposeStack) -> None:
-    """The right answer is how every stack of these tests ends."""
+    """Every stack of these tests ends with `make destroy` and the right answer."""
     other.manage(
         "shell", "--command", "from django.contrib.auth.models import User; User.objects.create(username='kept')"
     )
     done = other.make("destroy", answer="yes\n")
     assert done.returncode
-    assert "nothing was deleted" in done.stdout
+    assert "Nothing was deleted" in done.stdout
     assert burst(other) == {200: 60}
     assert other.make("down").returncode == 0
     assert not other.containers()
@@ -178,3 +173,25 @@ def test_data_outlives_down_and_a_wrong_answer(other: ComposeStack) -> None:
     assert "password" not in said
     count = "from django.contrib.auth.models import User; print(User.objects.filter(username='kept').count())"
     assert other.manage("shell", "--verbosity=0", "--command", count).strip() == "1"
+
+
+def test_a_setting_of_nginx_is_a_reload(other: ComposeStack) -> None:
+    """No container is replaced, and a secret that changes replaces only the instances that get it."""
+    before = {name: container["Id"] for name, container in other.containers().items()}
+    done = other.make("up", DEBUG_UPSTREAM="off")
+    assert "nginx has a new configuration: reloaded" in done.stdout
+    with other.client() as client:
+        assert "X-Upstream" not in client.get("/").headers
+    assert "reloaded" in other.up()
+    assert {name: container["Id"] for name, container in other.containers().items()} == before
+    assert "Already up to date.\n" in other.up()
+
+
+def test_a_secret_replaces_the_instances_that_get_it(other: ComposeStack) -> None:
+    before = {name: container["Id"] for name, container in other.containers().items()}
+    assert other.make("up", SECRET_KEY="x" * 50).returncode == 0
+    after = {name: container["Id"] for name, container in other.containers().items()}
+    assert {name for name in before if before[name] != after[name]} == {"site-a", "site-b"}
+    assert other.setting("SECRET_KEY") == "x" * 50
+    other.up()
+    assert len([*(other.var / "secrets").glob("secret_key-*")]) == 1

@@ -1,4 +1,4 @@
-"""What a container may do, use and reach, by what the engine and the kernel say of those that run."""
+"""What a container may do, use and reach, according to the engine and the kernel."""
 
 import re
 import socket
@@ -13,12 +13,14 @@ from tests.compose.conftest import SERVICES, processes, wait_healthy
 from tests.stacks import ComposeStack, docker, enter, outside
 
 SITE = {"/tmp", *(f"/srv/app/var/{name}" for name in ("run", "static", "media"))}  # noqa: S108
-# Beside what every container has in /dev.
+API = {"/tmp", *(f"/srv/app/var/{name}" for name in ("run", "log", "supervisor"))}  # noqa: S108
+# Every container also has /dev.
 WRITABLE = {
     "nginx": {"/tmp", "/srv/app/var"},  # noqa: S108
     "site-a": SITE,
     "site-b": SITE,
-    "api": {"/tmp", "/srv/app/var/supervisor", "/srv/app/var/run"},  # noqa: S108
+    "api-a": API,
+    "api-b": API,
     "postgres": {"/tmp", "/run/postgresql", "/var/lib/postgresql/data"},  # noqa: S108
     "redis": {"/data"},
 }

@@ -1,7 +1,6 @@
 """Values from the servers' own files, for the tests that hold them together."""
 
 import configparser
-import json
 import os
 import re
 import subprocess
@@ -10,11 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from deploy.core.apps import APPS, App, Instance
 from deploy.core.settings import PROJECT
 from deploy.servers import Server
 from tests.environment import environment
-from tests.servers import Missing, program
 
 UNITS = {"": 1, "s": 1, "k": 1024, "m": 1024**2}
 
@@ -65,8 +65,8 @@ def uwsgi_number(app: App, option: str) -> int:
 
 @cache
 def gunicorn(app: App) -> dict[str, str]:
-    """Return the settings of an app's first instance as gunicorn understands them."""
-    own = {"APP": app.name, "INSTANCE": app.instances[0].name}
+    """Return the settings of an app's first instance as gunicorn understands them, with CORES=3."""
+    own = {"APP": app.name, "INSTANCE": app.instances[0].name, "CORES": "3"}
     done = subprocess.run(
         [Path(sys.executable).with_name("gunicorn"), "--config", "deploy/gunicorn/config.py", "--print-config"],
         cwd=PROJECT,
@@ -86,24 +86,17 @@ def unit_timeout(server: Server) -> int:
     return int(seconds)
 
 
-@cache
-def compose() -> dict[str, Any]:
-    """Return the services in containers as Docker Compose understands its files."""
-    docker = program("docker", "docker.io")
-    if subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
-        raise Missing("docker has no `docker compose`")
-    command = [docker, "compose", "--env-file", ".env.example", "config", "--format", "json"]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    services: dict[str, Any] = json.loads(done.stdout)["services"]
-    return services
+def compose(file: str, service: str) -> dict[str, Any]:
+    """Return a service of a file in deploy/docker, with what it extends."""
+    found: dict[str, Any] = yaml.safe_load((PROJECT / "deploy/docker" / file).read_text())["services"][service]
+    base = found.pop("extends", {})
+    base = {"service": base} if isinstance(base, str) else base
+    return (compose(base.get("file", file), base["service"]) if base else {}) | found
 
 
-def grace_period(service: str) -> int:
-    """Return how long the engine waits for a container to stop, in seconds."""
-    parts = re.fullmatch(r"(?:(\d+)m)?(?:(\d+)s)?", compose()[service]["stop_grace_period"])
-    assert parts
-    return 60 * int(parts[1] or 0) + int(parts[2] or 0)
+def grace_period(app: App) -> int:
+    """Return how long the engine waits for an instance's container to stop, in seconds."""
+    return int(compose(f"{app.name}.yml", app.name)["stop_grace_period"].removesuffix("s"))
 
 
 def seconds_until_noticed() -> int:

@@ -41,6 +41,8 @@ def write(dev: bool = False) -> None:
                 "environment": {name: value.replace("$", "$$") for name, value in environment.items()}
                 | {"APP": app.name, "INSTANCE": instance.name},
                 "secrets": [{"source": source, "target": name} for name, source in sources.items()],
+                # A container's first process ignores SIGTERM unless it handles it, and a command may not.
+                "init": not app.server.listens,
             }
     if variables["TLS"] == "on":
         services["nginx"] = {"ports": [f"{variables['ADDRESS']}:{variables['PLAIN_PORT']}:8080"]}

@@ -19,6 +19,8 @@ from . import generate
 
 # Seconds. A command is ready once it has run for so long, as under supervisord (startsecs).
 COMMAND_READY_AFTER = 2
+# Why a container that is not outdated has to start.
+STOPPED = "it does not run"
 
 
 @cache
@@ -135,7 +137,7 @@ class ComposeTarget:
             return "its settings changed"
         if container["Image"] != image_id(container["Config"]["Image"]):
             return "its image changed"
-        return "" if container["State"]["Running"] else "it does not run"
+        return "" if container["State"]["Running"] else STOPPED
 
     def start(self, *services: str, recreate: bool = False) -> None:
         """Create or start containers, and replace those that are outdated. `recreate` replaces all."""

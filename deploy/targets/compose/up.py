@@ -4,11 +4,11 @@ from deploy.core.apps import APPS, App
 from deploy.core.console import Failed, step
 
 from . import generate
-from .target import ComposeTarget
+from .target import STOPPED, ComposeTarget
 
 
 def find_outdated(target: ComposeTarget) -> dict[str, str]:
-    """Return the services that do not run as they would be started now, and why."""
+    """Return the services that do not run with the images and settings that are here, and why."""
     containers = target.containers()
     reasons = {service: target.why_outdated(containers.get(service)) for service in target.hashes}
     return {service: why for service, why in reasons.items() if why}
@@ -22,13 +22,14 @@ def update_core_services(target: ComposeTarget, outdated: dict[str, str]) -> Non
 
 
 def prepare(target: ComposeTarget, outdated: dict[str, str]) -> str:
-    """Run what a release of each outdated app needs once, in a container with its new image.
+    """Run what a release of each changed app needs once, in a container with its new image.
 
     Return what the apps say of the first data that they made. Raises Failed with the output of what failed.
     """
     said = []
     for app in APPS.values():
-        if (app.prepare or app.seed) and any(instance.name in outdated for instance in app.instances):
+        changed = any(outdated.get(instance.name, STOPPED) != STOPPED for instance in app.instances)
+        if changed and (app.prepare or app.seed):
             commands = [f"python {command} >&2" for command in app.prepare.values()]
             commands += [f"python {app.seed}"] if app.seed else []
             with step(f"{app.name}: {', '.join(app.prepare)}"):
