@@ -7,7 +7,6 @@ import tarfile
 from pathlib import Path
 
 import pytest
-
 from deploy.env import PROJECT
 from deploy.terminal import Failed
 from deploy.vm import release

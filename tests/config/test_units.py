@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from deploy.env import PROJECT
+
 from tests.servers import program
 
 UNITS = PROJECT / "deploy/systemd"

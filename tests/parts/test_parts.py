@@ -1,7 +1,7 @@
 """An app, an instance and a command are removable parts: new files and one registry entry add each, to any target.
 
-The files are in the folders here, which are examples too. Each test adds a part to the running stack of a copy of the project,
-rolls it, stops it and removes it. Clients of the other apps notice nothing.
+The folders here have the files, as examples too. Each test adds a part to a copy of the project while its stack runs,
+then rolls it, stops it and removes it. Clients of the other apps notice nothing.
 """
 
 import shutil
