@@ -1,4 +1,4 @@
-"""Become the command of the instance that INSTANCE names: `python -m deploy.servers`, for command apps on every target."""
+"""Become the command of the instance that INSTANCE names. Every target starts command apps by this module."""
 
 import os
 
