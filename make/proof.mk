@@ -13,7 +13,7 @@ test-compose: .venv-dev ## Test the stack in containers, if there is a Docker en
 	.venv/bin/pytest tests/stack --stack=compose
 
 test-hosts: .venv-dev ## Boot, provision and deploy to hosts, one and five; as root, with systemd-nspawn
-	.venv/bin/pytest tests/stack tests/vm --stack=vm --short
+	.venv/bin/pytest tests/stack tests/hosts --stack=hosts --short
 
 chaos: .venv-dev ## Restarts, kills, outages and overload under load, and the table of what clients saw; ten minutes
 	.venv/bin/pytest tests/chaos --data=postgresql

@@ -32,7 +32,7 @@ PROBLEMS: dict[type[BaseException], ProblemError] = {
 
 
 class Feature(NamedTuple):
-    """What one package, such as `polls`, adds to an app.
+    """What one package adds to an app.
 
     `problems` are the error responses for its exceptions. `stores` are classes whose instances the hub reads states
     from, each with a name of its own.

@@ -17,7 +17,7 @@ from .live import Hub
 
 logger = logging.getLogger(__name__)
 
-# Redis's channel. A message is the name of a live channel that changed: "polls:7".
+# Redis's channel. A message is the name of a live channel that changed: "rooms:7".
 CHANNEL = "changes"
 # Seconds between two checks of the database: without Redis, and with it.
 INTERVAL, INTERVAL_WITH_REDIS = 0.25, 1.0
@@ -83,7 +83,7 @@ class Bus:
         return "ok"
 
     def publish(self, channel: str) -> None:
-        """Announce a change of a live channel ("polls:7") after its commit. Never waits and never fails."""
+        """Announce a change of a live channel ("rooms:7") after its commit. Never waits and never fails."""
         self.hub.mark_stale(channel)
         self.changed.add(channel)
         self.wake.set()

@@ -1,6 +1,6 @@
 """Live channels: each has the newest state of one thing, read and encoded once for all that watch it in this process.
 
-A channel's name is the name of a store and an id in it: "polls:7". Two stores may have the same ids.
+A channel's name is the name of a store and an id in it: "rooms:7". Two stores may have the same ids.
 """
 
 import asyncio
@@ -140,17 +140,14 @@ class Hub:
             channel.stale.set()
 
     async def check_for_changes(self) -> None:
-        """Find what changed of all that is watched, with one query for each store.
+        """Find the watched channels that changed, with one query for each store. Raises Unavailable.
 
-        If one store fails, the others are checked all the same. Then raises what the first one raised: Unavailable.
+        The checks run side by side, so that a store that fails does not stop those of the others.
         """
         watched: dict[Store, list[Channel]] = {}
         for channel in self.channels.values():
             watched.setdefault(channel.store, []).append(channel)
-        checks = (self.check(store, channels) for store, channels in watched.items())
-        for fault in await asyncio.gather(*checks, return_exceptions=True):
-            if fault:
-                raise fault
+        await asyncio.gather(*(self.check(store, channels) for store, channels in watched.items()))
 
     async def check(self, store: Store, channels: list[Channel]) -> None:
         versions = await store.versions([channel.id for channel in channels])
@@ -192,7 +189,7 @@ class Hub:
 
     @asynccontextmanager
     async def watch(self, name: str, watcher: Watcher) -> AsyncIterator[Channel]:
-        """Watch a channel by its name, "polls:7". Raises Gone, TooManyWatchers, Unavailable."""
+        """Watch a channel by its name, "rooms:7". Raises Gone, TooManyWatchers, Unavailable."""
         with self.count():
             channel = watcher.channel = self.channels.get(name) or self.open(name)
             channel.watchers.add(watcher)

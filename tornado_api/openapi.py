@@ -105,7 +105,7 @@ def watch_operations(id: str, path: str, what: str, state: type[msgspec.Struct])
         Operation(
             "get",
             f"{path}/poll",
-            f"{id}Poll",
+            f"{id}LongPoll",
             f"Watch {what}: long-poll",
             "Answers at once if you do not have the newest version, and otherwise as soon as there is another.",
             f"'{example}/poll?after=12&wait=10'",

@@ -131,7 +131,9 @@ def parse(registry: Mapping[str, Any]) -> dict[str, App]:
     apps: dict[str, App] = {}
     for name, entry in registry.items():
         check(name, entry)
-        given = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+        given: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+        }
         app = App(name, SERVERS[given.pop("server")], letters=given.pop("instances"), **given)
         for other in apps.values():
             compare(app, other)

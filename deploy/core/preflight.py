@@ -19,6 +19,8 @@ from deploy.core.supervisor import socket_path
 
 VENV = PROJECT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 13)
+# The umask of what makes .venv: root's stack runs as www-data, which has to read the packages.
+READABLE = 0o022
 # Bytes. .venv takes 200 MB, or 780 with the packages of the tests and the lab; the rest is for data and logs.
 FREE_DISK = 1_000_000_000
 BROTLI = Path("/usr/lib/nginx/modules/ngx_http_brotli_static_module.so")
@@ -146,7 +148,7 @@ def check_machine() -> None:
 
 
 def install(groups: Iterable[str], quiet: bool = False) -> None:
-    """Make .venv as uv.lock has it: the apps' packages and these groups. uv itself has the version that the lock names."""
+    """Make .venv as uv.lock has it: the apps' packages and these groups. uv has the version that the lock names."""
     wanted = [f"--group={name}" for name in groups]
     uv = VENV / "bin/uv"
     if not uv.exists():
@@ -156,7 +158,7 @@ def install(groups: Iterable[str], quiet: bool = False) -> None:
         wanted.append("--group=lab-built")
     # --inexact leaves alone what was installed earlier for another purpose.
     command = [str(uv), "sync", "--frozen", "--quiet", "--compile-bytecode", "--inexact", *wanted]
-    if subprocess.run(command, cwd=PROJECT, check=False).returncode:
+    if subprocess.run(command, cwd=PROJECT, umask=READABLE, check=False).returncode:
         stop("`uv sync --frozen` failed", "the lines above say why; is PyPI reachable?")
     if not quiet:
         ok("Python packages as in uv.lock")
@@ -174,5 +176,5 @@ def make_venv() -> None:
         [python, "-m", "venv", "--clear", str(VENV)],
         [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", f"uv=={uv}"],
     ):
-        if subprocess.run(step, check=False).returncode:
+        if subprocess.run(step, umask=READABLE, check=False).returncode:
             stop("could not make .venv", "the lines above say why; is PyPI reachable?")

@@ -120,12 +120,12 @@ def make_env_file() -> bool:
 
     Only its owner may read it.
     """
-    exists = ENV_FILE.exists()
-    text = before = (ENV_FILE if exists else EXAMPLE).read_text()
+    text = before = (ENV_FILE if ENV_FILE.exists() else EXAMPLE).read_text()
+    documented = parse(EXAMPLE.read_text())
     for name, make in SECRETS.items():
         if re.search(rf"^{name}=$", text, re.M):
             text = re.sub(rf"^{name}=$", f"{name}={make()}", text, count=1, flags=re.M)
-        elif exists and name not in parse(text):
+        elif name in documented and name not in parse(text):
             text = f"{text.rstrip()}\n{name}={make()}\n"
     if text == before:
         return False

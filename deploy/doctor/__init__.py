@@ -33,7 +33,7 @@ NATIVE: tuple[Check, ...] = (
     limits.somaxconn,
     *STACK,
 )
-# docker-compose.yml sets the limit of open files. A new container has no leftovers. The database has this machine's clock.
+# deploy/docker/common.yml limits open files, and a new container has no leftovers. The database has this clock.
 COMPOSE: tuple[Check, ...] = (
     machine.engine,
     machine.clock,
@@ -58,12 +58,13 @@ HOST: tuple[Check, ...] = (
 
 
 def main(options: argparse.Namespace) -> None:
-    """Examine a target. Raises SystemExit with status 1 if a check failed."""
+    """Examine a target. Raises SystemExit with status 1, or Failed, if a check failed."""
     if options.target == "hosts":
-        from deploy.targets.hosts.commands import doctor
+        from deploy.targets.hosts.fleet import Fleet
 
-        doctor(options)
-        return
+        from .fleet import examine_fleet
+
+        return examine_fleet(Fleet(options.inventory))
     from .stacks import ComposeStack, NativeStack
 
     stack, checks = (ComposeStack(), COMPOSE) if options.target == "compose" else (NativeStack(), NATIVE)

@@ -1,30 +1,25 @@
 """The services of one host as the doctor sees them. It runs on the host, as root."""
 
 import os
-import subprocess
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deploy.core.apps import APPS, App, Instance
 from deploy.core.console import Failed
-from deploy.core.probe import why_nginx_not_ready
 from deploy.core.settings import COMPOSE_ONLY, SECRETS
-from deploy.targets.hosts import host
+from deploy.targets.hosts import releases, system
+from deploy.targets.hosts.target import HostTarget, readable_log, why_nginx_not_ready
 
 from .stacks import NativeStack, passwords
-
-if TYPE_CHECKING:
-    from deploy.targets.hosts.host import HostTarget
 
 
 class HostStack(NativeStack):
     """The services that a host has because of its groups in the inventory: `edge`, and the names of apps."""
 
-    var = host.VAR
+    var = system.VAR
     start = "make deploy INVENTORY=…"
-    private = (host.ENVIRONMENT, host.SECRETS, host.VAR)
+    private = (system.ENVIRONMENT, system.SECRETS, system.VAR)
     is_running = True
 
     def __init__(self, groups: Sequence[str]) -> None:
@@ -33,8 +28,8 @@ class HostStack(NativeStack):
         self.variables = dict(os.environ)
 
     @cached_property
-    def target(self) -> "HostTarget":
-        return host.HostTarget()
+    def target(self) -> HostTarget:
+        return HostTarget()
 
     # The machine
 
@@ -45,12 +40,11 @@ class HostStack(NativeStack):
                 yield address, number
 
     def is_own_nginx(self, pid: int) -> bool:
-        master = (host.RUN / "nginx.pid").read_text().strip()
-        workers = subprocess.run(["pgrep", "--parent", master], capture_output=True, text=True, check=False).stdout
-        return str(pid) in (master, *workers.split())
+        master = (system.RUN / "nginx.pid").read_text().strip()
+        return str(pid) in (master, *system.output("pgrep", "--parent", master).split())
 
     def python(self) -> str:
-        return str(host.CURRENT / ".venv/bin/python") if self.instances else "/usr/bin/python3"
+        return str(system.CURRENT / releases.PYTHON) if self.instances else "/usr/bin/python3"
 
     def uv(self) -> Path:
         return Path("/opt/uv/bin/uv")
@@ -73,18 +67,19 @@ class HostStack(NativeStack):
     # Services
 
     def why_not_ready(self, service: str) -> str:
-        if service == "nginx":
-            return why_nginx_not_ready(host.RUN)
-        return self.target.why_not_ready(self.instance(service))
+        instance = self.instance(service)
+        return self.target.why_not_ready(instance) if instance else why_nginx_not_ready()
 
     def is_in_rotation(self, instance: Instance) -> bool:
         return self.target.is_in_rotation(instance)
 
-    def instance(self, service: str) -> Instance:
-        return next(instance for instance in self.instances if instance.name == service)
+    def instance(self, service: str) -> Instance | None:
+        return next((instance for instance in self.instances if instance.name == service), None)
 
     def log(self, service: str) -> str:
-        return host.tail(service)
+        instance = self.instance(service)
+        journal = ("journalctl", "--unit", service, "--lines=20", "--output=cat")
+        return readable_log(instance) if instance else system.output(*journal)
 
     def restart_command(self, app: App) -> str:
         return self.start
@@ -93,7 +88,7 @@ class HostStack(NativeStack):
         return f"make logs APP={service} INVENTORY=…"
 
     def manage(self, app: App, *words: str) -> str:
-        return host.manage(host.current(), *words)
+        return releases.as_app(releases.current(), releases.PYTHON, app.manage, *words, **releases.identity(app))
 
 
 def secret(name: str) -> str:

@@ -143,7 +143,7 @@ class ComposeStack(NativeStack):
     def is_running(self) -> bool:
         from deploy.targets.compose import target
 
-        return bool(target.engine()[0]) and target.is_running()
+        return target.is_running()
 
     def is_own_nginx(self, pid: int) -> bool:
         """The process is Docker's proxy or, for root, nginx in its container: its name does not tell whose it is."""

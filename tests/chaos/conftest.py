@@ -1,4 +1,4 @@
-"""The native stack with faults built in. These tests use what only this target has: processes to kill and disks to fill."""
+"""The native stack with faults built in. Only this target has these tests' disks and processes."""
 
 import logging
 

@@ -1,20 +1,14 @@
 """Values from the servers' own files, for the tests that hold them together."""
 
 import configparser
-import json
-import os
 import re
-import subprocess
-import sys
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from deploy.core.apps import APPS, App, Instance
+import yaml
+
+from deploy.core.apps import APPS, App
 from deploy.core.settings import PROJECT
 from deploy.servers import Server
-from tests.environment import environment
-from tests.servers import Missing, program
 
 UNITS = {"": 1, "s": 1, "k": 1024, "m": 1024**2}
 
@@ -40,45 +34,6 @@ def supervisor(name: str, option: str) -> int:
     return file.getint(program, option)
 
 
-@cache
-def uwsgi(instance: Instance, var: str = "/nowhere", **variables: str) -> list[tuple[str, str]]:
-    """Return an instance's options as uWSGI understands them."""
-    ini = f"deploy/uwsgi/{instance.app.name}.ini"
-    own = {"APP": instance.app.name, "INSTANCE": instance.name, "VAR_DIR": var}
-    done = subprocess.run(
-        [Path(sys.executable).with_name("uwsgi"), "--ini", ini, "--show-config", "--no-server", "--need-app=false"],
-        cwd=PROJECT,
-        env={"PATH": os.environ["PATH"]} | own | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    found = re.findall(r"^([a-z][\w-]*) = (.*)$", done.stdout, re.M)
-    assert found, done.stdout
-    return found
-
-
-def uwsgi_number(app: App, option: str) -> int:
-    return int(dict(uwsgi(app.instances[0]))[option])
-
-
-@cache
-def gunicorn(app: App) -> dict[str, str]:
-    """Return the settings of an app's first instance as gunicorn understands them."""
-    own = {"APP": app.name, "INSTANCE": app.instances[0].name}
-    done = subprocess.run(
-        [Path(sys.executable).with_name("gunicorn"), "--config", "deploy/gunicorn/config.py", "--print-config"],
-        cwd=PROJECT,
-        env=os.environ | environment("/nowhere") | own,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return dict(re.findall(r"^(\w+) += (.*)$", done.stdout, re.M))
-
-
 def unit_timeout(server: Server) -> int:
     """Return how long systemd waits for a server kind's unit to stop, in seconds."""
     name = server.unit.partition("{")[0].removeprefix("tandem-")
@@ -86,24 +41,17 @@ def unit_timeout(server: Server) -> int:
     return int(seconds)
 
 
-@cache
-def compose() -> dict[str, Any]:
-    """Return the services in containers as Docker Compose understands its files."""
-    docker = program("docker", "docker.io")
-    if subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
-        raise Missing("docker has no `docker compose`")
-    command = [docker, "compose", "--env-file", ".env.example", "config", "--format", "json"]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    services: dict[str, Any] = json.loads(done.stdout)["services"]
-    return services
+def compose(file: str, service: str) -> dict[str, Any]:
+    """Return a service of a file in deploy/docker, with what it extends."""
+    found: dict[str, Any] = yaml.safe_load((PROJECT / "deploy/docker" / file).read_text())["services"][service]
+    base = found.pop("extends", {})
+    base = {"service": base} if isinstance(base, str) else base
+    return (compose(base.get("file", file), base["service"]) if base else {}) | found
 
 
-def grace_period(service: str) -> int:
-    """Return how long the engine waits for a container to stop, in seconds."""
-    parts = re.fullmatch(r"(?:(\d+)m)?(?:(\d+)s)?", compose()[service]["stop_grace_period"])
-    assert parts
-    return 60 * int(parts[1] or 0) + int(parts[2] or 0)
+def grace_period(app: App) -> int:
+    """Return how long the engine waits for an instance's container to stop, in seconds."""
+    return int(compose(f"{app.name}.yml", app.name)["stop_grace_period"].removesuffix("s"))
 
 
 def seconds_until_noticed() -> int:

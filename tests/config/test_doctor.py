@@ -1,6 +1,5 @@
 """The doctor on machines and stacks that cannot be had here. Functions stand in for them."""
 
-import argparse
 import json
 import os
 import time
@@ -12,6 +11,7 @@ import pytest
 from deploy import doctor
 from deploy.core import preflight
 from deploy.core.apps import APPS, INSTANCES, App, Instance, django
+from deploy.core.console import Failed
 from deploy.core.settings import SECRETS
 from deploy.doctor import files, findings, limits, machine, servers, stacks
 from deploy.doctor.findings import Finding
@@ -194,13 +194,13 @@ def test_the_totals(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_host_with_nginx_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It has no Python packages and no instances."""
     from deploy.doctor.host import HostStack
-    from deploy.targets.hosts import host
+    from deploy.targets.hosts import system, target
 
     checks = (limits.somaxconn, files.secrets, servers.migrations, servers.services)
     monkeypatch.setattr(doctor, "HOST", checks)
     monkeypatch.setattr(HostStack, "var", tmp_path)
-    monkeypatch.setattr(host, "RUN", tmp_path)
-    monkeypatch.setattr(host, "tail", lambda service: "the end of its log")
+    monkeypatch.setattr(target, "RUN", tmp_path)
+    monkeypatch.setattr(system, "output", lambda *command: "the end of its log")
     found = [Finding(*each) for each in json.loads(doctor.examine_host(["edge"]))]
     assert [each.what.partition(":")[0] for each in found] == ["net.core.somaxconn", "nginx"]
     assert found[1].remedy.splitlines()[-1] == "the end of its log"
@@ -214,11 +214,39 @@ def test_a_host_has_the_instances_of_its_groups() -> None:
     assert HostStack(["edge", "data"]).services == ["nginx"]
 
 
-def test_hosts_are_examined_by_their_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    from deploy.targets.hosts import commands
+class OneHost:
+    """An inventory of one host, with its answer."""
 
-    called = []
-    monkeypatch.setattr(commands, "doctor", called.append)
-    options = argparse.Namespace(target="hosts")
-    doctor.main(options)
-    assert called == [options]
+    hosts = ("web-1",)
+
+    def __init__(self, answer: str | Failed) -> None:
+        self.answer = answer
+
+    def groups_of(self, host: str) -> list[str]:
+        return ["edge", "data"]
+
+    def ask(self, host: str, command: str) -> str:
+        assert command.endswith("deploy.targets.hosts.host doctor")
+        if isinstance(self.answer, Failed):
+            raise self.answer
+        return self.answer
+
+
+def test_each_host_of_a_fleet_is_examined(capsys: pytest.CaptureFixture[str]) -> None:
+    from deploy.doctor.fleet import examine_fleet
+
+    def examine(answer: str | Failed) -> str:
+        try:
+            examine_fleet(OneHost(answer))  # type: ignore[arg-type]
+        except Failed as failed:
+            print(failed)
+        return capsys.readouterr().out
+
+    healthy = '[["✓", "nginx: ready", ""], ["·", "clock", ""]]'
+    assert examine(healthy) == "web-1: edge data\n  ✓ nginx: ready\n  · clock\n1 passed, 0 failed, 1 not checked\n"
+    assert examine('[["✗", "nginx: it does not answer", "make deploy\\nits log"]]') == (
+        "web-1: edge data\n  ✗ nginx: it does not answer\n    make deploy\n    its log\n"
+        "0 passed, 1 failed\nA check failed on web-1\n"
+    )
+    for answer in (Failed("web-1: ssh: connect to host web-1 port 22: Connection refused"), "no JSON"):
+        assert "✗ no answer: " in examine(answer)

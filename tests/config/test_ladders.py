@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from deploy.core.apps import APPS, INSTANCES, App, Instance
+from deploy.core.apps import APPS, App
 from deploy.core.settings import PROJECT
 from deploy.servers import SERVERS, Server
 from tests.config.files import grace_period, nginx, seconds_until_noticed, supervisor, unit_timeout
@@ -34,9 +34,9 @@ def test_nginx_stops_before_supervisord_kills_it() -> None:
     assert int(seconds) < supervisor("nginx", "stopwaitsecs")
 
 
-@pytest.mark.parametrize("instance", INSTANCES.values(), ids=str)
-def test_the_engine_waits_for_an_instance_as_long_as_supervisord(instance: Instance) -> None:
-    assert supervisor(instance.server.kind, "stopwaitsecs") <= grace_period(instance.name)
+@pytest.mark.parametrize("app", APPS.values(), ids=lambda app: app.name)
+def test_the_engine_waits_for_an_instance_as_long_as_supervisord(app: App) -> None:
+    assert supervisor(app.server.kind, "stopwaitsecs") <= grace_period(app)
 
 
 @pytest.mark.parametrize("server", SERVERS.values(), ids=lambda server: server.kind)

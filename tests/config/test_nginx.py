@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,12 @@ HOSTS = {f"{name.upper()}_HOSTS": "local 10.0.0.2:2 10.0.0.3:4" for name in APPS
 MANY = HOSTS | {"MEDIA_STORE": "http://10.0.0.4:8003"}
 
 
-def render(var: Path, workers: int = 2, **variables: str) -> Path:
+def render(var: Path, variables: Mapping[str, str] = {}, workers: int = 2) -> Path:
     """Fill in nginx's files for a directory of run-time files. Return that directory."""
     for directory in ("run", "log", "tmp"):
         (var / directory).mkdir(exist_ok=True)
     known = values() | {"DEBUG": "off", "LISTEN": "127.0.0.1:8000", "LISTEN_PLAIN": "", "VAR_DIR": str(var)}
-    nginx.render(PROJECT / "nginx", var / "nginx", var / "run", workers, known | variables)
+    nginx.render(PROJECT / "nginx", var / "nginx", var / "run", workers, known | dict(variables))
     return var
 
 
@@ -45,7 +46,7 @@ def tls(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("hosts", [ALONE, MANY], ids=["one", "many"])
 def test_nginx_and_gixy_accept_the_files(hosts: dict[str, str], tls: dict[str, str], tmp_path: Path) -> None:
-    render(tmp_path, **hosts, **tls)
+    render(tmp_path, hosts | tls)
     done = accepts(tmp_path)
     assert done.returncode == 0, done.stderr
     gixy = Path(sys.executable).with_name("gixy")
@@ -72,8 +73,8 @@ def test_upstreams_of_any_number_of_instances_and_hosts(app: App, hosts: str, le
 def test_nginx_accepts_many_instances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, app in APPS.items():
         more = App(name, app.server, tuple("abcde"), port=app.port, prefix=app.prefix)
-        monkeypatch.setitem(nginx.APPS, name, more)
-    done = accepts(render(tmp_path, workers=64, **HOSTS))
+        monkeypatch.setitem(APPS, name, more)
+    done = accepts(render(tmp_path, HOSTS, workers=64))
     assert done.returncode == 0, done.stderr
 
 
@@ -99,7 +100,7 @@ def test_a_missing_setting_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", ["6", "20"])
 def test_nginx_takes_requests_up_to_the_upload_limit(limit: str, tmp_path: Path) -> None:
-    files = render(tmp_path, UPLOAD_LIMIT_MB=limit).rglob("nginx/**/*.conf")
+    files = render(tmp_path, {"UPLOAD_LIMIT_MB": limit}).rglob("nginx/**/*.conf")
     found = re.findall(r"^\s*client_max_body_size (\w+);", "\n".join(file.read_text() for file in files), re.M)
     assert f"{limit}m" in found
     # An app may take less.

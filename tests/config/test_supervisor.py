@@ -7,7 +7,7 @@ import pytest
 from supervisor.options import ProcessConfig, ServerOptions
 
 from deploy.core import supervisor
-from deploy.core.apps import App
+from deploy.core.apps import INSTANCES, App
 from deploy.core.settings import PROJECT
 from deploy.servers import SERVERS
 
@@ -60,7 +60,7 @@ def test_supervisord_accepts_an_instance_of_each_kind(kind: str, var: Path, monk
 
 
 def test_the_file_of_a_removed_instance_goes(var: Path) -> None:
-    instance = next(iter(supervisor.INSTANCES.values()))
+    instance = next(iter(INSTANCES.values()))
     supervisor.write_programs(var, ["nginx", instance.name])
     supervisor.write_programs(var, ["nginx"])
     assert [file.name for file in (var / "supervisor/programs").iterdir()] == ["nginx.conf"]

@@ -1,81 +1,84 @@
-"""`make up`, `down`, `status`: on a copy of the project, which these tests edit."""
+"""`make up`, `down`, `restart` and `status` on this machine, with a copy of the project that the tests edit."""
 
 import re
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from deploy.roll import take_out
-from tests.sample import ENDPOINT
-from tests.stack.test_serving import upstream
-from tests.stacks import Stack, copied, edited
+from deploy.core.apps import APPS, App
+from deploy.core.rotation import take_out_of_rotation
+from deploy.core.settings import is_secret, parse
+from tests.stack.checks import each_app, is_from, upstream
+from tests.stacks import NativeStack, edited
+
+FIRST = next(app for app in APPS.values() if app.server.listens)
+# For each server kind: a file, and an edit of it with which no instance can start.
+BREAK = {
+    "uwsgi": ("deploy/uwsgi/{app}.ini", "\nmodule = ", "\nmodule = no_such_module_"),
+    "gunicorn": ("deploy/apps.toml", 'application = "', 'application = "no_such_module_'),
+}
 
 
-@pytest.fixture(scope="module")
-def copy() -> Iterator[Stack]:
-    """A running stack of a project whose files may be edited; `.copy.first` is what the first `make up` said."""
-    with copied() as project:
-        stack = Stack(project.parent, project=project)
-        try:
-            (project.parent / "first").write_text(stack.up())
-            yield stack
-        finally:
-            stack.down()
+def workers(stack: NativeStack, service: str) -> set[int]:
+    return {worker.pid for worker in psutil.Process(stack.pids()[service]).children()}
 
 
-def workers(stack: Stack, part: str) -> set[int]:
-    return {worker.pid for worker in psutil.Process(stack.pids()[part]).children()}
+def names(app: App) -> set[str]:
+    return {instance.name for instance in app.instances}
 
 
-def test_first_time(copy: Stack) -> None:
+def changed(before: dict[str, int], after: dict[str, int]) -> set[str]:
+    return {service for service in before if before[service] != after[service]}
+
+
+def test_first_time(copy: NativeStack) -> None:
     said = (copy.var.parent / "first").read_text()
-    assert re.search(r"password: \S{12,}", said)
-    for part in ("nginx", "site-a", "site-b", "api-a", "api-b"):
-        assert re.search(rf"^ +{part} +{copy.cores} ", said, re.M), said
+    if any(app.seed for app in APPS.values()):
+        assert re.search(r"password: \S{12,}", said)
+    for service in ("nginx", *copy.instances):
+        assert re.search(rf"^ +{service} +{copy.cores} ", said, re.M), said
     assert f"{copy.url}/" in said
-    secrets = copy.var.parent / "env"
-    assert secrets.stat().st_mode & 0o777 == 0o600
+    env_file = copy.var.parent / "env"
+    assert env_file.stat().st_mode & 0o777 == 0o600
     assert (copy.var / "environment").stat().st_mode & 0o777 == 0o600
-    for secret in re.findall(r"^(?:SECRET_KEY|TOKEN_KEYS)=(.+)$", secrets.read_text(), re.M):
-        assert len(secret) >= 50
-        for log in (copy.var / "log").iterdir():
-            assert secret not in log.read_text()
-        for process in copy.processes():
-            assert secret not in " ".join(process.cmdline())
+    for name, secret in parse(env_file.read_text()).items():
+        if is_secret(name) and secret:
+            for log in (copy.var / "log").iterdir():
+                assert secret not in log.read_text()
+            for process in copy.processes():
+                assert secret not in " ".join(process.cmdline())
 
 
-def test_nothing_runs_as_root(copy: Stack) -> None:
+def test_nothing_runs_as_root(copy: NativeStack) -> None:
     assert {process.username() for process in copy.processes()} != {"root"}
     for process in copy.processes():
         assert 0 not in process.uids(), process
     assert (copy.var / "run").stat().st_mode & 0o777 == 0o700
 
 
-def test_second_time_changes_nothing(copy: Stack) -> None:
+def test_second_time_changes_nothing(copy: NativeStack) -> None:
     before, secrets = copy.processes(), (copy.var.parent / "env").read_text()
     said = copy.up()
-    assert "Nothing to do" in said
+    assert "Already up to date" in said
     assert "password" not in said
     assert copy.processes() == before
     assert (copy.var.parent / "env").read_text() == secrets
 
 
-def test_an_edited_page_restarts_the_site_alone(copy: Stack) -> None:
+@pytest.mark.parametrize("app", APPS.values(), ids=lambda app: app.name)
+def test_an_edit_restarts_its_app_alone(copy: NativeStack, app: App) -> None:
     before = copy.pids()
-    with edited(copy, "django_site/templates/404.html", "Nothing is here", "Nothing was ever here"):
+    path = sorted((copy.project / app.source[0]).rglob("*.py"))[-1].relative_to(copy.project)
+    with edited(copy, str(path), "\n", "\n# Edited\n"):
         said = copy.up()
-        with copy.client() as client:
-            assert all("Nothing was ever here" in client.get("/nothing-here/").text for _ in range(8))
-    after = copy.pids()
-    assert {part for part in before if before[part] != after[part]} == {"site-a", "site-b"}, said
-    assert "site-b restarted" in said
+        assert changed(before, copy.pids()) == names(app), said
+        assert said.count(" restarted and ready") == len(app.instances)
     copy.up()
 
 
-def test_an_edit_of_nginx_reloads_it(copy: Stack) -> None:
+def test_an_edit_of_nginx_reloads_it(copy: NativeStack) -> None:
     before, old = copy.pids(), workers(copy, "nginx")
     with edited(copy, "nginx/errors/error.html", "To the start page", "Start again"):
         said = copy.up()
@@ -87,7 +90,7 @@ def test_an_edit_of_nginx_reloads_it(copy: Stack) -> None:
     copy.up()
 
 
-def test_a_broken_nginx_file_is_refused(copy: Stack) -> None:
+def test_nginx_keeps_its_files_when_it_rejects_new_ones(copy: NativeStack) -> None:
     before, old = copy.pids(), workers(copy, "nginx")
     with edited(copy, "nginx/nginx.conf", "sendfile on;", "sendfile perhaps;"):
         done = copy.make("up")
@@ -96,92 +99,96 @@ def test_a_broken_nginx_file_is_refused(copy: Stack) -> None:
     assert "Traceback" not in done.stdout
     assert (copy.pids(), workers(copy, "nginx")) == (before, old)
     with copy.client() as client:
-        assert client.get("/").status_code == 200
-    assert "Nothing to do" in copy.up()
+        assert is_from(client.get(FIRST.prefix), FIRST)
+    assert "Already up to date" in copy.up()
 
 
-@pytest.mark.parametrize(
-    ("app", "path", "served"),
-    [("site", "django_site/config/wsgi.py", "/"), ("api", "deploy/gunicorn/api.py", ENDPOINT)],
-)
-def test_an_app_that_cannot_start(copy: Stack, app: str, path: str, served: str) -> None:
-    """`make up` fails with the end of its log, and the other instance, with the old code, serves on."""
-    other = copy.pids()[f"{app}-b"]
-    with edited(copy, path, "import ", "import no_such_module\nimport " if app == "api" else "import no_such_module, "):
+@each_app
+def test_an_app_that_cannot_start(copy: NativeStack, app: App) -> None:
+    """`make up` fails with the end of its log, and the other instances, with the old code, still serve."""
+    first, *others = (instance.name for instance in app.instances)
+    before = copy.pids()
+    path, old, new = BREAK[app.server.kind]
+    with edited(copy, path.format(app=app.name), old, new):
         done = copy.make("up")
         assert done.returncode
-        assert f"{app}-a cannot stay up" in done.stdout
-        assert "no_such_module" in done.stdout
-        assert copy.pids()[f"{app}-b"] == other
-        assert f"{app}-b serves on" in done.stdout
+        assert f"{first} cannot stay up" in done.stdout
+        assert "No module named 'no_such_module_" in done.stdout
+        assert changed(before, copy.pids()) == {first}
+        assert f"{' and '.join(others)} still serves" in done.stdout
         with copy.client() as client:
-            assert {client.get(served).status_code for _ in range(20)} == {200}
-        assert re.search(rf"^{app}-a .*gets no requests: `make restart`", copy.make("status").stdout, re.M)
+            assert {is_from(client.get(app.prefix), app) for _ in range(20)} == {True}
+        assert re.search(rf"^{first} .*out of rotation: `make restart`", copy.make("status").stdout, re.M)
     copy.up()
     with copy.client() as client:
-        assert {upstream(client.get(served)).split("-")[1] for _ in range(20)} == {"a", "b"}
-    assert "Nothing to do" in copy.up()
+        served = {upstream(client.get(app.prefix)) for _ in range(20)}
+    assert {name for name in names(app) if any(socket.startswith(name) for socket in served)} == names(app)
+    assert "Already up to date" in copy.up()
 
 
-def test_restart_is_of_what_it_says(copy: Stack) -> None:
-    before = copy.pids()
-    done = copy.make("restart", APP="api")
+def test_restart_restarts_one_app(copy: NativeStack) -> None:
+    before, app = copy.pids(), [*APPS.values()][-1]
+    done = copy.make("restart", APP=app.name)
     assert done.returncode == 0, done.stdout
     after = copy.pids()
-    assert {part for part in before if before[part] != after[part]} == {"api-a", "api-b"}, done.stdout
-    for nothing in ("api-a", "access", "bogus"):
-        done = copy.make("restart", APP=nothing)
+    assert changed(before, after) == names(app), done.stdout
+    for wrong in (app.instances[0].name, "access", "bogus"):
+        done = copy.make("restart", APP=wrong)
         assert done.returncode
+        assert f"APP is {wrong!r}: should be one of " in done.stdout
         assert "Traceback" not in done.stdout
     assert copy.pids() == after
 
 
-def test_an_instance_that_is_out_comes_back_with_make_up(copy: Stack) -> None:
-    take_out(copy.var / "run", "site-a")
-    assert "site-a is out" in copy.up()
+def test_make_up_puts_an_instance_back_in_rotation(copy: NativeStack) -> None:
+    out = FIRST.instances[0].name
+    take_out_of_rotation(copy.var / "run", out)
+    assert f"{out} is out of rotation" in copy.up()
     with copy.client() as client:
-        assert {upstream(client.get("/")) for _ in range(20)} == {"site-a", "site-b"}
-    assert "Nothing to do" in copy.up()
+        assert any(upstream(client.get(FIRST.prefix)).startswith(out) for _ in range(20))
+    assert "Already up to date" in copy.up()
 
 
-def test_a_changed_setting_is_applied(copy: Stack) -> None:
+def test_a_changed_setting_is_applied(copy: NativeStack) -> None:
     before = copy.pids()
+    logs = [copy.var / f"log/{name}.log" for name in copy.instances]
     try:
         done = copy.make("up", LOG_LEVEL="WARNING")
         assert done.returncode == 0, done.stdout
-        after = copy.pids()
-        assert {part for part in before if before[part] == after[part]} == {"nginx"}
-        log = copy.var / "log/site-a.log"
-        size = log.stat().st_size
+        assert changed(before, copy.pids()) == set(copy.instances)
+        sizes = [log.stat().st_size for log in logs]
         with copy.client() as client:
-            for _ in range(8):
-                client.get("/accounts/login/")
-        assert log.stat().st_size == size
+            for app in APPS.values():
+                if app.server.listens:
+                    assert is_from(client.get(app.prefix), app)
+        assert [log.stat().st_size for log in logs] == sizes
     finally:
         copy.up()
 
 
-def test_a_malformed_setting_is_a_line(copy: Stack) -> None:
+@pytest.mark.parametrize(("name", "value"), [("DATABASE_URL", "mysql://x"), ("TLS", "perhaps"), ("CORES", "two")])
+def test_a_malformed_setting_is_named(copy: NativeStack, name: str, value: str) -> None:
     before = copy.pids()
-    for name, value in [("TOKEN_KEYS", "short"), ("DATABASE_URL", "mysql://x"), ("TLS", "perhaps"), ("CORES", "two")]:
-        done = copy.make("up", **{name: value})
-        assert done.returncode
-        assert name in done.stdout
-        assert "Traceback" not in done.stdout, done.stdout
-    assert copy.pids() == before
-    assert "Nothing to do" in copy.up()
+    done = copy.make("up", **{name: value})
+    assert done.returncode
+    assert name in done.stdout
+    assert "Traceback" not in done.stdout, done.stdout
+    if name != "DATABASE_URL":
+        assert copy.pids() == before
+    copy.up()
 
 
-def test_status_shows_every_process(copy: Stack) -> None:
+def test_status_shows_every_process(copy: NativeStack) -> None:
     done = copy.make("status")
     assert done.returncode == 0
     for process in copy.processes():
-        if process.name() in ("nginx", "uwsgi", "gunicorn"):
+        if process.name() in ("nginx", *(app.server.kind for app in APPS.values())):
             assert re.search(rf"\b{process.pid}\b", done.stdout), done.stdout
-    assert done.stdout.count(" ready") == 5
+    assert done.stdout.count(" ready") == 1 + len(copy.instances)
 
 
-def test_down_and_up_again_keeps_the_data(copy: Stack) -> None:
+def test_down_and_up_again_keeps_the_data(copy: NativeStack) -> None:
+    made = (copy.var / "db.sqlite3").stat().st_ino
     copy.down()
     done = copy.make("status")
     assert done.returncode
@@ -190,11 +197,10 @@ def test_down_and_up_again_keeps_the_data(copy: Stack) -> None:
     assert copy.make("down").returncode == 0
     said = copy.up()
     assert "password" not in said
-    with copy.client() as client:
-        assert client.get(ENDPOINT).status_code == 200
+    assert (copy.var / "db.sqlite3").stat().st_ino == made
 
 
-def test_down_after_supervisord_was_killed(copy: Stack) -> None:
+def test_down_after_supervisord_was_killed(copy: NativeStack) -> None:
     left = copy.processes()
     left[0].kill()
     done = copy.make("down")
@@ -204,16 +210,16 @@ def test_down_after_supervisord_was_killed(copy: Stack) -> None:
 
 
 @pytest.mark.parametrize("port", ["abc", "0", "80", "65536", ""])
-def test_a_port_that_is_none(tmp_path: Path, port: str) -> None:
-    done = Stack(tmp_path).make("up", PORT=port)
+def test_a_malformed_port_stops_make_up(tmp_path: Path, port: str) -> None:
+    done = NativeStack(tmp_path).make("up", PORT=port)
     assert done.returncode
-    assert f"PORT is {port!r}" in done.stdout
+    assert f"PORT is {port!r}: should be a number from 1024 to 65535" in done.stdout
     assert "Traceback" not in done.stdout
     assert not list(tmp_path.iterdir()), "something was touched"
 
 
-def test_a_busy_port(tmp_path: Path) -> None:
-    stack = Stack(tmp_path)
+def test_a_busy_port_stops_make_up(tmp_path: Path) -> None:
+    stack = NativeStack(tmp_path)
     with socket.create_server(("127.0.0.1", stack.port)):
         done = stack.make("up")
     assert done.returncode
@@ -221,7 +227,7 @@ def test_a_busy_port(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir()), "something was touched"
 
 
-def test_make_alone_lists_what_it_can_do(tmp_path: Path) -> None:
-    said = Stack(tmp_path).make("help").stdout
+def test_make_alone_lists_the_commands(tmp_path: Path) -> None:
+    said = NativeStack(tmp_path).make("help").stdout
     for target in ("up", "down", "status", "logs", "test"):
         assert re.search(rf"^  {target} +\S", said, re.M), said

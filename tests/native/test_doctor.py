@@ -1,65 +1,56 @@
-"""`make doctor`: a stack that is well, and each thing that can be wrong with one, with the way to mend it."""
+"""`make doctor` on a healthy stack, and on one with each fault: its output has the command that fixes it."""
 
 import os
 import re
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 
-from deploy.env import SECRETS
-from deploy.roll import take_back, take_out
+from deploy.core.apps import APPS, INSTANCES, django
+from deploy.core.rotation import put_in_rotation, take_out_of_rotation
+from deploy.core.settings import SECRETS, is_secret, parse
 from tests.servers import free_port, postgresql, program, redis, self_signed
-from tests.stacks import Stack, copied, edited
+from tests.stacks import NativeStack, copied, edited
 
 MIGRATION = """
 from django.db import migrations
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0001_initial")]
+    dependencies = [("{app}", "{last}")]
     operations = []
 """
-
-
-@pytest.fixture(scope="module")
-def copy() -> Iterator[Stack]:
-    """A running stack of a project whose files may be edited."""
-    with copied() as project:
-        stack = Stack(project.parent, project=project)
-        try:
-            stack.up()
-            yield stack
-        finally:
-            stack.down()
+KINDS = {app.server.kind for app in APPS.values() if app.server.open_files}
+FIRST, *_, LAST = INSTANCES
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Stack:
-    """Where nothing has run yet."""
-    return Stack(tmp_path)
+def fresh(tmp_path: Path) -> NativeStack:
+    """A stack that has never run."""
+    return NativeStack(tmp_path)
 
 
-def sick(stack: Stack, **variables: str) -> str:
-    """What `make doctor` says of one that is not well."""
+def find_faults(stack: NativeStack, **variables: str) -> str:
+    """Run `make doctor`, which must find a fault. Return its output."""
     done = stack.make("doctor", **variables)
     assert done.returncode, done.stdout
     assert "Traceback" not in done.stdout
     return done.stdout
 
 
-def well(stack: Stack, **variables: str) -> str:
+def find_no_faults(stack: NativeStack, **variables: str) -> str:
+    """Run `make doctor`, which must find no fault. Return its output."""
     done = stack.make("doctor", **variables)
     assert done.returncode == 0, done.stdout
     assert "✗" not in done.stdout
     return done.stdout
 
 
-def mend(said: str, what: str) -> str:
-    """The line below one that matches."""
+def remedy_of(said: str, what: str) -> str:
+    """Return the line below the finding that matches."""
     found = re.search(rf"^  ✗ .*{what}.*\n    (.+)$", said, re.M)
     assert found, said
     return found[1]
@@ -69,158 +60,167 @@ def run(command: str) -> None:
     subprocess.run(command, shell=True, check=True)  # noqa: S602
 
 
-def test_a_stack_that_is_well(copy: Stack) -> None:
+def test_a_healthy_stack(copy: NativeStack) -> None:
     before = {path: path.lstat().st_mtime_ns for path in (copy.var / "run").rglob("*")}
-    logs = {log: copy.read_logs(log) for log in ("site", "api")}
-    said = well(copy)
+    logs = {app: copy.read_logs(app) for app in APPS}
+    said = find_no_faults(copy)
     for line in (
         "Python 3.*",
         "nginx/.* brotli module",
-        "Python packages as in uv.lock",
-        "disk of .* GB free, .*",
+        "Python packages match uv.lock",
+        "disk of .* GB .*",
         f"port {copy.port} .*: this stack's nginx",
         "open files: this shell .*",
-        *(f"open files: {name}'s workers may have .*" for name in ("nginx", "uwsgi", "gunicorn")),
-        r"net.core.somaxconn: \d+, site .*",
+        *(f"open files: {kind}'s workers may have .*" for kind in ("nginx", *KINDS)),
+        r"net.core.somaxconn: \d+, nginx .*",
         "permissions: .*env, environment, db.sqlite3.*",
         "sockets and pid files: .*",
         "settings: .*",
-        "secrets: .*SECRET_KEY, TOKEN_KEYS.*",
-        r"migrations: all \d+ applied",
-        *(f"{part}: ready" for part in ("nginx", "site-a", "site-b", "api-a", "api-b")),
-        "GET / of localhost .*: 200 .*",
+        "secrets: .*SECRET_KEY.*",
+        *([r"migrations: all \d+ applied"] if django() else []),
+        *(f"{service}: ready" for service in ("nginx", *INSTANCES)),
+        "GET / of localhost .*",
     ):
         assert re.search(rf"^  ✓ {line}$", said, re.M), (line, said)
     assert set(re.findall("^  · (.*?):", said, re.M)) <= {"clock"}
-    assert re.search(r"^\d+ right, 0 wrong", said, re.M)
-    for secret in re.findall(r"^(?:SECRET_KEY|TOKEN_KEYS)=(.+)$", (copy.var.parent / "env").read_text(), re.M):
-        assert secret not in said
+    assert re.search(r"^\d+ passed, 0 failed", said, re.M)
+    for name, secret in parse((copy.var.parent / "env").read_text()).items():
+        assert not (is_secret(name) and secret and secret in said)
     assert {path: path.lstat().st_mtime_ns for path in (copy.var / "run").rglob("*")} == before
-    for app, before_it in logs.items():
-        for now, then in zip(copy.read_logs(app), before_it, strict=True):
-            # The one that it asks at the front door.
-            assert [line for line in now[len(then) :] if "GET / 200" not in line] == []
+    for app, old in logs.items():
+        for now, then in zip(copy.read_logs(app), old, strict=True):
+            # The doctor's own request through nginx.
+            assert [line for line in now[len(then) :] if "GET / " not in line] == []
 
 
-def test_where_nothing_has_run(fresh: Stack, tmp_path: Path) -> None:
-    said = well(fresh)
-    assert "· instances: nothing runs; `make up` starts it" in said
+def test_before_the_first_make_up(fresh: NativeStack, tmp_path: Path) -> None:
+    said = find_no_faults(fresh)
+    assert "· services: nothing is running; `make up` starts them" in said
     assert f"✓ port {fresh.port} of 127.0.0.1: free" in said
     assert not list(tmp_path.iterdir())
 
 
-def test_where_nothing_is_installed(fresh: Stack) -> None:
+def test_before_anything_is_installed(fresh: NativeStack) -> None:
     with copied() as project, socket.create_server(("127.0.0.1", fresh.port)):
         (project / ".venv").unlink()
         fresh.project = project
-        said = sick(fresh)
-        assert "· Python packages: nothing is installed yet; `make up` does that" in said
+        said = find_faults(fresh)
+        assert "· Python packages: nothing is installed yet; `make up` installs them" in said
         assert f"(pid {os.getpid()})" in said
         assert not (project / ".venv").exists()
 
 
-def test_somebody_else_has_the_port(fresh: Stack) -> None:
+def test_a_port_that_another_process_has(fresh: NativeStack) -> None:
     with socket.create_server(("127.0.0.1", fresh.port)):
-        said = sick(fresh)
-    assert f"kill {os.getpid()}; or another: make up PORT=8001" == mend(
-        said, rf"port {fresh.port} .*taken by \S+ \(pid"
-    )
+        said = find_faults(fresh)
+    remedy = remedy_of(said, rf"port {fresh.port} .*taken by \S+ \(pid")
+    assert remedy == f"kill {os.getpid()}; or choose another port: make up PORT=8001"
 
 
-def test_private_files_that_others_may_read(copy: Stack) -> None:
+def test_private_files_that_others_may_read(copy: NativeStack) -> None:
     for path in (copy.var.parent / "env", copy.var / "log"):
         path.chmod(0o755)
-        remedy = mend(sick(copy), rf"{path} may be read by others: .rwxr-xr-x")
+        remedy = remedy_of(find_faults(copy), rf"{path}: other users may read it \(.rwxr-xr-x\)")
         assert remedy == f"chmod -R o= {path}"
         run(remedy)
-    well(copy)
+    find_no_faults(copy)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="to be somebody else needs root")
-def test_somebody_elses_files(copy: Stack) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
+def test_files_of_another_user(copy: NativeStack) -> None:
     command = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "make", "--no-print-directory"]
     done = subprocess.run(
         [*command, "doctor"], cwd=copy.project, env=copy.environment, capture_output=True, text=True, check=False
     )
     assert done.returncode, done.stdout
-    remedy = mend(done.stdout, f"{copy.var} is www-data's, not yours")
-    assert re.fullmatch(rf"go on as root; or make down as root, then: sudo chown -R \d+: {copy.var}", remedy)
+    remedy = remedy_of(done.stdout, f"{copy.var} belongs to www-data, not to you")
+    assert re.fullmatch(rf"continue as root; or make down as root, then: sudo chown -R \d+: {copy.var}", remedy)
     assert f"· settings: Permission denied: {copy.var.parent}/env" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_stack_of_a_third_kind(fresh: Stack) -> None:
-    assert "STACK is 'both': it is compose or native" in sick(fresh, STACK="both")
+def test_an_unknown_target(fresh: NativeStack) -> None:
+    assert "STACK is 'both': should be compose or native" in find_faults(fresh, STACK="both")
 
 
-def test_a_stale_socket(copy: Stack) -> None:
-    path = copy.var / "run/site-c.sock"
+def test_a_stale_socket(copy: NativeStack) -> None:
+    path = copy.var / f"run/{INSTANCES[FIRST].app.name}-z.sock"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
         left.listen()
-        well(copy)
-    remedy = mend(sick(copy), f"nobody listens on {path}")
+        find_no_faults(copy)
+    remedy = remedy_of(find_faults(copy), f"no process listens on {path}")
     run(remedy)
     assert not path.exists()
-    well(copy)
+    find_no_faults(copy)
 
 
-def test_a_stale_pid_file(fresh: Stack) -> None:
+def test_a_stale_pid_file(fresh: NativeStack) -> None:
     path = fresh.var / "run/nginx.pid"
     path.parent.mkdir(parents=True)
     path.parent.chmod(0o700)
     gone = subprocess.Popen(["true"])
     gone.wait()
     path.write_text(f"{gone.pid}\n")
-    run(mend(sick(fresh), f"{path} names a process that is not there"))
-    well(fresh)
+    run(remedy_of(find_faults(fresh), f"{path} names a process that has ended"))
+    find_no_faults(fresh)
 
 
-def test_a_migration_that_is_not_applied(copy: Stack) -> None:
-    file = copy.project / "django_site/accounts/migrations/0099_later.py"
-    file.write_text(MIGRATION)
+@pytest.mark.skipif(not django(), reason="no app has migrations")
+def test_a_migration_that_is_not_applied(copy: NativeStack) -> None:
+    app = django()
+    assert app
+    first = min((copy.project / app.source[0]).glob("*/migrations/0*.py"))
+    last = max(first.parent.glob("0*.py"))
+    name = first.parent.parent.name
+    file = first.with_name("0099_later.py")
+    file.write_text(MIGRATION.format(app=name, last=last.stem))
     try:
-        assert mend(sick(copy), "migrations not applied: accounts.0099_later") == "make up"
+        assert remedy_of(find_faults(copy), f"migrations not applied: {name}.0099_later") == "make up"
     finally:
         file.unlink()
 
 
-def test_an_instance_that_does_not_run(copy: Stack) -> None:
-    copy.stop("site-a")
+@pytest.mark.parametrize("instance", [FIRST, LAST])
+def test_an_instance_that_does_not_run(copy: NativeStack, instance: str) -> None:
+    copy.stop(instance)
     try:
-        said = sick(copy)
-        assert "nobody listens" not in said
-        assert mend(said, "site-a: site-a answers nothing").startswith("make up; make logs APP=site-a ")
-        # The end of its log.
-        assert "\n    goodbye to uWSGI.\n" in said
+        said = find_faults(copy)
+        assert "no process listens" not in said
+        assert remedy_of(said, f"{instance}: {instance}.* answers nothing").startswith(
+            f"make up; make logs APP={instance} "
+        )
+        end = (copy.var / f"log/{instance}.log").read_text().splitlines()[-1]
+        assert end[:20] in said or "Handling signal" in said, said
     finally:
         copy.up()
-    well(copy)
+    find_no_faults(copy)
 
 
-def test_an_instance_that_gets_nothing(copy: Stack) -> None:
-    take_out(copy.var / "run", "site-b")
+def test_an_instance_out_of_rotation(copy: NativeStack) -> None:
+    take_out_of_rotation(copy.var / "run", LAST)
     try:
-        assert mend(sick(copy), "site-b: nginx sends it nothing") == "make restart APP=site"
+        restart = f"make restart APP={INSTANCES[LAST].app.name}"
+        assert remedy_of(find_faults(copy), f"{LAST}: out of rotation, so nginx sends it nothing") == restart
     finally:
-        take_back(copy.var / "run", "site-b")
+        put_in_rotation(copy.var / "run", LAST)
 
 
-def test_nginx_that_does_not_answer(copy: Stack) -> None:
+def test_nginx_that_does_not_answer(copy: NativeStack) -> None:
     nginx = psutil.Process(copy.pids()["nginx"])
     family = [nginx, *nginx.children()]
     for process in family:
         process.suspend()
     try:
-        said = sick(copy)
-        assert mend(said, "nginx: it does not answer").startswith("make up; make logs APP=nginx ")
-        assert mend(said, rf"GET / of localhost at 127.0.0.1:{copy.port}: timed out")
+        said = find_faults(copy)
+        assert remedy_of(said, "nginx: it does not answer").startswith("make up; make logs APP=nginx ")
+        assert remedy_of(said, rf"GET / of localhost at 127.0.0.1:{copy.port}: timed out")
     finally:
         for process in family:
             process.resume()
 
 
-def test_packages_other_than_those_of_the_lock(copy: Stack) -> None:
+def test_packages_that_differ_from_the_lock(copy: NativeStack) -> None:
     lock = (copy.project / "uv.lock").read_text()
     [version] = re.findall(r'^name = "redis"\nversion = "(.+)"', lock, re.M)
     name, other = 'name = "redis"\nversion = ', f"redis-{version}-py3"
@@ -228,36 +228,40 @@ def test_packages_other_than_those_of_the_lock(copy: Stack) -> None:
         edited(copy, "uv.lock", f'{name}"{version}"', f'{name}"8.0.99"'),
         edited(copy, "uv.lock", other, other.replace(version, "8.0.99")),
     ):
-        assert mend(sick(copy), r"Python packages are not as in uv.lock: redis==8\.0\.99$") == "make up"
+        assert remedy_of(find_faults(copy), r"Python packages differ from uv.lock: redis==8\.0\.99$") == "make up"
     with edited(copy, "uv.lock", "version = 1", "version = one"):
-        assert mend(sick(copy), "uv.lock: .*") == "git checkout uv.lock; make up"
+        assert remedy_of(find_faults(copy), "uv.lock: .*") == "git checkout uv.lock; make up"
 
 
-def test_too_few_open_files(copy: Stack) -> None:
+def test_too_few_open_files(copy: NativeStack) -> None:
     command = "ulimit -n 1000 && exec make --no-print-directory doctor"
     done = subprocess.run(
         ["sh", "-c", command], cwd=copy.project, env=copy.environment, capture_output=True, text=True, check=False
     )
     assert done.returncode, done.stdout
-    assert "limits.d" in mend(done.stdout, "open files: this shell may have 1000, nginx needs 16384")
+    assert "limits.d" in remedy_of(done.stdout, "open files: this shell may have 1000, nginx needs 16384")
 
-    [worker, *_] = psutil.Process(copy.pids()["api-a"]).children()
-    limit(worker, "1000:")
-    try:
-        assert "make down up" in mend(sick(copy), "open files: gunicorn's workers may have 1000, and need 8000")
-    finally:
-        limit(worker, "8000:")
+    for kind in KINDS:
+        instance = next(instance for instance in INSTANCES.values() if instance.server.kind == kind)
+        need = instance.server.open_files
+        [worker, *_] = psutil.Process(copy.pids()[instance.name]).children()
+        limit(worker, "1000:")
+        try:
+            fault = f"open files: {kind}'s workers may have 1000, each needs {need}"
+            assert "make down up" in remedy_of(find_faults(copy), fault)
+        finally:
+            limit(worker, f"{need}:")
 
 
 def limit(process: psutil.Process, files: str) -> None:
-    """By whoever runs it, as that is allowed to anybody."""
+    """Set the soft limit of open files, as the process's own user."""
     account = {"user": process.uids().real, "group": process.gids().real, "extra_groups": []}
     command = ["prlimit", f"--pid={process.pid}", f"--nofile={files}"]
     subprocess.run(command, check=True, **(account if os.geteuid() == 0 else {}))  # type: ignore[call-overload]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a network of one's own needs root")
-def test_a_queue_longer_than_the_kernel_allows(fresh: Stack) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a network")
+def test_a_queue_longer_than_the_kernel_allows(fresh: NativeStack) -> None:
     command = "echo 600 >/proc/sys/net/core/somaxconn && exec make --no-print-directory doctor"
     done = subprocess.run(
         ["unshare", "--net", "sh", "-c", command],
@@ -268,47 +272,42 @@ def test_a_queue_longer_than_the_kernel_allows(fresh: Stack) -> None:
         check=False,
     )
     assert done.returncode, done.stdout
-    assert "sysctl" in mend(done.stdout, "net.core.somaxconn: 600, site listens with 1024: uWSGI refuses to start")
+    for kind in {app.server.kind for app in APPS.values() if app.server.listen_queue > 600}:
+        fault = f"net.core.somaxconn: 600, {kind} needs .*: it refuses to start"
+        assert "sysctl" in remedy_of(done.stdout, fault)
     assert "✓ net.core.somaxconn: 600, nginx" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("name", "secret", "fault"),
-    [
-        ("SECRET_KEY", "J8s-kWq0", "too short: 8 characters, 50 are the least"),
-        ("SECRET_KEY", "abab" * 16, "has only 2 different characters"),
-        ("SECRET_KEY", f"django-insecure-{SECRETS['SECRET_KEY']()}", "has a word in it that is guessed first"),
-        ("TOKEN_KEYS", f"{SECRETS['TOKEN_KEYS']()},second:q8Zk2", "too short: 5 characters, 32 are the least"),
-    ],
-)
-def test_a_secret_that_is_guessed(fresh: Stack, name: str, secret: str, fault: str) -> None:
-    good = {each: SECRETS[each]() for each in ("SECRET_KEY", "TOKEN_KEYS")}
-    said = sick(fresh, **good | {name: secret})
-    assert "token_urlsafe" in mend(said, f"{name} .*{fault}")
-    assert secret not in said
+def test_a_secret_that_is_easy_to_guess(fresh: NativeStack) -> None:
+    good = {name: SECRETS[name]() for name in ("SECRET_KEY", "TOKEN_KEYS")}
+    said = find_faults(fresh, **good | {"SECRET_KEY": "J8s-kWq0"})
+    assert "token_urlsafe" in remedy_of(said, "SECRET_KEY has 8 characters: should be at least 50")
+    assert "J8s-kWq0" not in said
 
 
-def test_a_database_that_does_not_answer(fresh: Stack) -> None:
+def test_a_database_that_does_not_answer(fresh: NativeStack) -> None:
     password = SECRETS["POSTGRES_PASSWORD"]()
     urls = {
         "DATABASE_URL": f"postgresql://site:{password}@127.0.0.1:{free_port()}/site",
         "REDIS_URL": f"redis://:{password}@127.0.0.1:{free_port()}/0",
     }
-    said = sick(fresh, **urls)
+    said = find_faults(fresh, **urls)
     for name in urls:
-        assert mend(said, f"{name}: 127.0.0.1 does not answer: .*refused") == f"start it, or mend {name}"
+        assert (
+            remedy_of(said, f"{name}: 127.0.0.1 does not answer: .*refused") == f"start the server, or correct {name}"
+        )
     assert password not in said
 
 
-def test_a_database_that_answers(fresh: Stack) -> None:
+def test_a_database_that_answers(fresh: NativeStack) -> None:
     with postgresql() as database, redis() as bus:
-        said = well(fresh, DATABASE_URL=database, REDIS_URL=bus)
+        said = find_no_faults(fresh, DATABASE_URL=database, REDIS_URL=bus)
     for name in ("DATABASE_URL", "REDIS_URL"):
-        assert f"✓ {name}: 127.0.0.1 answers, its clock is 0.0 s off this one" in said
+        assert f"✓ {name}: 127.0.0.1 answers, its clock differs by 0.0 s" in said
 
 
-def test_a_malformed_setting(fresh: Stack) -> None:
-    assert ".env.example" in mend(sick(fresh, CORES="two"), "CORES is 'two': it should be a whole number")
+def test_a_malformed_setting(fresh: NativeStack) -> None:
+    assert ".env.example" in remedy_of(find_faults(fresh, CORES="two"), "CORES is 'two': should be a whole number")
 
 
 CA = """
@@ -326,7 +325,7 @@ commonName = supplied
 
 
 def ending(directory: Path, end: datetime) -> dict[str, str]:
-    """A certificate that ends then, and its key; the variables that name them. Only `openssl ca` takes a date."""
+    """Make a certificate with this end, and its key. Return their settings. Only `openssl ca` takes a date."""
     files = self_signed(directory)
     for name, text in (("index", ""), ("serial", "01\n"), ("ca", CA.format(directory))):
         (directory / name).write_text(text)
@@ -346,41 +345,43 @@ def with_tls(files: dict[str, str], **more: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("days", "line"),
     [
-        (-3, "✗ certificate: it ended on {:%d %b %Y}"),
-        (20.5, "! certificate: it ends on {:%d %b %Y}, in 20 days"),
-        (90.5, "✓ certificate: until {:%d %b %Y}, 90 days"),
+        (-3, "✗ certificate: expired on {:%d %b %Y}"),
+        (20.5, "! certificate: expires on {:%d %b %Y}, in 20 days"),
+        (90.5, "✓ certificate: valid until {:%d %b %Y}, 90 days"),
     ],
 )
-def test_a_certificate_ends(fresh: Stack, tmp_path: Path, days: float, line: str) -> None:
+def test_a_certificate_expires(fresh: NativeStack, tmp_path: Path, days: float, line: str) -> None:
     end = datetime.now(UTC) + timedelta(days=days)
-    said = (sick if days < 0 else well)(fresh, **with_tls(ending(tmp_path, end)))
+    said = (find_faults if days < 0 else find_no_faults)(fresh, **with_tls(ending(tmp_path, end)))
     assert f"  {line.format(end)}\n" in said
-    assert ("renew it: put the new one in" in said) == (days < 30)
+    assert ("by a new one, then `make up`" in said) == (days < 30)
 
 
-def test_a_certificate_that_is_not_the_keys_or_the_names(fresh: Stack, tmp_path: Path) -> None:
+def test_a_certificate_of_another_key_or_name(fresh: NativeStack, tmp_path: Path) -> None:
     files = self_signed(tmp_path, "192.0.2.7")
     (tmp_path / "other").mkdir()
     other = self_signed(tmp_path / "other")
-    said = sick(fresh, **with_tls(files | {"TLS_KEY": other["TLS_KEY"]}))
-    assert "made together" in mend(said, f"{other['TLS_KEY']} is not the key of {files['TLS_CERTIFICATE']}")
-    said = sick(fresh, **with_tls(files, ALLOWED_HOSTS="localhost,www.example.org,192.0.2.7,192.0.2.8"))
-    assert re.findall(r"✗ certificate: it is not for (.+)", said) == ["www.example.org", "192.0.2.8"]
+    said = find_faults(fresh, **with_tls(files | {"TLS_KEY": other["TLS_KEY"]}))
+    assert "the key that it was made for" in remedy_of(
+        said, f"{other['TLS_KEY']} is not the key of {files['TLS_CERTIFICATE']}"
+    )
+    said = find_faults(fresh, **with_tls(files, ALLOWED_HOSTS="localhost,www.example.org,192.0.2.7,192.0.2.8"))
+    assert re.findall(r"✗ certificate: not valid for (.+)", said) == ["www.example.org", "192.0.2.8"]
     Path(files["TLS_KEY"]).chmod(0o644)
-    remedy = mend(sick(fresh, **with_tls(files)), f"{files['TLS_KEY']} may be read by others")
+    remedy = remedy_of(find_faults(fresh, **with_tls(files)), f"{files['TLS_KEY']} : other users may read it")
     run(remedy)
-    assert "may be read" not in well(fresh, **with_tls(files))
+    assert "other users" not in find_no_faults(fresh, **with_tls(files))
 
 
-def test_a_supervisord_that_was_killed(copy: Stack) -> None:
-    """Last: what it left has to end before there is another."""
+def test_a_supervisord_that_was_killed(copy: NativeStack) -> None:
+    """This test comes last: the processes that it leaves have to end before the next `make up`."""
     supervisord, *left = copy.processes()
     supervisord.send_signal(signal.SIGKILL)
     supervisord.wait()
-    said = sick(copy)
+    said = find_faults(copy)
     assert re.search(rf"left processes behind: .*\b{left[0].pid}\b", said), said
-    assert mend(said, "nobody listens on .*supervisord.sock") == f"rm {copy.var}/supervisor/supervisord.sock"
-    assert mend(said, "left processes behind") == "make down; make up"
+    assert remedy_of(said, "no process listens on .*supervisord.sock") == f"rm {copy.var}/supervisor/supervisord.sock"
+    assert remedy_of(said, "left processes behind") == "make down; make up"
     assert copy.make("down").returncode == 0
     copy.up()
-    well(copy)
+    find_no_faults(copy)

@@ -60,7 +60,7 @@ async def test_database(stack: Stack, crowd: Crowd, record: Record, short: bool,
 
 @each_way
 async def test_redis(stack: Stack, crowd: Crowd, record: Record, short: bool, how: str) -> None:
-    """Pages and votes go on. Watchers get a new tally within seconds, because the api reads the database every second."""
+    """Pages and votes go on. Watchers get tallies within seconds: the api reads the database every second."""
     skip_if_short(short, how)
     before = workers(stack)
     async with Load(stack, crowd) as load:

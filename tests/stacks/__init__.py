@@ -7,7 +7,7 @@ from .compose import ComposeStack, docker
 from .files import copied, directory, edited
 from .native import NativeStack
 from .network import addresses, enter, outside
-from .plugin import database, running
+from .running import database, running
 
 __all__ = [
     "PROJECT",

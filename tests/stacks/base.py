@@ -190,8 +190,12 @@ class Stack(ABC):
     def start(self, instance: str) -> None:
         """Start an instance. Return before it is ready."""
 
+    @abstractmethod
+    def exit_status(self, instance: str) -> int:
+        """Return the exit status of an instance that was stopped."""
+
     def outage(self, service: str, how: str) -> AbstractContextManager[None]:
-        """For the block, `database` or `redis` is `stopped`, `frozen` or `disconnected`. Skip the test if this cannot be."""
+        """For the block, `database` or `redis` is `stopped`, `frozen` or `disconnected`. Skips the test otherwise."""
         pytest.skip(f"this target has no {service} that can be {how}")
 
     def kill(self, instance: str) -> None:

@@ -69,7 +69,9 @@ class ComposeStack(Stack):
 
     def compose(self, *words: str) -> None:
         """Run `docker compose`, without what `make` adds."""
-        command = ["docker", "compose", "--env-file", self.environment["ENV_FILE"], *words]
+        files = ["--file", "docker-compose.yml", "--file", f"{self.var}/compose.json"]
+        settings = ["--project-directory", str(self.project), "--env-file", self.environment["ENV_FILE"]]
+        command = ["docker", "compose", *settings, *files, *words]
         with outside():
             done = subprocess.run(
                 command, cwd=self.project, env=self.environment, capture_output=True, text=True, check=False
@@ -99,6 +101,9 @@ class ComposeStack(Stack):
 
     def start(self, instance: str) -> None:
         docker("start", self.container(instance)["Id"])
+
+    def exit_status(self, instance: str) -> int:
+        return int(self.container(instance)["State"]["ExitCode"])
 
     def setting(self, name: str) -> str:
         instance = next(iter(self.instances))

@@ -72,6 +72,11 @@ class NativeStack(Stack):
     def start(self, instance: str) -> None:
         self.supervisor.startProcess(instance, False)
 
+    def exit_status(self, instance: str) -> int:
+        info = self.supervisor.getProcessInfo(instance)
+        assert info["statename"] == "STOPPED", info
+        return int(info["exitstatus"])
+
     def setting(self, name: str) -> str:
         return dotenv_values(self.var / "environment")[name] or ""
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Column, ForeignKey, SmallInteger, String, Table
+from sqlalchemy import BigInteger, Column, ForeignKey, SmallInteger, String, Table, UniqueConstraint
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import IntegrityError
 
@@ -48,20 +48,22 @@ class KeyReused(Exception):
     """The voter sent this key with another choice of the question."""
 
 
+# SQLite numbers rows by itself only in a column of this type.
+Id = BigInteger().with_variant(sa.Integer, "sqlite")
 question = Table(
     "polls_question",
     metadata,
-    Column("id", BigInteger, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("text", String(200), nullable=False),
     Column("picture", String(100), nullable=False),
-    Column("created_at", Timestamp, nullable=False),
+    Column("created_at", Timestamp, nullable=False, server_default=sa.func.now()),
     Column("closes_at", Timestamp),
-    Column("version", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default="0"),
 )
 choice = Table(
     "polls_choice",
     metadata,
-    Column("id", BigInteger, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("question_id", ForeignKey("polls_question.id"), nullable=False),
     Column("text", String(100), nullable=False),
     Column("position", SmallInteger, nullable=False),
@@ -69,11 +71,12 @@ choice = Table(
 vote = Table(
     "polls_vote",
     metadata,
-    Column("id", BigInteger, primary_key=True),
+    Column("id", Id, primary_key=True),
     Column("question_id", ForeignKey("polls_question.id"), nullable=False),
     Column("choice_id", ForeignKey("polls_choice.id"), nullable=False),
     Column("voter_id", ForeignKey(user.c.id), nullable=False),
     Column("key", String(64), nullable=False),
+    UniqueConstraint("question_id", "voter_id"),
 )
 
 # One statement, and therefore one snapshot: the counts belong to that version.

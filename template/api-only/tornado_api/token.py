@@ -1,6 +1,6 @@
 """Add a user and print a token for it, valid for an hour: `python -m tornado_api.token`.
 
-`python -m tornado_api.token 7` prints another token for user 7. Your own service for users makes tokens in the same way.
+`python -m tornado_api.token 7` prints another token for user 7. Make tokens in your own service for users in the same way.
 """
 
 import sys
@@ -19,14 +19,15 @@ LIFETIME = timedelta(hours=1)
 
 def add_user(url: sa.URL) -> int:
     with create_engine(url).begin() as connection:
-        return int(connection.execute(sa.insert(user).values(is_active=True)).inserted_primary_key[0])
+        return connection.execute(sa.insert(user).values(is_active=True).returning(user.c.id)).scalar_one()
 
 
 def make_token(user_id: int, keys: Mapping[str, str]) -> str:
     """Sign a token with the first of `keys`, which are secrets by key id. auth.py checks these claims."""
     now = datetime.now(UTC)
     key_id, secret = next(iter(keys.items()))
-    claims = {"iss": "site", "aud": "api", "sub": str(user_id), "iat": now, "exp": now + LIFETIME, "jti": uuid.uuid4().hex}
+    times = {"iat": now, "exp": now + LIFETIME}
+    claims = {"iss": "site", "aud": "api", "sub": str(user_id), "jti": uuid.uuid4().hex, **times}
     return jwt.encode(claims, secret, algorithm="HS256", headers={"kid": key_id})
 
 

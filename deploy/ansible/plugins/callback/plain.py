@@ -1,4 +1,4 @@
-"""What Ansible does, for the eye: a line for each change with its time, what failed, and a table of hosts."""
+"""Ansible's output for people: a line for each change with its time, each failure, and a table of hosts."""
 
 import time
 from typing import Any
@@ -9,7 +9,7 @@ DOCUMENTATION = """
 name: plain
 type: stdout
 short_description: Changes, failures, and a table of hosts
-description: A line for each change with its time; what failed, whole; a table of hosts at the end.
+description: A line for each change with its time, each failure in full, and a table of hosts at the end.
 """
 
 
@@ -21,7 +21,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.began = time.monotonic()
-        # When each host began its task, and the seconds of each host in all.
+        # When each host started its task, and the seconds of all tasks of a host.
         self.since: dict[tuple[str, str], float] = {}
         self.seconds: dict[str, float] = {}
 
@@ -42,9 +42,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._display.display(f"  {mark} {result._host.get_name():<12} {name}  {seconds:.1f} s")
 
     def said(self, result: Any) -> None:
-        """What a command of ours printed, unless it must not be seen."""
-        if not result._task.no_log:
-            for line in str(result._result.get("stdout", "")).splitlines() if result._task.tags else []:
+        """Show the output of the project's own commands, which have the tag `said`."""
+        if result._task.no_log or not result._task.tags:
+            return
+        for found in result._result.get("results", [result._result]):
+            for line in str(found.get("stdout", "")).splitlines():
                 self._display.display(f"      {line}")
 
     def v2_runner_on_ok(self, result: Any) -> None:
@@ -63,11 +65,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self.line("✗", result, seconds)
         found = result._result
         if result._task.no_log:
-            texts = ["what it said may have secrets in it, and is not shown"]
+            texts = ["the output may have secrets in it, so it is not shown"]
         else:
             items = [each for each in found.get("results", []) if each.get("failed")] or [found]
             texts = [str(each.get(name, "")) for each in items for name in ("msg", "stdout", "stderr")]
-        # What a command said of itself is enough.
+        # The command's own output is enough.
         texts = [text for text in texts if text not in ("", "non-zero return code")]
         for line in "\n".join(texts).splitlines():
             self._display.display(f"      {line}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from tornado_api import schema, token
-from tornado_api.auth import user_id
+from tornado_api.auth import verify
 from tornado_api.database import metadata
 
 KEYS = {"test": "x" * 32}
@@ -24,4 +24,4 @@ def test_a_token_is_for_its_user(tmp_path: Path) -> None:
     schema.create_tables(url)
     users = [token.add_user(url), token.add_user(url)]
     assert users == [1, 2]
-    assert [user_id(f"Bearer {token.make_token(each, KEYS)}", KEYS) for each in users] == users
+    assert [verify(f"Bearer {token.make_token(each, KEYS)}", KEYS).user_id for each in users] == users
