@@ -56,6 +56,11 @@ def test_it_belongs_to_its_owner(template: Path, project: Path) -> None:
     assert re.search(r"(?m)^TOKEN_KEYS=\S{50,}|^SECRET_KEY=\S{50,}", secrets.read_text())
 
 
+def programs(package: str) -> set[str]:
+    """Return the names of the commands that a package installs."""
+    return {file.name for file in distribution(package).files or [] if file.parent.name == "bin"}
+
+
 def test_it_uses_every_package_and_declares_what_it_uses(project: Path) -> None:
     configured = tomllib.loads((project / "pyproject.toml").read_text())
     groups = configured["dependency-groups"]
