@@ -21,8 +21,9 @@ from websockets.asyncio.client import unix_connect
 
 from deploy.core.apps import find
 from tests.api.sample import Subject
-from tests.api.served import PROJECT, blocks, news, serve, until
+from tests.api.served import PROJECT, blocks, news, serve
 from tests.api.tokens import token
+from tests.api.waiting import until
 
 GUNICORN = str(PROJECT / ".venv/bin/gunicorn")
 CONFIG = "deploy/gunicorn/config.py"

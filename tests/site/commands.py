@@ -3,11 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
-from django.conf import settings
+from tests.environment import PROJECT
 
-SITE = Path(settings.BASE_DIR)
+SITE = PROJECT / "django_site"
 
 
 def manage(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -17,6 +16,6 @@ def manage(*command: str, **environment: str) -> subprocess.CompletedProcess[str
         env=os.environ | environment,
         text=True,
         capture_output=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )

@@ -10,14 +10,15 @@ import sqlalchemy as sa
 from tests.api.polls.questions import ask, vote
 from tests.api.served import PROJECT, Served
 from tests.api.test_requests import problem
-from tests.environment import manage
+from tests.site.commands import manage
 
 
 async def test_site_and_api_write_the_same_row(api: Served, database_url: str) -> None:
     """The constraint that Django made is what refuses the second vote, whoever took the first."""
     asked = await ask(api)
     cast = f"from polls.models import Vote; Vote.cast({asked.id}, {asked.choices[0]}, 1)"
-    await asyncio.to_thread(manage, "shell", "-v0", "-c", cast, DATABASE_URL=database_url)
+    done = await asyncio.to_thread(manage, "shell", "-v0", "-c", cast, DATABASE_URL=database_url)
+    done.check_returncode()
     problem(await vote(api, asked, user=1), 409)
     assert (await vote(api, asked, user=2)).status_code == 201
     async with api.app.database.engine.connect() as connection:
