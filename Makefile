@@ -71,7 +71,7 @@ test: lint test-data test-stack ## Run everything that a change should pass befo
 test-data: test-sqlite test-postgresql
 
 # Every folder of tests of an app or of the configuration. Projects differ in which they have.
-QUICK = $(wildcard tests/site tests/api tests/config)
+QUICK = $(wildcard $(addprefix tests/,site api config))
 test-sqlite: .venv-dev
 	.venv/bin/pytest $(QUICK)
 

@@ -20,7 +20,8 @@ import pytest
 from tests import servers
 from tests.environment import environment
 
-plugins = sorted(Path(__file__).parent.glob("*/plugin.py"))
+# In reverse, so that pytest loads stacks/plugin.py before other plugins import it.
+plugins = sorted(Path(__file__).parent.glob("*/plugin.py"), reverse=True)
 pytest_plugins = [f"tests.{plugin.parent.name}.plugin" for plugin in plugins]
 
 stack = ExitStack()

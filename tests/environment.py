@@ -1,9 +1,6 @@
 """The variables that the apps need in tests. Their secrets are made for each run."""
 
-import os
 import secrets
-import subprocess
-import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -22,10 +19,3 @@ def environment(var: str) -> dict[str, str]:
         "BIND": "",
         "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
     }
-
-
-def manage(*command: str, **variables: str) -> None:
-    """Run the site's manage.py with these variables and the environment's."""
-    subprocess.run(
-        [sys.executable, "django_site/manage.py", *command], cwd=PROJECT, env=os.environ | variables, check=True
-    )

@@ -148,7 +148,7 @@ def check_machine() -> None:
 
 
 def install(groups: Iterable[str], quiet: bool = False) -> None:
-    """Make .venv as uv.lock has it: the apps' packages and these groups. uv itself has the version that the lock names."""
+    """Make .venv as uv.lock has it: the apps' packages and these groups. uv has the version that the lock names."""
     wanted = [f"--group={name}" for name in groups]
     uv = VENV / "bin/uv"
     if not uv.exists():

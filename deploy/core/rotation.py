@@ -3,7 +3,7 @@
 nginx reaches an instance through `upstream/<instance>`, a symbolic link to the directory of the sockets. The link is
 the switch. Without it nginx finds no socket, has sent nothing, and tries the next server, for a POST too. Requests in
 the instance's own queue are still served. Nothing is reloaded: a reload closes idle client connections on which a
-request may be arriving, and cuts the watchers of every instance later (docs/reliability.md has the counts).
+request may be arriving, and cuts the watchers of every instance later.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Run a server, and restart it when you save a file: `python3 -m deploy.docker.reload PATTERN… -- COMMAND`.
 
-uWSGI's py-autoreload and gunicorn's --reload watch only loaded modules. They miss templates, a module with a syntax error,
-and what the master itself has imported.
+uWSGI's py-autoreload and gunicorn's --reload watch only loaded modules. They miss templates, a module with a syntax
+error, and what the master itself has imported.
 """
 
 import signal

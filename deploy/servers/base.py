@@ -7,8 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any, ClassVar
 
-# Requests that nginx lets one worker hold: half a second's work. nginx sheds what exceeds it with a 503
-# (docs/reliability.md, Overload).
+# Requests that nginx lets one worker hold: half a second's work. nginx sheds what exceeds it with a 503.
 REQUESTS_PER_WORKER = 128
 
 

@@ -1,12 +1,10 @@
 """The app in this process, on a real socket and a real database."""
 
-import asyncio
-import inspect
 import itertools
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -59,10 +57,6 @@ class Served:
         request = subject.request(next(self.users))
         return await self.client.post(**(request if headers is None else request | {"headers": headers}))
 
-    async def write_elsewhere(self, subject: Subject) -> int:
-        """Increment it as another process does, of which this one is not told. Return the new version."""
-        return await self.app.store(CounterStore).increment(subject.id, next(self.users))
-
     async def newest(self, subject: Watched) -> dict[str, Any]:
         answer: dict[str, Any] = (await self.client.get(subject.newest)).json()
         return answer
@@ -94,13 +88,6 @@ async def news(events: AsyncIterator[dict[str, str]]) -> dict[str, Any]:
             assert block["id"] == str(found["version"])
             return found
     raise AssertionError("the stream ended")
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Return when the condition, which may be a coroutine, is met. Raises TimeoutError after 15 s."""
-    async with asyncio.timeout(15):
-        while not (await found if inspect.isawaitable(found := condition()) else found):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager

@@ -16,8 +16,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from tests.api.sample import CounterStore, GaugeStore, Subject
-from tests.api.served import Served, news, until
+from tests.api.served import Served, news
 from tests.api.test_requests import problem
+from tests.api.waiting import until, write_elsewhere
 from tornado_api import bus, handler, live, watching
 
 
@@ -96,7 +97,7 @@ async def test_coming_back_with_a_version_that_this_process_has_not_heard_of(api
     subject = await api.fresh()
     async with api.events(subject) as events:
         await news(events)
-        version = await api.write_elsewhere(subject)
+        version = await write_elsewhere(api, subject)
         async with api.events(subject, **{"Last-Event-ID": str(version)}) as again:
             await anext(again)
             with pytest.raises(TimeoutError):
@@ -200,7 +201,7 @@ async def test_store_that_fails_holds_up_no_other(api: Served, monkeypatch: pyte
         await news(gauge_events)
         await news(events)
         monkeypatch.setattr(api.app.store(GaugeStore), "versions", fail)
-        await api.write_elsewhere(subject)
+        await write_elsewhere(api, subject)
         assert (await asyncio.wait_for(news(events), 5))["version"] == 1
 
 
@@ -301,7 +302,7 @@ async def test_slow_watcher_gets_the_newest_and_costs_nothing(api: Served) -> No
     await until(lambda: api.app.hub.watchers)
     channel = api.app.hub.channels[subject.channel]
     for number in range(1, 11):
-        await api.write_elsewhere(subject)
+        await write_elsewhere(api, subject)
         api.app.bus.publish(subject.channel)
         await until(lambda number=number: channel.version == number)  # type: ignore[misc]
         [connection] = api.server._connections
@@ -330,7 +331,7 @@ async def test_watcher_that_takes_nothing_is_dropped(
     subject = await api.fresh()
     _, writer = await raw(api, getattr(subject, kind), *(HANDSHAKE if kind == "socket" else ()))
     await until(lambda: api.app.hub.watchers)
-    await api.write_elsewhere(subject)
+    await write_elsewhere(api, subject)
     await until(lambda: not api.app.hub.watchers)
     writer.close()
     assert not [record for record in caplog.records if record.levelname == "ERROR"]

@@ -1,7 +1,4 @@
-"""The OpenAPI document describes every route of every feature, and the page shows it all.
-
-tests/stack checks the responses against the document.
-"""
+"""The OpenAPI document describes every route of every feature, and the page shows it all."""
 
 import html
 import re

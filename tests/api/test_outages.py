@@ -14,8 +14,9 @@ from redis.asyncio import Redis
 
 from tests import servers
 from tests.api.sample import Subject, create_tables
-from tests.api.served import Served, news, serve, until
+from tests.api.served import Served, news, serve
 from tests.api.test_requests import problem
+from tests.api.waiting import until, write_elsewhere
 from tests.servers import away
 from tornado_api import bus, database
 
@@ -24,7 +25,7 @@ async def test_missed_notification_is_repaired_by_the_next_check(api: Served) ->
     subject = await api.fresh()
     async with api.events(subject) as events:
         await news(events)
-        await api.write_elsewhere(subject)
+        await write_elsewhere(api, subject)
         assert (await asyncio.wait_for(news(events), 5 * bus.INTERVAL_WITH_REDIS))["version"] == 1
 
 
@@ -55,7 +56,7 @@ async def test_notification_comes_before_the_check(
             # As another process of the app announces it, and as the site does.
             await other.write(subject)
             assert (await asyncio.wait_for(news(events), 10))["version"] == 1
-            await one.write_elsewhere(subject)
+            await write_elsewhere(one, subject)
             await client.publish(bus.CHANNEL, subject.channel)
             assert (await asyncio.wait_for(news(events), 10))["version"] == 2
             # Other messages on the channel are ignored.
@@ -81,7 +82,7 @@ async def test_redis_goes_and_comes_back(
                     assert (await api.write(subject)).status_code == 201
                     assert time.monotonic() - started < bus.LIMIT, "the request waited for Redis"
                     assert (await asyncio.wait_for(news(events), 5))["version"] == number
-                await api.write_elsewhere(subject)
+                await write_elsewhere(api, subject)
                 assert (await asyncio.wait_for(news(events), 5))["version"] == 4
                 ready = await api.client.get("/health/ready")
                 assert ready.status_code == 503

@@ -12,9 +12,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.api.sample import EchoHandler
-from tests.api.served import Served, until
+from tests.api.served import Served
 from tests.api.test_live import HANDSHAKE, raw
 from tests.api.tokens import bearer, token
+from tests.api.waiting import until
 from tornado_api import limits, live, websocket
 
 ECHO = "/api/v1/sockets/echo"

@@ -21,8 +21,9 @@ from websockets.asyncio.client import unix_connect
 
 from deploy.core.apps import find
 from tests.api.sample import Subject
-from tests.api.served import PROJECT, blocks, news, serve, until
+from tests.api.served import PROJECT, blocks, news, serve
 from tests.api.tokens import token
+from tests.api.waiting import until
 
 GUNICORN = str(PROJECT / ".venv/bin/gunicorn")
 CONFIG = "deploy/gunicorn/config.py"
@@ -80,7 +81,7 @@ class Instance:
 
     async def ready(self, unlike: int = 0) -> "Instance":
         """Return when all workers answer and none of them is the process `unlike`."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(40):
             for slot in range(self.cores):
                 while True:
                     with contextlib.suppress(httpx.TransportError):
@@ -141,7 +142,7 @@ async def test_tcp(directory: Path, database_url: str) -> None:
     ports = find("api-b").ports(2)
     instance = Instance(directory, database_url, name="api-b", cores=2, BIND=host)
     try:
-        async with asyncio.timeout(20), httpx.AsyncClient() as client:
+        async with asyncio.timeout(40), httpx.AsyncClient() as client:
             for slot, port in enumerate(ports):
                 while True:
                     with contextlib.suppress(httpx.TransportError):
@@ -158,7 +159,9 @@ async def test_tcp(directory: Path, database_url: str) -> None:
 async def test_drain(directory: Path, subject: Subject, database_url: str, number: signal.Signals) -> None:
     """A stream, two WebSockets, a long-poll and a connection that is between two requests lose nothing."""
     headers = {"Authorization": f"Bearer {token(1)}"}
-    async with running(directory, database_url) as instance, instance.client() as client, instance.client() as idle:
+    # On a busy machine a second may pass before the idle connection is used again.
+    running_longer = running(directory, database_url, "--keep-alive", "8")
+    async with running_longer as instance, instance.client() as client, instance.client() as idle:
         before = await instance.stats()
         assert (await idle.get(subject.newest)).status_code == 200
         waiting = asyncio.ensure_future(client.get(subject.long_poll, params={"after": 0}))

@@ -9,7 +9,6 @@ import statistics
 import httpx
 import pytest
 
-from deploy.core import supervisor
 from tests.chaos.load import API, GETS, POSTS, SITE, Load
 from tests.chaos.recovery import recovered, seconds_until, whole, workers
 from tests.chaos.table import Record
@@ -38,28 +37,6 @@ async def test_a_worker(stack: NativeStack, crowd: Crowd, record: Record, short:
     record(f"kill -9 of a worker of {SERVERS[app]}, {kills} ×", *load.figures(), statistics.mean(seconds), load.saw())
     assert load.failed(GETS) == load.failed(OTHERS[app]) == load.sum("resent") == 0, load.report()
     assert load.failed(POSTS) <= kills * HELD[app], load.report()
-
-
-def runs(stack: NativeStack, instance: str) -> bool:
-    return supervisor.state(stack.supervisor, instance) == "RUNNING"
-
-
-@pytest.mark.parametrize("app", ["site", "api"])
-async def test_a_master(stack: NativeStack, crowd: Crowd, record: Record, short: bool, app: str) -> None:
-    kills, seconds = 1 if short else 2, []
-    async with Load(stack, crowd) as load:
-        for number in range(kills):
-            await asyncio.sleep(APART if number else 1)
-            instance = f"{app}-{'ab'[number]}"
-            # One that dies while it starts is another matter to supervisord: test_both_masters.
-            await seconds_until(runs, stack, instance)
-            victims = {stack.pids()[instance], *workers(stack, instance)}
-            os.kill(stack.pids()[instance], signal.SIGKILL)
-            seconds.append(await seconds_until(recovered, stack, victims))
-        await asyncio.sleep(1)
-    record(f"kill -9 of a master of {SERVERS[app]}, {kills} ×", *load.figures(), statistics.mean(seconds), load.saw())
-    assert load.failed(GETS) == load.failed(OTHERS[app]) == load.sum("resent") == 0, load.report()
-    assert load.failed(POSTS) <= kills * stack.cores * HELD[app], load.report()
 
 
 @pytest.mark.parametrize(

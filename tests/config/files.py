@@ -1,20 +1,14 @@
 """Values from the servers' own files, for the tests that hold them together."""
 
 import configparser
-import os
 import re
-import subprocess
-import sys
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from deploy.core.apps import APPS, App, Instance
+from deploy.core.apps import APPS, App
 from deploy.core.settings import PROJECT
 from deploy.servers import Server
-from tests.environment import environment
 
 UNITS = {"": 1, "s": 1, "k": 1024, "m": 1024**2}
 
@@ -38,45 +32,6 @@ def supervisor(name: str, option: str) -> int:
     file.read(PROJECT / f"deploy/supervisor/{name}.conf")
     [program] = file.sections()
     return file.getint(program, option)
-
-
-@cache
-def uwsgi(instance: Instance, var: str = "/nowhere", **variables: str) -> list[tuple[str, str]]:
-    """Return an instance's options as uWSGI understands them."""
-    ini = f"deploy/uwsgi/{instance.app.name}.ini"
-    own = {"APP": instance.app.name, "INSTANCE": instance.name, "VAR_DIR": var}
-    done = subprocess.run(
-        [Path(sys.executable).with_name("uwsgi"), "--ini", ini, "--show-config", "--no-server", "--need-app=false"],
-        cwd=PROJECT,
-        env={"PATH": os.environ["PATH"]} | own | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    found = re.findall(r"^([a-z][\w-]*) = (.*)$", done.stdout, re.M)
-    assert found, done.stdout
-    return found
-
-
-def uwsgi_number(app: App, option: str) -> int:
-    return int(dict(uwsgi(app.instances[0]))[option])
-
-
-@cache
-def gunicorn(app: App) -> dict[str, str]:
-    """Return the settings of an app's first instance as gunicorn understands them, with CORES=3."""
-    own = {"APP": app.name, "INSTANCE": app.instances[0].name, "CORES": "3"}
-    done = subprocess.run(
-        [Path(sys.executable).with_name("gunicorn"), "--config", "deploy/gunicorn/config.py", "--print-config"],
-        cwd=PROJECT,
-        env=os.environ | environment("/nowhere") | own,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return dict(re.findall(r"^(\w+) += (.*)$", done.stdout, re.M))
 
 
 def unit_timeout(server: Server) -> int:

@@ -7,7 +7,8 @@ import pytest
 
 from deploy.core.apps import App
 from deploy.core.nginx import words_of_app
-from tests.config.files import apps, grace_period, gunicorn, nginx, supervisor, unit_timeout
+from tests.config.files import apps, grace_period, nginx, supervisor, unit_timeout
+from tests.config.gunicorn import gunicorn
 
 each_app = pytest.mark.parametrize("app", apps("gunicorn"), ids=lambda app: app.name)
 

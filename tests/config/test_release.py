@@ -1,21 +1,20 @@
-"""A release is what git has, and nothing else."""
+"""A release is the tree of a commit, and nothing else."""
 
 import json
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from deploy.env import PROJECT
-from deploy.terminal import Failed
-from deploy.vm import release
+from deploy.core.console import Failed
+from deploy.targets.hosts import release
+from deploy.targets.hosts.fleet import Fleet
 
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Its own, with a commit; where the tests run there may be none."""
+    """A repository with one commit. The tests may run where there is none."""
     root = tmp_path / "project"
     root.mkdir()
     (root / "uv.lock").write_text("locked")
@@ -47,14 +46,11 @@ def test_a_release_has_the_commit_and_a_manifest(repository: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("ref", ["no-such-branch", "--upload-pack=true", ""])
-def test_a_ref_that_is_none(repository: Path, ref: str) -> None:
-    with pytest.raises(Failed, match="no such commit"):
+def test_a_ref_that_does_not_exist(repository: Path, ref: str) -> None:
+    with pytest.raises(Failed, match="there is no such commit"):
         release.manifest(ref)
 
 
-def test_an_inventory_that_is_not_there() -> None:
-    command = [sys.executable, "-m", "deploy.vm", "deploy", "--inventory", "nowhere"]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "INVENTORY is 'nowhere'" in done.stderr
-    assert "one-vm" in done.stderr
+def test_an_inventory_that_does_not_exist() -> None:
+    with pytest.raises(Failed, match=r"INVENTORY is 'nowhere': .*one-vm"):
+        Fleet("nowhere")

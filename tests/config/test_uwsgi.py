@@ -11,7 +11,8 @@ import pytest
 from deploy.core.apps import App, Instance
 from deploy.core.settings import PROJECT
 from deploy.servers import uwsgi as kind
-from tests.config.files import apps, grace_period, nginx, supervisor, unit_timeout, uwsgi, uwsgi_number
+from tests.config.files import apps, grace_period, nginx, supervisor, unit_timeout
+from tests.config.uwsgi import uwsgi, uwsgi_number
 
 each_app = pytest.mark.parametrize("app", apps("uwsgi"), ids=lambda app: app.name)
 each_instance = pytest.mark.parametrize("instance", [i for app in apps("uwsgi") for i in app.instances], ids=str)

@@ -18,7 +18,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from tests.stacks import PROJECT, Stack, copied
+from tests.stacks import PROJECT, NativeStack, copied
 
 # The one that edits the copy is last.
 GUIDES = sorted((PROJECT / "docs").glob("*.md"), key=lambda guide: guide.name == "extending.md")
@@ -111,10 +111,10 @@ def blocks(document: Path) -> Iterator[tuple[str, str, str]]:
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
+def stack() -> Iterator[NativeStack]:
     """Of a copy, with its files where a document says that they are: var/ and .env."""
     with copied() as project:
-        stack = Stack(project, {"ENV_FILE": str(project / ".env"), "DEBUG_UPSTREAM": "off"}, project)
+        stack = NativeStack(project, {"ENV_FILE": str(project / ".env"), "DEBUG_UPSTREAM": "off"}, project)
         try:
             stack.up()
             yield stack
@@ -135,7 +135,7 @@ def edit(file: Path, language: str, text: str) -> None:
     file.write_text(text)
 
 
-def run(stack: Stack, text: str) -> None:
+def run(stack: NativeStack, text: str) -> None:
     for command, expected in re.findall(r"^\$ ((?:.*\\\n)*.*\n)((?:(?!\$ ).*\n)*)", text, re.M):
         done = subprocess.run(
             ["bash", "-c", command.replace("127.0.0.1:8000", stack.authority)],
@@ -155,7 +155,7 @@ def run(stack: Stack, text: str) -> None:
 
 
 @documents
-def test_what_it_tells_to_do(document: Path, stack: Stack) -> None:
+def test_what_it_tells_to_do(document: Path, stack: NativeStack) -> None:
     for language, options, text in blocks(document):
         if options == "run":
             run(stack, text)

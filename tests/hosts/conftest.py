@@ -1,12 +1,15 @@
-"""`pytest tests/hosts --suite trixie` (bookworm, trixie, noble): the system that the hosts have.
+"""pytest's setup of the tests of hosts."""
 
-pytest knows the option only where it is told to run tests/hosts; elsewhere the hosts have the first of them.
-"""
+import logging
 
 import pytest
 
-from tests.hosts.hosts import SUITES
-from tests.hosts.stack import VmStack
+from tests.hosts.stack import HostsStack
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A line for each request would bury a failed test's message.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -14,11 +17,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not item.get_closest_marker("long")]
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--suite", choices=SUITES, default=SUITES[0], help="tests/hosts: the hosts' system")
-
-
 @pytest.fixture(scope="module")
-def stack(request: pytest.FixtureRequest) -> VmStack:
-    found: VmStack = request.getfixturevalue(getattr(request, "param", "vm"))
+def stack(request: pytest.FixtureRequest) -> HostsStack:
+    found: HostsStack = request.getfixturevalue(getattr(request, "param", "hosts"))
     return found

@@ -1,4 +1,4 @@
-"""The data host: backups of it, the way back, and a fresh host in its place."""
+"""The data host: backup, restore, and a new host in its place."""
 
 import shutil
 import ssl
@@ -8,22 +8,23 @@ import urllib.request
 import pytest
 
 from tests.hosts.hosts import Host
-from tests.hosts.stack import FIVE_LONG, VmStack
-from tests.hosts.test_hosts_lost import back
+from tests.hosts.shapes import FIVE_LONG
+from tests.hosts.stack import HostsStack
+from tests.hosts.test_hosts_lost import wait_until_whole
 
 PICTURE = "pictures/of-these-tests.webp"
 
 
-def data(stack: VmStack) -> Host:
+def data(stack: HostsStack) -> Host:
     return stack.on("data")[0]
 
 
-def people(stack: VmStack) -> int:
+def people(stack: HostsStack) -> int:
     counted = "psql --no-psqlrc -At --dbname=tandem --command='SELECT count(*) FROM auth_user'"
     return int(data(stack).run(f"cd / && {counted}", user="postgres").stdout)
 
 
-def add_people(stack: VmStack, how_many: int) -> None:
+def add_people(stack: HostsStack, how_many: int) -> None:
     stack.manage(
         "shell",
         "--no-imports",
@@ -33,8 +34,8 @@ def add_people(stack: VmStack, how_many: int) -> None:
     )
 
 
-def picture(stack: VmStack) -> bytes:
-    """As the world gets it; empty when it is not there."""
+def picture(stack: HostsStack) -> bytes:
+    """Return the picture as clients get it; empty if there is none."""
     anyone = ssl._create_unverified_context()  # noqa: S323
     try:
         with urllib.request.urlopen(f"https://{stack.authority}/media/{PICTURE}", context=anyone, timeout=10) as answer:
@@ -44,7 +45,7 @@ def picture(stack: VmStack) -> bytes:
         return b""
 
 
-def upload(stack: VmStack) -> None:
+def upload(stack: HostsStack) -> None:
     stack.manage(
         "shell",
         "--no-imports",
@@ -54,10 +55,10 @@ def upload(stack: VmStack) -> None:
     )
 
 
-@pytest.mark.parametrize("shape", ["vm", FIVE_LONG])
+@pytest.mark.parametrize("shape", ["hosts", FIVE_LONG])
 def test_there_and_back(shape: str, request: pytest.FixtureRequest) -> None:
-    """The newest backup gives all back; over what is live only when told to; and on a data host that is new."""
-    stack: VmStack = request.getfixturevalue(shape)
+    """The newest backup brings everything back, over live data only with FORCE, and on a new data host."""
+    stack: HostsStack = request.getfixturevalue(shape)
     upload(stack)
     before = people(stack)
     made = stack.make("backup")
@@ -77,7 +78,7 @@ def test_there_and_back(shape: str, request: pytest.FixtureRequest) -> None:
     assert restored.returncode == 0, restored.stdout
     assert people(stack) == before
     assert picture(stack) == b"a picture"
-    back(stack)
+    wait_until_whole(stack)
 
     if shape == "five":
         host = data(stack)
@@ -90,18 +91,18 @@ def test_there_and_back(shape: str, request: pytest.FixtureRequest) -> None:
             assert done.returncode == 0, done.stdout
         assert people(stack) == before
         assert picture(stack) == b"a picture"
-        back(stack)
+        wait_until_whole(stack)
 
 
-def test_a_backup_that_fails_is_seen(vm: VmStack) -> None:
-    host = data(vm)
+def test_a_backup_that_fails_is_seen(hosts: HostsStack) -> None:
+    host = data(hosts)
     host.run("mv /srv/app/var/media /srv/app/var/media.away")
     try:
-        failed = vm.make("backup")
+        failed = hosts.make("backup")
         assert failed.returncode != 0
         assert "media" in failed.stdout
         assert "tandem-backup.service" in host.run("systemctl --failed").stdout
     finally:
         host.run("mv /srv/app/var/media.away /srv/app/var/media")
-    assert vm.make("backup").returncode == 0
+    assert hosts.make("backup").returncode == 0
     assert "tandem-backup.service" not in host.run("systemctl --failed").stdout

@@ -1,4 +1,7 @@
-"""Releases on hosts that serve: good ones, bad ones, and the way back, all under load. Nobody notices."""
+"""Releases on hosts under load: good ones, bad ones, and rollbacks. No request fails.
+
+tests/scenarios has what all targets do alike.
+"""
 
 import asyncio
 import re
@@ -14,41 +17,38 @@ import pytest
 
 from tests.chaos.load import Load
 from tests.chaos.table import Record
+from tests.hosts.shapes import FIVE_LONG, both_shapes, one_and_long_five
+from tests.hosts.stack import HostsStack
 from tests.sample import EITHER, MIGRATION, NEW, OLD, TEMPLATE, Crowd
 from tests.stacks import edited
-from tests.hosts.stack import FIVE_LONG, VmStack, both_shapes, vm_and_long_five
 
 Edit = tuple[str, str, str]
 
 TODAY = (TEMPLATE, OLD, NEW)
-# A shorter wait than for real.
-HASTE = ("deploy/instance.py", "READY = 30", "READY = 3")
-# A check, which has run-time files of its own, cannot know.
+# A shorter wait than in production.
+HASTE = ("deploy/core/roll.py", "READY_WITHIN = 30", "READY_WITHIN = 3")
+# The release check does not find this: it has other run-time files.
 DIES = (
     'application = get_wsgi_application()\nif os.environ["VAR_DIR"] == "/srv/app/var":\n    raise OSError("not here")'
 )
 BROKEN: dict[str, tuple[list[Edit], str]] = {
-    "cannot be imported": (
-        [("django_site/config/wsgi.py", "import ", "import no_such, ")],
-        "No module named 'no_such'",
-    ),
     "does not start": (
         [("django_site/config/wsgi.py", "application = get_wsgi_application()", DIES), HASTE],
         "not here",
     ),
-    "is not ready": ([("tornado_api/handlers.py", "200 if ready else 503", "503"), HASTE], "was not ready within 3 s"),
+    "is not ready": ([("tornado_api/health.py", "200 if ready else 503", "503"), HASTE], "was not ready within 3 s"),
     "cannot migrate": ([], "division by zero"),
 }
 
 
 @pytest.fixture(scope="module")
-def crowd(stack: VmStack) -> Crowd:
+def crowd(stack: HostsStack) -> Crowd:
     return Crowd.gather(stack)
 
 
 @contextmanager
-def committed(stack: VmStack, *edits: Edit, migration: str = "") -> Iterator[None]:
-    """In the block, a deploy is of a release with other words, and with a migration that runs this."""
+def committed(stack: HostsStack, *edits: Edit, migration: str = "") -> Iterator[None]:
+    """For the block, commit edits, and a migration that runs this SQL."""
     file = stack.project / f"django_site/{MIGRATION[0]}/migrations/9999_more.py"
     with ExitStack() as edit:
         for each in edits:
@@ -66,37 +66,37 @@ def committed(stack: VmStack, *edits: Edit, migration: str = "") -> Iterator[Non
     stack.commit("As before")
 
 
-async def make(stack: VmStack, target: str, **variables: str) -> subprocess.CompletedProcess[str]:
+async def make(stack: HostsStack, target: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return await asyncio.to_thread(stack.make, target, **variables)
 
 
-def releases(stack: VmStack) -> dict[str, str]:
-    """Of the hosts that run something of it."""
-    return {host.name: stack.release(host) for group in ("edge", "site", "api") for host in stack.on(group)}
+def releases(stack: HostsStack) -> dict[str, str]:
+    """Return the current release of each host that runs nginx or an app."""
+    return {host.name: stack.release(host) for group in ("edge", *stack.apps) for host in stack.on(group)}
 
 
-def serves(stack: VmStack, heading: str) -> None:
-    """Every part of the stack, and all of one release, which has this on its first page."""
-    done = stack.make("fleet")
+def serves(stack: HostsStack, heading: str) -> None:
+    """Check that every service is ready and of one release, and that the first page has a heading."""
+    done = stack.make("status")
     assert done.returncode == 0, done.stdout
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
     [release] = set(releases(stack).values())
     for host in stack.network:
-        parts = [f"{app}-{each}" for app in ("site", "api") if host.name in stack.shape[app] for each in "ab"]
-        parts += ["nginx"] if host.name in stack.shape["edge"] else []
-        words = (release, f" {' '.join(parts)} ready ") if parts else ()
+        services = [name for app in stack.apps if host.name in stack.shape[app] for name in stack.instances_of(app)]
+        services += ["nginx"] if host.name in stack.shape["edge"] else []
+        words = (release, f" {' '.join(services)} ready ") if services else ()
         for word in (*words, " none "):
             assert word in rows[host.name], done.stdout
     with stack.client() as client:
         assert all(heading in client.get("/").text for _ in range(8))
 
 
-def nobody_noticed(load: Load) -> None:
+def check_no_failure(load: Load) -> None:
     assert (load.failed(), load.sum("resent"), load.cut) == (0, 0, {}), load.report()
 
 
 @both_shapes
-async def test_a_new_release_while_a_second_is_refused(stack: VmStack, crowd: Crowd, record: Record) -> None:
+async def test_a_new_release_while_a_second_is_refused(stack: HostsStack, crowd: Crowd, record: Record) -> None:
     with committed(stack, TODAY):
         async with Load(stack, crowd) as load:
             began = time.monotonic()
@@ -109,12 +109,12 @@ async def test_a_new_release_while_a_second_is_refused(stack: VmStack, crowd: Cr
             await asyncio.sleep(6)
     assert done.returncode == 0, done.stdout
     assert second.returncode
-    assert re.search(r"another one is on its way: deploy of HEAD, \S+@\S+, since 20[-0-9]+ [:0-9]+", second.stdout)
+    assert re.search(r"another one is running: deploy of HEAD, \S+@\S+, since 20[-0-9]+ [:0-9]+", second.stdout)
     back = sorted(load.back["api events"] + load.back["api socket"])
     note = f"{load.saw()}; watchers told × {load.told.total()}, back after {back[0]:.1f} to {back[-1]:.1f} s"
     record(f"make deploy, {stack.name}", *load.figures(), seconds, note)
-    nobody_noticed(load)
-    # Each long connection once at least.
+    check_no_failure(load)
+    # Each watcher at least once.
     assert load.told.total() >= 16
     serves(stack, NEW)
 
@@ -122,14 +122,14 @@ async def test_a_new_release_while_a_second_is_refused(stack: VmStack, crowd: Cr
 @pytest.mark.parametrize(
     ("stack", "fault"),
     [
-        pytest.param(shape, fault, marks=() if (shape, fault) == ("vm", "does not start") else pytest.mark.long)
-        for shape in ("vm", "five")
+        pytest.param(shape, fault, marks=() if (shape, fault) == ("hosts", "does not start") else pytest.mark.long)
+        for shape in ("hosts", "five")
         for fault in BROKEN
     ],
     indirect=["stack"],
 )
-async def test_a_broken_release(stack: VmStack, crowd: Crowd, record: Record, fault: str) -> None:
-    """The hosts are as before, and the message says why."""
+async def test_a_broken_release(stack: HostsStack, crowd: Crowd, record: Record, fault: str) -> None:
+    """Every host runs what it ran before, and the message has the reason."""
     edits, reason = BROKEN[fault]
     before = releases(stack)
     with committed(stack, *edits, migration="SELECT 1/0" if fault == "cannot migrate" else ""):
@@ -143,13 +143,13 @@ async def test_a_broken_release(stack: VmStack, crowd: Crowd, record: Record, fa
     assert reason in done.stdout
     assert f"Every host runs what it ran before, {before[stack.first('site-a').name]}" in done.stdout
     assert releases(stack) == before
-    nobody_noticed(load)
+    check_no_failure(load)
     serves(stack, EITHER)
 
 
-@vm_and_long_five
-async def test_back_and_forth(stack: VmStack, crowd: Crowd, record: Record) -> None:
-    """To the release before, and by its name to the one after."""
+@one_and_long_five
+async def test_back_and_forth(stack: HostsStack, crowd: Crowd, record: Record) -> None:
+    """To the release before, and by its name to the newer one."""
     name = stack.release(stack.first("site-a"))
     for variables, heading in (({}, OLD), ({"RELEASE": name}, NEW)):
         async with Load(stack, crowd) as load:
@@ -159,13 +159,13 @@ async def test_back_and_forth(stack: VmStack, crowd: Crowd, record: Record) -> N
             await asyncio.sleep(2)
         assert done.returncode == 0, done.stdout
         record(f"make rollback, {stack.name}", *load.figures(), seconds, load.saw())
-        nobody_noticed(load)
+        check_no_failure(load)
         serves(stack, heading)
 
 
-@vm_and_long_five
-async def test_the_controller_is_killed(stack: VmStack, crowd: Crowd, record: Record) -> None:
-    """While instances restart: the next deploy finds what there is, and goes on."""
+@one_and_long_five
+async def test_the_controller_is_killed(stack: HostsStack, crowd: Crowd, record: Record) -> None:
+    """While instances restart. The next deploy goes on from there."""
     log = stack.var.parent / "killed.log"
     async with Load(stack, crowd) as load:
         with log.open("w") as output:
@@ -173,7 +173,7 @@ async def test_the_controller_is_killed(stack: VmStack, crowd: Crowd, record: Re
             killed = subprocess.Popen(  # noqa: ASYNC220
                 command, cwd=stack.project, env=stack.environment, stdout=output, stderr=output
             )
-        while "\nApi\n" not in log.read_text():
+        while "\nRoll the apps\n" not in log.read_text():
             assert killed.poll() is None, log.read_text()
             await asyncio.sleep(0.05)
         for process in (psutil.Process(killed.pid), *psutil.Process(killed.pid).children(recursive=True)):
@@ -188,18 +188,24 @@ async def test_the_controller_is_killed(stack: VmStack, crowd: Crowd, record: Re
     record(f"kill -9 of make deploy, and the next one, {stack.name}", *load.figures(), seconds, load.saw())
     assert done.returncode == 0, done.stdout
     assert half != releases(stack)
-    nobody_noticed(load)
+    check_no_failure(load)
     serves(stack, OLD)
 
 
 @pytest.mark.parametrize("stack", [FIVE_LONG], indirect=True)
-async def test_a_host_leaves_and_comes_back(stack: VmStack, crowd: Crowd, record: Record) -> None:
+async def test_a_host_leaves_and_comes_back(stack: HostsStack, crowd: Crowd, record: Record) -> None:
     def without(inventory: Any) -> None:
-        for group in (inventory["all"], inventory["all"]["children"]["site"], inventory["all"]["children"]["api"]):
+        children = inventory["all"]["children"]
+        for group in (inventory["all"], *(children[app] for app in stack.apps)):
             del group["hosts"]["app-2"]
 
     def upstreams() -> set[str]:
-        return {(stack.files(host) / "srv/app/var/nginx/upstreams.conf").read_text() for host in stack.on("edge")}
+        files = [
+            stack.files(host) / f"srv/app/var/nginx/{app}/upstream.conf"
+            for host in stack.on("edge")
+            for app in ("site",)
+        ]
+        return {file.read_text() for file in files}
 
     [before] = upstreams()
     async with Load(stack, crowd) as load:
@@ -215,14 +221,14 @@ async def test_a_host_leaves_and_comes_back(stack: VmStack, crowd: Crowd, record
     record("make drain, and the host out of the inventory and in again", *load.figures(), seconds, load.saw())
     assert stack.network["app-2"].address in before
     assert stack.network["app-2"].address not in meanwhile
-    nobody_noticed(load)
+    check_no_failure(load)
     serves(stack, OLD)
     refused = stack.make("drain", HOST="data-1")
     assert refused.returncode
     assert "HOST is 'data-1'" in refused.stdout
 
 
-def test_no_way_back_over_a_migration_that_breaks(stack: VmStack) -> None:
+def test_no_way_back_over_a_migration_that_breaks(stack: HostsStack) -> None:
     before = releases(stack)
     with committed(stack, TODAY, migration="SELECT 1"):
         done = stack.make("deploy")
@@ -235,7 +241,7 @@ def test_no_way_back_over_a_migration_that_breaks(stack: VmStack) -> None:
     assert forced.returncode == 0, forced.stdout
     assert releases(stack) == before
     serves(stack, OLD)
-    # Or no release but that one would do, for the tests after this one.
+    # Otherwise the tests after this one could only use the release that has it.
     forget = (
         "from django.db.migrations.recorder import MigrationRecorder as R; R.Migration.objects.filter(name='9999_more')"
     )

@@ -1,4 +1,4 @@
-"""A host goes, with the plug or in good order, while all the others serve."""
+"""Hosts lose power or reboot."""
 
 import asyncio
 import time
@@ -8,17 +8,17 @@ import pytest
 from tests.chaos.load import GETS, Load
 from tests.chaos.recovery import seconds_until
 from tests.chaos.table import Record
-from tests.sample import EITHER, Crowd
-from tests.hosts.stack import VmStack
+from tests.hosts.stack import HostsStack
 from tests.hosts.test_deploy import serves
+from tests.sample import EITHER, Crowd
 
 
 @pytest.fixture(scope="module")
-def crowd(five: VmStack) -> Crowd:
+def crowd(five: HostsStack) -> Crowd:
     return Crowd.gather(five)
 
 
-def is_whole(stack: VmStack) -> bool:
+def is_whole(stack: HostsStack) -> bool:
     try:
         serves(stack, EITHER)
     except (AssertionError, KeyError, ValueError):
@@ -26,35 +26,35 @@ def is_whole(stack: VmStack) -> bool:
     return True
 
 
-async def test_power_off(five: VmStack, crowd: Crowd, record: Record) -> None:
-    """Of a host of both apps: what it held is asked of the other one."""
+async def test_power_off(five: HostsStack, crowd: Crowd, record: Record) -> None:
+    """A host of both apps loses power. nginx sends the requests that it held to the other one."""
     host = five.network["app-2"]
     async with Load(five, crowd) as load:
         await asyncio.sleep(3)
         await asyncio.to_thread(host.power_off)
-        # Long enough for nginx to look again whether it is there.
+        # Long enough for nginx to try the dead host again.
         await asyncio.sleep(15)
         await asyncio.to_thread(host.power_on)
         seconds = await seconds_until(is_whole, five, limit=120)
         await asyncio.sleep(3)
-    record("the plug of a host of both apps is pulled", *load.figures(), seconds, load.saw())
+    record("a host of both apps loses power", *load.figures(), seconds, load.saw())
     assert load.failed(GETS) == 0, load.report()
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["app-1", "data-1", "edge-1"])
-def test_reboot(five: VmStack, name: str) -> None:
+def test_reboot(five: HostsStack, name: str) -> None:
     five.network[name].reboot()
-    back(five)
+    wait_until_whole(five)
 
 
-def test_reboot_of_all_at_once(vm: VmStack) -> None:
-    vm.network["vm"].reboot()
-    back(vm)
+def test_reboot_of_all_at_once(hosts: HostsStack) -> None:
+    hosts.network["vm"].reboot()
+    wait_until_whole(hosts)
 
 
-def back(stack: VmStack) -> None:
-    """By itself."""
+def wait_until_whole(stack: HostsStack) -> None:
+    """Wait until every service is ready, without any command."""
     deadline = time.monotonic() + 90
     while not is_whole(stack):
         assert time.monotonic() < deadline, stack.make("fleet").stdout

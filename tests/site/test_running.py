@@ -3,8 +3,6 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -22,20 +20,7 @@ from django.db import connection
 from django.test import Client
 
 from tests import servers
-
-SITE = Path(site_settings.BASE_DIR)
-
-
-def manage(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "manage.py", *command],
-        cwd=SITE,
-        env=os.environ | environment,
-        text=True,
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+from tests.site.commands import manage
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,13 @@ import pytest
 from django.db import migrations, models
 from django.db.migrations.operations.base import Operation
 
+from deploy.core.apps import PROJECT
 from deploy.targets.hosts import schema
 
 
 @pytest.mark.django_db
 def test_the_release_before_runs_on_each_of_our_migrations(capsys: pytest.CaptureFixture[str]) -> None:
-    schema.main()
+    schema.main(PROJECT / "django_site")
     found = json.loads(capsys.readouterr().out)
     assert found["breaking"] == []
     assert found["pending"] == []

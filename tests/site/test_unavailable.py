@@ -19,7 +19,7 @@ from django.db import connection
 from django.test import Client
 
 from tests import servers
-from tests.environment import manage
+from tests.site.commands import manage
 
 FIRST_DATA = """
 from django.contrib.auth.models import User
@@ -31,8 +31,8 @@ User.objects.create_superuser("admin", password="correct horse")
 def database_url() -> Iterator[str]:
     """A PostgreSQL of this test's own, with an admin."""
     with servers.postgresql() as url:
-        manage("migrate", "-v0", DATABASE_URL=url)
-        manage("shell", "-v0", "-c", FIRST_DATA, DATABASE_URL=url)
+        manage("migrate", "-v0", DATABASE_URL=url).check_returncode()
+        manage("shell", "-v0", "-c", FIRST_DATA, DATABASE_URL=url).check_returncode()
         yield url
 
 

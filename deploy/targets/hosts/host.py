@@ -89,9 +89,9 @@ def services() -> dict[str, str]:
     for instance in instances_here():
         target = HostTarget()
         release = target.release(instance)
-        notes = [target.why_not_ready(instance) or "ready"]
+        notes = [target.why_not_ready(instance) or "ready"] if release else ["stopped"]
         notes += [] if target.is_in_rotation(instance) else ["out of rotation"]
-        notes += [f"runs {release or 'nothing'}"] if release != current() else []
+        notes += [f"runs {release}"] if release not in ("", current()) else []
         found[instance.name] = ", ".join(notes)
     if "edge" in groups():
         found["nginx"] = why_nginx_not_ready() or "ready"

@@ -3,11 +3,11 @@
 import contextlib
 import time
 
-from deploy.core import supervisor
+from deploy.core import rotation, supervisor
 from deploy.core.apps import Instance
 from deploy.servers import SERVERS
 
-from .system import CURRENT, VAR, instances_here, output, run, wait_until
+from .system import CURRENT, RUN, VAR, instances_here, output, run, wait_until
 
 # Seconds that a command has to run before it counts as ready, as startsecs in deploy/supervisor/command.conf.
 STEADY = 2
@@ -97,10 +97,20 @@ def remove_unregistered() -> list[str]:
     lines = output("systemctl", "list-units", "--all", "--plain", "--no-legend", *patterns).splitlines()
     removed = {line.split()[0].removesuffix(".service") for line in lines} - wanted
     for unit in removed:
+        finish_requests(unit.partition("@")[2])
         run("systemctl", "disable", "--now", unit)
     if programs_here() and supervisor.is_answering(VAR):
         connected = supervisor.connect(VAR)
         for program in supervisor.reread(connected)[2]:
+            finish_requests(program)
             supervisor.remove(connected, program)
             removed.add(program)
     return sorted(removed)
+
+
+def finish_requests(instance: str) -> None:
+    """Wait until an instance that left the registry is idle. nginx on every host has its new configuration already."""
+    rotation.take_out_of_rotation(RUN, instance)
+    # Its kind left the registry with it. Kinds without its files return at once.
+    for server in SERVERS.values():
+        server.wait_until_idle(RUN, instance)

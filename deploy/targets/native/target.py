@@ -20,6 +20,7 @@ from deploy.core.cores import cores
 from deploy.core.probe import why_nginx_not_ready
 from deploy.core.roll import show_roll, wait_until_ready
 from deploy.core.settings import COMPOSE_ONLY, PROJECT, VAR, values
+from deploy.servers import SERVERS
 
 RUN, LOG = VAR / "run", VAR / "log"
 BIN = Path(sys.executable).parent
@@ -82,6 +83,9 @@ class NativeTarget:
         removed = sorted(supervisor.reread(self.supervisor)[2])
         for service in removed:
             rotation.take_out_of_rotation(RUN, service)
+            # Its kind left the registry with it. Kinds without its files return at once.
+            for server in SERVERS.values():
+                server.wait_until_idle(RUN, service)
             supervisor.remove(self.supervisor, service)
         return removed
 

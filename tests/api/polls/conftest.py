@@ -4,7 +4,7 @@ import pytest
 
 from tests.api.databases import create
 from tests.api.tokens import USERS
-from tests.environment import manage
+from tests.site.commands import manage
 
 USERS_SCRIPT = f"""
 from django.contrib.auth.models import User
@@ -16,6 +16,6 @@ User.objects.bulk_create(User(username=str(n)) for n in range({USERS}))
 def database_url() -> str:
     """A database with USERS users, whose ids begin at 1."""
     url = create("polls")
-    manage("migrate", "-v0", DATABASE_URL=url)
-    manage("shell", "-v0", "-c", USERS_SCRIPT, DATABASE_URL=url)
+    manage("migrate", "-v0", DATABASE_URL=url).check_returncode()
+    manage("shell", "-v0", "-c", USERS_SCRIPT, DATABASE_URL=url).check_returncode()
     return url

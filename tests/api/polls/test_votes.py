@@ -1,8 +1,6 @@
 """One vote for each question and user, counted exactly, and never taken back."""
 
 import asyncio
-import os
-import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
@@ -11,10 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from tests.api.polls.questions import ask, vote
-from tests.api.served import PROJECT, Served
+from tests.api.served import Served
 from tests.api.test_requests import problem
 from tests.api.tokens import bearer
-from tests.environment import manage
 from tornado_api.database import user as users
 from tornado_api.polls import store
 
@@ -132,61 +129,3 @@ async def test_many_voters_at_once(api: Served) -> None:
     assert sorted(answer.json()["version"] for answer in answers) == list(range(1, 61))
     results = await api.newest(asked)
     assert ([choice["votes"] for choice in results["choices"]], results["version"]) == ([30, 30], 60)
-
-
-async def test_site_and_api_write_the_same_row(api: Served, database_url: str) -> None:
-    """The constraint that Django made is what refuses the second vote, whoever took the first."""
-    asked = await ask(api)
-    cast = f"from polls.models import Vote; Vote.cast({asked.id}, {asked.choices[0]}, 1)"
-    await asyncio.to_thread(manage, "shell", "-v0", "-c", cast, DATABASE_URL=database_url)
-    problem(await vote(api, asked, user=1), 409)
-    assert (await vote(api, asked, user=2)).status_code == 201
-    async with api.app.database.engine.connect() as connection:
-        every = sa.text("SELECT * FROM polls_vote WHERE question_id = :id ORDER BY voter_id").bindparams(id=asked.id)
-        theirs, ours = (await connection.execute(every)).mappings().all()
-    same = ("question_id", "choice_id")
-    assert [theirs[name] for name in same] == [ours[name] for name in same]
-    assert type(theirs["created_at"]) is type(ours["created_at"])
-    assert len(str(theirs["created_at"])) == len(str(ours["created_at"]))
-
-
-VOTE_ON_THE_SITE = """
-from concurrent.futures import ThreadPoolExecutor
-from polls.models import Vote
-
-def cast(voter):
-    Vote.cast(QUESTION, CHOICE, voter, f"key-{voter}")
-
-with ThreadPoolExecutor(4) as threads:
-    print("ready", flush=True)
-    input()
-    list(threads.map(cast, VOTERS))
-"""
-
-
-async def test_votes_sent_many_times_to_site_and_api_at_once(api: Served, database_url: str) -> None:
-    asked, voters = await ask(api), list(range(1, 21)) * 3
-    words = {"QUESTION": asked.id, "CHOICE": asked.choices[0], "VOTERS": voters}
-    script = VOTE_ON_THE_SITE
-    for word, value in words.items():
-        script = script.replace(word, str(value))
-    site = await asyncio.create_subprocess_exec(
-        *[sys.executable, "django_site/manage.py", "shell", "-v0", "-c", script],
-        cwd=PROJECT,
-        env=os.environ | {"DATABASE_URL": database_url},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert site.stdin
-    assert site.stdout
-    assert await site.stdout.readline() == b"ready\n"
-    # From the other end, and first, so that each takes votes which the other is sent too.
-    sent = [asyncio.ensure_future(vote(api, asked, user=voter, key=f"key-{voter}")) for voter in voters[::-1]]
-    await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
-    site.stdin.write(b"\n")
-    answers = await asyncio.gather(*sent)
-    async with asyncio.timeout(60):
-        assert await site.wait() == 0
-    assert Counter(answer.status_code for answer in answers) == {201: len(voters)}
-    results = await api.newest(asked)
-    assert (results["total"], results["version"]) == (20, 20)

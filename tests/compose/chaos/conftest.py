@@ -1,20 +1,14 @@
-"""A stack in containers with faults built in."""
-
-from collections.abc import Iterator
-
 import pytest
 
-from tests.chaos.conftest import faulty
 from tests.sample import Crowd
-from tests.stacks import ComposeStack, running
+from tests.stacks import ComposeStack
 
 
 @pytest.fixture(scope="session")
-def faults() -> Iterator[ComposeStack]:
-    with faulty() as project, running(ComposeStack, project=project) as stack:
-        yield stack
+def stack(faulty_compose: ComposeStack) -> ComposeStack:
+    return faulty_compose
 
 
 @pytest.fixture(scope="session")
-def crowd(faults: ComposeStack) -> Crowd:
-    return Crowd.gather(faults)
+def crowd(stack: ComposeStack) -> Crowd:
+    return Crowd.gather(stack)

@@ -1,7 +1,8 @@
 """The api's limits fit those of nginx, gunicorn and the kernel."""
 
 from deploy.core.apps import APPS
-from tests.config.files import gunicorn, nginx, seconds_until_noticed
+from tests.config.files import nginx, seconds_until_noticed
+from tests.config.gunicorn import gunicorn
 from tornado_api import limits
 
 API = APPS["api"]

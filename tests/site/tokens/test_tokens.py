@@ -9,7 +9,7 @@ from django.utils import timezone
 from tokens.models import LIFETIME, Token
 from tokens.settings import SHAPES
 
-from tests.site.test_running import manage
+from tests.site.commands import manage
 
 
 def shown_token(page: str) -> str:

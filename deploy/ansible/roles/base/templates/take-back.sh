@@ -1,5 +1,5 @@
 #!/bin/sh
-# Around a change of ssh and of the firewall: with `keep`, keeps the files that there are; without, brings them back.
+# Around a change of ssh and of the firewall. With `keep`, copies the present files; without, restores them.
 set -u
 kept=/run/take-back/files
 if [ "${1:-}" = keep ]; then

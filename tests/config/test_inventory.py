@@ -1,0 +1,127 @@
+"""What the playbooks make of an inventory: its apps, settings, secrets and mistakes."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.core.apps import APPS, PROJECT
+from deploy.core.settings import EXAMPLE, SECRETS, parse
+
+ANSIBLE = PROJECT / "deploy/ansible"
+SHAPES = sorted(path.name for path in (ANSIBLE / "inventories").iterdir())
+
+
+@pytest.fixture(scope="module")
+def filters() -> dict[str, Any]:
+    spec = importlib.util.spec_from_file_location("stack", ANSIBLE / "plugins/filter/stack.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: dict[str, Any] = module.FilterModule().filters()
+    return found
+
+
+@pytest.fixture(scope="module")
+def secrets() -> dict[str, str]:
+    return {name: make() for name, make in SECRETS.items()}
+
+
+def test_an_app_runs_on_the_hosts_of_its_group(filters: dict[str, Any]) -> None:
+    first, *others = APPS
+    found = {app["name"]: app for app in filters["registered_apps"]({first: ["two", "one"]})}
+    assert found[first]["hosts"] == ["one", "two"]
+    assert not any(found[other]["hosts"] for other in others)
+
+
+@pytest.mark.parametrize("app", [app for app in APPS.values() if app.server.listens], ids=str)
+def test_ports_follow_from_the_registry(filters: dict[str, Any], app: Any) -> None:
+    assert filters["app_ports"](app.name, "4") == [port for each in app.instances for port in each.ports(4)]
+
+
+def test_no_two_apps_share_a_port(filters: dict[str, Any]) -> None:
+    media = yaml.safe_load((ANSIBLE / "group_vars/all.yml").read_text())["media_port"]
+    ports = [
+        media,
+        *(port for app in APPS.values() if app.server.listens for port in filters["app_ports"](app.name, 99)),
+    ]
+    assert len(ports) == len(set(ports))
+
+
+def test_settings_win_over_the_defaults(filters: dict[str, Any]) -> None:
+    found = filters["host_settings"]({"LOG_LEVEL": "DEBUG", "DEBUG_UPSTREAM": True, "UPLOAD_LIMIT_MB": 20})
+    assert (found["LOG_LEVEL"], found["DEBUG_UPSTREAM"], found["UPLOAD_LIMIT_MB"]) == ("DEBUG", "on", "20")
+    assert not {"SECRET_KEY", "DATABASE_URL", "POSTGRES_PASSWORD", "CPUS"} & found.keys()
+
+
+def test_an_app_gets_its_secrets_only(filters: dict[str, Any]) -> None:
+    given = {name: "value" for name in parse(EXAMPLE.read_text()) if name in SECRETS} | {"EMAIL_URL": "smtp://mail"}
+    for app in APPS.values():
+        found = filters["app_secrets"](given, [app.name])
+        assert "EMAIL_URL" in found
+        assert not {*app.without, "POSTGRES_PASSWORD", "REDIS_PASSWORD"} & found.keys()
+    assert filters["app_secrets"](given, []) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("LOG_LEVLE", "INFO", "is not in .env.example"),
+        ("PORT", "80", "follows from the other variables"),
+        ("REDIS_URL", "redis://elsewhere", "is a secret"),
+        ("UPLOAD_LIMIT_MB", "many", "should be a number of megabytes"),
+        ("LOG_LEVEL", "it's", "single quote"),
+    ],
+)
+def test_a_malformed_setting(
+    filters: dict[str, Any], secrets: dict[str, str], name: str, value: str, fault: str
+) -> None:
+    [line] = filters["setting_faults"]({name: value}, secrets)
+    assert name in line
+    assert fault in line
+
+
+def check(inventory: Path) -> str:
+    """Return what the check of an inventory reports."""
+    ansible = Path(sys.executable).with_name("ansible-playbook")
+    play: list[str | Path] = [ansible, "--inventory", inventory, ANSIBLE / "inventory.yml"]
+    environment = os.environ | {"ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg")}
+    done = subprocess.run(play, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr if done.returncode else ""
+
+
+def write(path: Path, shape: str, secrets: dict[str, str], **variables: Any) -> dict[str, Any]:
+    inventory: dict[str, Any] = yaml.safe_load((ANSIBLE / f"inventories/{shape}/hosts.yml").read_text())
+    inventory["all"]["vars"] |= {"secrets": secrets} | variables
+    path.write_text(yaml.safe_dump(inventory))
+    return inventory
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_examples_have_no_mistake(tmp_path: Path, secrets: dict[str, str], shape: str) -> None:
+    write(tmp_path / "hosts.yml", shape, secrets)
+    assert check(tmp_path / "hosts.yml") == ""
+
+
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "hosts.yml"
+    inventory = write(file, SHAPES[-1], {}, tls="none", settings={"LOG_LEVLE": "INFO"}, admin_addresses="home")
+    app = next(iter(APPS))
+    del inventory[app]
+    file.write_text(yaml.safe_dump(inventory))
+    said = check(file)
+    names = [name for name in SECRETS if name in parse(EXAMPLE.read_text())]
+    for word in (
+        f"group {app}: should have",
+        "tls is none",
+        "LOG_LEVLE",
+        "admin_addresses",
+        *(f"{each} is missing" for each in names),
+    ):
+        assert word in said, said
