@@ -128,7 +128,7 @@ def use_packages(options: argparse.Namespace) -> None:
         return
     if options.target == "hosts":
         preflight.install(["hosts"], quiet=True)
-    if PYTHON.exists() and Path(sys.prefix).resolve() != preflight.VENV.resolve():
+    if PYTHON.exists() and Path(sys.executable) != PYTHON:
         os.execv(PYTHON, [str(PYTHON), "-m", "deploy", *sys.argv[1:], f"--target={options.target}"])
 
 

@@ -3,17 +3,17 @@ test-all: test test-compose test-hosts ## Run all tests, an hour; each part by i
 
 test-stack: test-stack-all
 test-stack-all: .venv-dev
-	.venv/bin/pytest tests/stack tests/native tests/docs tests/browser
-	.venv/bin/pytest tests/chaos/test_planned.py --short
+	.venv/bin/pytest tests/stack tests/native tests/docs tests/browser tests/parts
 	.venv/bin/pytest tests/stack --data=postgresql
-	.venv/bin/pytest tests/chaos --short --data=postgresql
+	.venv/bin/pytest tests/scenarios tests/chaos --short --data=postgresql
 
 test-compose: .venv-dev ## Test the stack in containers, if there is a Docker engine; as root
 	.venv/bin/pytest tests/compose
-	.venv/bin/pytest tests/stack --stack=compose
+	.venv/bin/pytest tests/stack tests/parts --stack=compose
+	.venv/bin/pytest tests/scenarios --short --stack=compose
 
 test-hosts: .venv-dev ## Boot, provision and deploy to hosts, one and five; as root, with systemd-nspawn
-	.venv/bin/pytest tests/stack tests/hosts --stack=hosts --short
+	.venv/bin/pytest tests/stack tests/scenarios tests/hosts --short --stack=hosts
 
 chaos: .venv-dev ## Restarts, kills, outages and overload under load, and the table of what clients saw; ten minutes
-	.venv/bin/pytest tests/chaos --data=postgresql
+	.venv/bin/pytest tests/scenarios tests/chaos --data=postgresql

@@ -68,55 +68,72 @@ def version_header(description: str) -> dict[str, Any]:
 
 def watch_operations(id: str, path: str, what: str, state: type[msgspec.Struct]) -> list[Operation]:
     """The three ways to watch, served by watching.watch_routes."""
-    name, example = state.__name__, path.replace("{id}", "1")
     missing = (404,) if "{id}" in path else ()
-    return [
-        Operation(
-            "get",
-            f"{path}/events",
-            f"{id}Events",
-            f"Watch {what}: server-sent events",
-            f"An event's data is a {name}, the newest state, which replaces the one that you have. Its id is the "
-            f"version. After {HEARTBEAT} s without news the server sends a comment. When the stream ends, reconnect "
-            "after the time that `retry` gives, as browsers do.",
-            f"--no-buffer {example}/events",
-            {200: {"description": "A stream", "content": {EVENTS: {"schema": {"type": "string"}}}}},
-            missing,
-            headers={"Last-Event-ID": text("The version that you have: the stream begins with the next one")},
-        ),
-        Operation(
-            "get",
-            f"{path}/socket",
-            f"{id}Socket",
-            f"Watch {what}: WebSocket",
-            f"A text message is a {name}, the newest state, which replaces the one that you have. The server closes "
-            "with 1012 when it restarts (reconnect after some random seconds), 1003 when you send a message, 1008 when "
-            "you do not read, and 1000 when the thing that you watch was deleted.",
-            "--no-buffer --http1.1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' "
-            f"-H 'Sec-WebSocket-Key: bGl2ZSBzdGF0ZSBhcGkgMQ==' {example}/socket",
-            {101: {"description": "The WebSocket is open"}},
-            (403, *missing, 426),
-            headers={
-                "Upgrade": text("websocket"),
-                "Sec-WebSocket-Version": text("13"),
-                "Sec-WebSocket-Key": text("As in RFC 6455"),
-            },
-        ),
-        Operation(
-            "get",
-            f"{path}/poll",
-            f"{id}LongPoll",
-            f"Watch {what}: long-poll",
-            "Answers at once if you do not have the newest version, and otherwise as soon as there is another.",
-            f"'{example}/poll?after=12&wait=10'",
-            {
-                200: {"description": f"The newest {name.lower()}", "content": content(state)},
-                204: {"description": "Nothing new in that time, or the server restarts: repeat the request"},
-            },
-            (*missing, 422),
-            query=LongPollQuery,
-        ),
-    ]
+    ways = (event_stream_operation, web_socket_operation, long_poll_operation)
+    return [operation(id, path, what, state, missing) for operation in ways]
+
+
+def event_stream_operation(
+    id: str, path: str, what: str, state: type[msgspec.Struct], missing: tuple[int, ...]
+) -> Operation:
+    name, example = state.__name__, path.replace("{id}", "1")
+    return Operation(
+        "get",
+        f"{path}/events",
+        f"{id}Events",
+        f"Watch {what}: server-sent events",
+        f"An event's data is a {name}, the newest state, which replaces the one that you have. Its id is the "
+        f"version. After {HEARTBEAT} s without news the server sends a comment. When the stream ends, reconnect "
+        "after the time that `retry` gives, as browsers do.",
+        f"--no-buffer {example}/events",
+        {200: {"description": "A stream", "content": {EVENTS: {"schema": {"type": "string"}}}}},
+        missing,
+        headers={"Last-Event-ID": text("The version that you have: the stream begins with the next one")},
+    )
+
+
+def web_socket_operation(
+    id: str, path: str, what: str, state: type[msgspec.Struct], missing: tuple[int, ...]
+) -> Operation:
+    name, example = state.__name__, path.replace("{id}", "1")
+    return Operation(
+        "get",
+        f"{path}/socket",
+        f"{id}Socket",
+        f"Watch {what}: WebSocket",
+        f"A text message is a {name}, the newest state, which replaces the one that you have. The server closes "
+        "with 1012 when it restarts (reconnect after some random seconds), 1003 when you send a message, 1008 when "
+        "you do not read, and 1000 when the thing that you watch was deleted.",
+        "--no-buffer --http1.1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' "
+        f"-H 'Sec-WebSocket-Key: bGl2ZSBzdGF0ZSBhcGkgMQ==' {example}/socket",
+        {101: {"description": "The WebSocket is open"}},
+        (403, *missing, 426),
+        headers={
+            "Upgrade": text("websocket"),
+            "Sec-WebSocket-Version": text("13"),
+            "Sec-WebSocket-Key": text("As in RFC 6455"),
+        },
+    )
+
+
+def long_poll_operation(
+    id: str, path: str, what: str, state: type[msgspec.Struct], missing: tuple[int, ...]
+) -> Operation:
+    name, example = state.__name__, path.replace("{id}", "1")
+    return Operation(
+        "get",
+        f"{path}/poll",
+        f"{id}LongPoll",
+        f"Watch {what}: long-poll",
+        "Answers at once if you do not have the newest version, and otherwise as soon as there is another.",
+        f"'{example}/poll?after=12&wait=10'",
+        {
+            200: {"description": f"The newest {name.lower()}", "content": content(state)},
+            204: {"description": "Nothing new in that time, or the server restarts: repeat the request"},
+        },
+        (*missing, 422),
+        query=LongPollQuery,
+    )
 
 
 DESCRIPTIONS = {

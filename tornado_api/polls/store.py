@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, ForeignKey, SmallInteger, String, Table, UniqueConstraint
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ..database import Database, NoUser, Unavailable, metadata, user
 from ..live import Gone
@@ -164,11 +165,6 @@ class PollStore:
 
         Raises NoQuestion, NoChoice, NoUser, Closed, AlreadyVoted, KeyReused.
         """
-        check = sa.select(
-            question.c.closes_at,
-            sa.exists().where(choice.c.id == choice_id, choice.c.question_id == question_id).label("choice"),
-            sa.exists().where(user.c.id == voter_id, user.c.is_active).label("voter"),
-        ).where(question.c.id == question_id)
         insert = (
             self.database.insert(vote)
             .values(question_id=question_id, choice_id=choice_id, voter_id=voter_id, key=key)
@@ -187,13 +183,7 @@ class PollStore:
             .returning(question.c.version)
         )
         async with self.database.connect(self.database.engine) as connection:
-            row = (await connection.execute(check)).one_or_none()
-            if row is None:
-                raise NoQuestion
-            if not row.choice:
-                raise NoChoice
-            if not row.voter:
-                raise NoUser
+            closes_at = await self.find_closing_time(connection, question_id, choice_id, voter_id)
             version: int
             try:
                 # The constraint finds a second vote. A read before the insert could miss one that comes in between.
@@ -204,7 +194,7 @@ class PollStore:
                     if first.choice_id != choice_id:
                         raise KeyReused
                     version = first.version
-                elif row.closes_at and row.closes_at <= datetime.now(UTC):
+                elif closes_at and closes_at <= datetime.now(UTC):
                     # After the insert, so that a repeated vote is found first. The exception rolls the insert back.
                     raise Closed
                 else:
@@ -215,3 +205,22 @@ class PollStore:
                 # The question, choice or user was deleted after the check. A client that retries learns which one.
                 raise Unavailable("deleted meanwhile") from error
         return version
+
+    async def find_closing_time(
+        self, connection: AsyncConnection, question_id: int, choice_id: int, voter_id: int
+    ) -> datetime | None:
+        """Return when a question closes. Raises NoQuestion, NoChoice, NoUser if there is none for this vote."""
+        check = sa.select(
+            question.c.closes_at,
+            sa.exists().where(choice.c.id == choice_id, choice.c.question_id == question_id).label("choice"),
+            sa.exists().where(user.c.id == voter_id, user.c.is_active).label("voter"),
+        ).where(question.c.id == question_id)
+        row = (await connection.execute(check)).one_or_none()
+        if row is None:
+            raise NoQuestion
+        if not row.choice:
+            raise NoChoice
+        if not row.voter:
+            raise NoUser
+        closes_at: datetime | None = row.closes_at
+        return closes_at
