@@ -36,8 +36,9 @@ def make(environment: dict[str, str], *targets: str) -> str:
 
 @pytest.fixture(scope="module")
 def environment() -> Iterator[dict[str, str]]:
-    # A short path: it is part of the names of sockets.
+    # A short path: it is part of the names of sockets. Other users may enter it: root's stack runs as www-data.
     with tempfile.TemporaryDirectory(prefix="smoke-") as directory:
+        Path(directory).chmod(0o755)
         files = {"VAR_DIR": f"{directory}/var", "ENV_FILE": f"{directory}/env"}
         environment = files | {"PORT": str(free_port()), "STACK": "native"}
         make(environment, "up")

@@ -86,12 +86,13 @@ def prepare(target: NativeTarget, changed: set[str]) -> str:
     for app in APPS.values():
         if app.name in changed and (app.prepare or app.seed):
             print(app.name.capitalize(), flush=True)
+            variables = target.variables | {"APP": app.name, "INSTANCE": app.instances[0].name}
             for what, command in app.prepare.items():
                 with step(what):
-                    run_python(target.variables, *command.split())
+                    run_python(variables, *command.split())
             if app.seed:
                 with step("first data and accounts"):
-                    said.append(run_python(target.variables, *app.seed.split()))
+                    said.append(run_python(variables, *app.seed.split()))
     return "\n".join(filter(None, said))
 
 
