@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sysconfig
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
@@ -154,7 +155,8 @@ def install(groups: Iterable[str], quiet: bool = False) -> None:
     if not uv.exists():
         make_venv()
         quiet = False
-    if "--group=dev" in wanted and can_build():
+    known = tomllib.loads((PROJECT / "pyproject.toml").read_text())["dependency-groups"]
+    if "--group=dev" in wanted and "lab-built" in known and can_build():
         wanted.append("--group=lab-built")
     # --inexact leaves alone what was installed earlier for another purpose.
     command = [str(uv), "sync", "--frozen", "--quiet", "--compile-bytecode", "--inexact", *wanted]

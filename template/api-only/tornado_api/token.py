@@ -1,6 +1,6 @@
 """Add a user and print a token for it, valid for an hour: `python -m tornado_api.token`.
 
-`python -m tornado_api.token 7` prints another token for user 7. Make tokens in your own service for users in the same way.
+`python -m tornado_api.token 7` prints another token for user 7. Your own service for users can make tokens like this.
 """
 
 import sys
@@ -19,7 +19,8 @@ LIFETIME = timedelta(hours=1)
 
 def add_user(url: sa.URL) -> int:
     with create_engine(url).begin() as connection:
-        return connection.execute(sa.insert(user).values(is_active=True).returning(user.c.id)).scalar_one()
+        added = connection.execute(sa.insert(user).values(is_active=True).returning(user.c.id))
+        return int(added.scalar_one())
 
 
 def make_token(user_id: int, keys: Mapping[str, str]) -> str:
