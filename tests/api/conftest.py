@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
@@ -12,10 +13,23 @@ if TYPE_CHECKING:
     from tests.api.served import Served
 
 
+OWN = {"APP": "api", "INSTANCE": "api-a", "BIND": ""}
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    # After the root conftest, which sets the variables that all apps have.
-    os.environ |= {"APP": "api", "INSTANCE": "api-a", "BIND": ""}
+    """Import the settings with the api's own variables, after the root conftest has set those that all apps have."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in OWN.items():
+            patch.setenv(name, value)
+        importlib.import_module("tornado_api.settings")
+
+
+@pytest.fixture(autouse=True)
+def own_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes that a test starts get them too. Tests of other apps, in the same run, do not."""
+    for name, value in OWN.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="session")
