@@ -4,6 +4,7 @@ It runs on the system's own Python. What needs third-party packages is started a
 """
 
 import argparse
+import contextlib
 import importlib
 import os
 import re
@@ -59,9 +60,12 @@ def choose_target(options: argparse.Namespace) -> str:
     if options.verb in ("up", "dev"):
         return choose_for_up(options.verb)
     forced = forced_target()
-    chosen = CHOSEN.read_text() if CHOSEN.exists() else ""
     if options.verb == "doctor":
-        return forced or chosen or why_target()[0]
+        # The doctor finds out that another user owns these files.
+        with contextlib.suppress(OSError):
+            return forced or CHOSEN.read_text()
+        return why_target()[0]
+    chosen = CHOSEN.read_text() if CHOSEN.exists() else ""
     if not (forced or chosen):
         print("Nothing has run here yet. `make up` starts it.")
         raise SystemExit(3)

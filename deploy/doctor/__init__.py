@@ -11,6 +11,7 @@ from . import files, limits, machine, servers
 from .findings import Check, look, show
 
 STACK: tuple[Check, ...] = (
+    files.ownership,
     files.permissions,
     files.leftovers,
     files.settings,

@@ -26,13 +26,8 @@ FEWEST = 10
 WORDS = ("secret", "passw", "insecure", "changeme", "change-me", "example", "123456", "qwerty", "abcdef")
 
 
-def permissions(stack: NativeStack) -> Findings:
-    found = [path for path in stack.private if path.exists()]
-    readable = [path for path in found if path.stat().st_mode & 0o007]
-    for path in readable:
-        yield wrong(f"{path}: other users may read it ({stat.filemode(path.stat().st_mode)})", f"chmod -R o= {path}")
-    if found and not readable:
-        yield right(f"permissions: no other user may read {', '.join(path.name for path in found)}")
+def ownership(stack: NativeStack) -> Findings:
+    """The settings and the run-time files belong to this user."""
     for path in (ENV_FILE, stack.var):
         if path.exists() and os.geteuid() not in (0, path.stat().st_uid):
             # When root runs `make up`, var/ belongs to www-data.
@@ -41,6 +36,16 @@ def permissions(stack: NativeStack) -> Findings:
             yield wrong(f"{path} belongs to {path.owner()}, not to you", f"continue as {owner}; or {take}")
         elif path.exists() and not os.access(path, os.W_OK):
             yield wrong(f"{path} is not writable", f"chmod u+rwX {path}")
+
+
+def permissions(stack: NativeStack) -> Findings:
+    """Other users may not read secrets and data."""
+    found = [path for path in stack.private if path.exists()]
+    readable = [path for path in found if path.stat().st_mode & 0o007]
+    for path in readable:
+        yield wrong(f"{path}: other users may read it ({stat.filemode(path.stat().st_mode)})", f"chmod -R o= {path}")
+    if found and not readable:
+        yield right(f"permissions: no other user may read {', '.join(path.name for path in found)}")
 
 
 def leftovers(stack: NativeStack) -> Findings:

@@ -79,7 +79,7 @@ def dev() -> Iterator[Dev]:
         stack = ComposeStack(files, project=project)
         running = Dev(stack)
         try:
-            running.says("Up in", seconds=300)
+            running.says("Up in", seconds=600)
             yield running
         finally:
             running.interrupt()

@@ -88,7 +88,7 @@ def test_no_python_and_no_nginx(monkeypatch: pytest.MonkeyPatch, stack: Stack, t
 def test_private_files_that_are_not_writable(monkeypatch: pytest.MonkeyPatch, stack: Stack, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
     monkeypatch.setattr(files, "ENV_FILE", tmp_path / "none")
-    [found] = [each for each in files.permissions(stack) if each.mark == "✗"]
+    [found] = files.ownership(stack)
     assert found.remedy == f"chmod u+rwX {tmp_path}"
 
 

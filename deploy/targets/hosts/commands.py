@@ -142,9 +142,15 @@ def newer_migrations(fleet: Fleet, name: str, now: str) -> tuple[list[str], list
 # Services
 
 
+def check_name(name: str, names: list[str]) -> None:
+    if name not in ("", *names):
+        raise Failed(f"APP is {name!r}: should be one of {', '.join(names)}, or empty")
+
+
 @on_fleet
 def restart(fleet: Fleet, options: argparse.Namespace) -> None:
     """Roll one app, or all, one host at a time; or make nginx read its files."""
+    check_name(options.app, ["nginx", *APPS])
     names = {"nginx": ["edge"], "": list(APPS)}.get(options.app, [options.app])
     with fleet.lock(f"restart of {options.app or 'all apps'}"):
         for name in names:
@@ -213,8 +219,7 @@ def logs(options: argparse.Namespace) -> None:
     """Follow the logs of an app, an instance, nginx or `access` on all hosts that have them."""
     fleet = Fleet(options.inventory)
     name = options.app
-    if name not in ("", "nginx", "access", *APPS, *INSTANCES):
-        raise Failed(f"APP is {name!r}: should be one of {', '.join(('nginx', 'access', *APPS, *INSTANCES))}, or empty")
+    check_name(name, ["nginx", "access", *APPS, *INSTANCES])
     group = INSTANCES[name].app.name if name in INSTANCES else {"nginx": "edge", "access": "edge"}.get(name, name)
     hosts = (
         fleet.groups[group]

@@ -148,7 +148,9 @@ def megabytes(process: psutil.Process) -> float:
 
 
 def logs(options: argparse.Namespace) -> None:
-    files = sorted(file for file in LOG.glob("*.log") if file.name.startswith(options.app))
+    app = APPS.get(options.app)
+    names = [instance.name for instance in app.instances] if app else [options.app or "*"]
+    files = sorted(file for name in names for file in LOG.glob(f"{name}.log"))
     if not files:
         raise Failed(f"No log of {options.app or 'anything'} in {LOG}. Has it run?")
     with subprocess.Popen(

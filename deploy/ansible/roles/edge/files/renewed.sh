@@ -1,5 +1,5 @@
 #!/bin/sh
-# certbot runs this when it has renewed the certificate: nginx takes it, and no connection hears of it.
+# certbot runs this after it renewed the certificate. nginx reads it, and no connection is closed.
 set -eu
 umask 027
 cd /srv/app/secrets
