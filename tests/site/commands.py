@@ -13,7 +13,7 @@ def manage(*command: str, **environment: str) -> subprocess.CompletedProcess[str
     return subprocess.run(
         [sys.executable, "manage.py", *command],
         cwd=SITE,
-        env=os.environ | environment,
+        env=os.environ | {"APP": "site"} | environment,
         text=True,
         capture_output=True,
         timeout=180,
