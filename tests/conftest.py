@@ -34,6 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--short", action="store_true", help="what `make test` runs of tests that take long")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     var = stack.enter_context(tempfile.TemporaryDirectory(prefix="tests-var-"))
     os.environ |= environment(var)

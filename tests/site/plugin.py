@@ -6,8 +6,8 @@ import django
 import pytest
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
+    # After tests/conftest.py (tryfirst) has set the variables, before pytest-django (trylast) blocks queries.
     # Not in pyproject.toml: pytest-django would import the settings before tests/conftest.py has set their variables.
     os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
     django.setup()  # before test modules import models
