@@ -1,9 +1,11 @@
 ##@ Prove it
-test-all: test test-compose test-hosts ## Run all tests, an hour; each part by itself:
+test-all: test test-faults test-compose test-hosts ## Run all tests, an hour; each part by itself:
 
 test-stack: test-stack-all
 test-stack-all: .venv-dev
 	.venv/bin/pytest tests/stack tests/native tests/docs tests/browser tests/parts
+
+test-faults: .venv-dev ## Release, restart, kill and break the stack under load, on PostgreSQL with Redis
 	.venv/bin/pytest tests/stack --data=postgresql
 	.venv/bin/pytest tests/scenarios tests/chaos --short --data=postgresql
 
