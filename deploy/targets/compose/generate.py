@@ -131,6 +131,12 @@ def replace(file: Path, content: str) -> None:
     fresh.rename(file)
 
 
+def is_stale() -> bool:
+    """Return whether an app's compose file was removed since `make up` wrote its services."""
+    services = json.loads(SERVICES.read_text())["services"] if SERVICES.exists() else {}
+    return not all(Path(each["extends"]["file"]).exists() for each in services.values() if "extends" in each)
+
+
 def remove_old_secrets() -> None:
     """Remove the files of secrets that no service has any more."""
     named = SERVICES.read_text() + (MOUNTED / "nginx.env").read_text()

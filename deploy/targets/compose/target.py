@@ -82,6 +82,11 @@ class ComposeTarget:
     # docker-compose.yml reads VAR_DIR beside the settings.
     environment = {**os.environ, "VAR_DIR": str(VAR)}
 
+    def __init__(self) -> None:
+        # Compose reads every file before any command, and fails if one is missing.
+        if generate.is_stale():
+            generate.write()
+
     # Compose
 
     def command(self, *words: str) -> list[str]:
