@@ -1,6 +1,7 @@
 """`make new`: start a project from the commit that is checked out here. copier.yml has the questions."""
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
@@ -30,11 +31,6 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def check_clean() -> None:
-    if changed := git(PROJECT, "status", "--porcelain"):
-        raise Failed(f"{PROJECT} has uncommitted changes. Commit them first:\n{changed}")
-
-
 def choose_folder(folder: str) -> Path:
     """Return the project's directory. Raises Failed unless it is new or empty."""
     if not folder and sys.stdin.isatty():
@@ -50,7 +46,8 @@ def choose_folder(folder: str) -> Path:
 
 
 def new(folder: str, answers: Mapping[str, str]) -> None:
-    check_clean()
+    if changed := git(PROJECT, "status", "--porcelain"):
+        raise Failed(f"{PROJECT} has uncommitted changes. Commit them first:\n{changed}")
     path = choose_folder(folder)
     given = {name: answer for name, answer in answers.items() if answer}
     missing = [name.upper() for name in NO_DEFAULT if name not in given]
@@ -103,12 +100,9 @@ def identity(path: Path) -> list[str]:
 
 def set_source(path: Path) -> None:
     """Make updates come from this repository's origin, if it has one."""
-    try:
-        origin = git(PROJECT, "remote", "get-url", "origin")
-    except Failed:
-        return
-    answers = path / ANSWERS
-    answers.write_text(re.sub("(?m)^_src_path: .*$", f"_src_path: {origin}", answers.read_text()))
+    with contextlib.suppress(Failed):
+        origin, answers = git(PROJECT, "remote", "get-url", "origin"), path / ANSWERS
+        answers.write_text(re.sub("(?m)^_src_path: .*$", f"_src_path: {origin}", answers.read_text()))
 
 
 def check(path: Path) -> None:

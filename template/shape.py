@@ -10,8 +10,9 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -70,20 +71,13 @@ def delete(project: Path, file: Path) -> None:
             (project / directory).rmdir()
 
 
-def find(document: Any, key: str) -> tuple[MutableMapping[str, Any], str]:
-    """Return the table that holds a dotted key, and the last word of the key."""
-    *path, last = key.split(".")
-    for word in path:
-        document = document.get(word, {})
-    return document, last
-
-
 def edit_toml(project: Path, rules: Rules) -> None:
     for rule in rules:
         for file, keys in rule.get("keys", {}).items():
             document = tomlkit.parse((project / file).read_text())
             for key, value in keys.items():
-                table, last = find(document, key)
+                *path, last = key.split(".")
+                table: Any = reduce(lambda table, word: table.get(word, {}), path, document)
                 if value == "":
                     table.pop(last, None)
                 else:

@@ -82,7 +82,7 @@ def commit(folder: Path, tag: str = "") -> None:
 
 @pytest.fixture(scope="session")
 def template() -> Iterator[Path]:
-    """A copy with two versions. The newer one, v0.2.0, is the working tree."""
+    """A copy with two versions. The newer one, v0.2.0, is the working tree, released by `make release`."""
     with directory() as files:
         clone = files / "template"
         clone.mkdir()
@@ -100,7 +100,9 @@ def template() -> Iterator[Path]:
         commit(clone, "v0.1.0")
         for file, text in newer.items():
             clone.joinpath(file).write_text(text)
-        commit(clone, "v0.2.0")
+        commit(clone)
+        done = make(clone, "release", VERSION="0.2.0")
+        assert done.returncode == 0, done.stdout
         yield clone
 
 

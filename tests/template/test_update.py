@@ -1,12 +1,13 @@
 """`make update` keeps the owner's edits and merges what is newer in the template."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.stacks import directory
-from tests.template.conftest import NEW_FILE, OLDER, commit, make, new, output, run, use_packages
+from tests.template.conftest import NEW_FILE, OLDER, Make, commit, make, new, output, use_packages
 
 # An edit near an improvement, an edit of a file that did not change since, and a file that the owner deleted.
 EDITS = {
@@ -37,12 +38,13 @@ def project(template: Path) -> Iterator[Path]:
         yield folder
 
 
-def test_an_update_merges(project: Path) -> None:
+def test_an_update_merges_the_newest_version_and_shows_its_changes(project: Path) -> None:
     assert not (project / NEW_FILE).exists()
-    update = (project / "make/update.mk").read_text()
-    [command] = [line.strip() for line in update.splitlines() if "copier update" in line]
-    done = run(project, *command.partition(" $(if")[0].split())
+    done = make(project, "update")
     assert done.returncode == 0, done.stdout
+    assert "## [0.2.0] - " in done.stdout
+    assert "## [0.1.0]" not in done.stdout
+    assert "Merged v0.2.0" in done.stdout
     for file, (improved, _) in OLDER.items():
         assert improved in (project / file).read_text()
     assert (project / NEW_FILE).exists()
@@ -56,3 +58,38 @@ def test_an_update_merges(project: Path) -> None:
     changed = output(project, "git", "status", "--porcelain").splitlines()
     assert {line[3:] for line in changed} == {*OLDER, NEW_FILE, ".copier-answers.yml"}
     assert make(project, "help").returncode == 0
+    commit(project)
+    check_one_line(project, "Already up to date: v0.2.0 is the newest version")
+
+
+def check_one_line(project: Path, start: str) -> None:
+    """Check that an update prints one line, in seconds, and merges nothing."""
+    began = time.monotonic()
+    done = make(project, "update")
+    assert done.returncode == 0, done.stdout
+    assert time.monotonic() - began < 5
+    [line] = done.stdout.splitlines()
+    assert line.startswith(start)
+    assert output(project, "git", "status", "--porcelain") == ""
+
+
+def test_an_update_from_a_template_without_versions_says_so(made: Make, template: Path, tmp_path: Path) -> None:
+    source, folder = tmp_path / "template", tmp_path / "my-shop"
+    output(tmp_path, "git", "clone", "--quiet", "--bare", str(template), str(source))
+    output(source, "git", "tag", "--delete", "v0.1.0", "v0.2.0")
+    output(tmp_path, "git", "clone", "--quiet", str(made("api", "none")), str(folder))
+    answers = folder / ".copier-answers.yml"
+    answers.write_text(answers.read_text().replace(f"_src_path: {template}\n", f"_src_path: {source}\n"))
+    commit(folder)
+    check_one_line(folder, f"{source} has no released version yet.")
+
+
+def test_updates_come_from_the_public_repository(template: Path, tmp_path: Path) -> None:
+    address = "https://git.example.org/tandem.git"
+    output(tmp_path, "git", "clone", "--quiet", str(template), str(tmp_path / "template"))
+    use_packages(tmp_path / "template")
+    output(tmp_path / "template", "git", "remote", "set-url", "origin", address)
+    folder = new(tmp_path / "template", tmp_path / "my-shop", apps="api")
+    answers = (folder / ".copier-answers.yml").read_text()
+    assert f"_src_path: {address}\n" in answers
+    assert "_commit: v0.2.0\n" in answers

@@ -1,6 +1,3 @@
 ##@ Keep up
-update: .venv-update ## Merge the template's newer version into this project; look at it with git diff (VERSION=…)
-	.venv/bin/copier update --trust --skip-answered $(if $(VERSION),--vcs-ref="$(VERSION)")
-
-.venv-update:
-	@$(DEPLOY) install --group update
+update: ## Merge the template's newest version into this project, and show what changed (VERSION=…)
+	@python3 -m make.versions update --version="$(VERSION)"
