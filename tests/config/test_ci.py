@@ -29,8 +29,10 @@ def output(*command: str | Path) -> str:
         ("github-workflows", WORKFLOWS),
         ("gitlab-ci", GITLAB),
         ("renovate", [PROJECT / "renovate.json"]),
+        ("github-issue-forms", [PROJECT / f".github/ISSUE_TEMPLATE/{name}.yml" for name in ("bug", "proposal")]),
+        ("github-issue-config", [PROJECT / ".github/ISSUE_TEMPLATE/config.yml"]),
     ],
-    ids=["github", "gitlab", "renovate"],
+    ids=["github", "gitlab", "renovate", "issues", "issues-config"],
 )
 def test_a_file_follows_its_schema(schema: str, files: list[Path]) -> None:
     output(BIN / "check-jsonschema", f"--builtin-schema=vendor.{schema}", "--data-transform=gitlab-ci", *files)
