@@ -26,7 +26,8 @@ CONFIGURATION = PROJECT / "docs/configuration.md"
 TRACKED = subprocess.run(["git", "ls-files"], cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
 # A file in template/ is read in a project, where its links lead elsewhere (tests/template).
 READMES = [PROJECT / path for path in TRACKED if path.endswith("README.md") and not path.startswith("template/")]
-DOCUMENTS = [*READMES, *GUIDES]
+PAGES = [PROJECT / path for path in TRACKED if re.fullmatch(r"[A-Z]+\.md|docs/decisions/\d.*\.md", path)]
+DOCUMENTS = [*dict.fromkeys([*READMES, *PAGES, *GUIDES])]
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 
 
