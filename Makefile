@@ -65,18 +65,22 @@ fleet: ## Show each host: release, services, disk, newest backup
 dev: ## Start the stack for work on the code: reloads on save, debug pages, logs; in containers
 	@$(DEPLOY) dev
 
-check: lint test-sqlite ## Run the linters and the tests that start no stack
+check: lint test-quick ## Run the linters and the tests that start no process: after each edit
 
 test: lint test-data test-stack ## Run everything that a change should pass before it is committed
 test-data: test-sqlite test-postgresql
 
 # Every folder of tests of an app or of the configuration. Projects differ in which they have.
 QUICK = $(wildcard $(addprefix tests/,site api config))
+test-quick: .venv-dev
+	.venv/bin/pytest -n 2 $(QUICK) -m "not slow"
+
+# More processes than cores: these tests often wait.
 test-sqlite: .venv-dev
-	.venv/bin/pytest $(QUICK)
+	.venv/bin/pytest -n 4 $(QUICK)
 
 test-postgresql: .venv-dev
-	.venv/bin/pytest $(filter-out tests/config,$(QUICK)) --data=postgresql
+	.venv/bin/pytest -n 4 $(filter-out tests/config,$(QUICK)) --data=postgresql
 
 test-stack: .venv-dev ## Start the stack, test it through nginx, and restart it under load
 	.venv/bin/pytest tests/smoke

@@ -1,5 +1,6 @@
 """The doctor on machines and stacks that cannot be had here. Functions stand in for them."""
 
+import itertools
 import json
 import os
 import time
@@ -102,6 +103,8 @@ def test_private_files_that_are_not_writable(monkeypatch: pytest.MonkeyPatch, st
         ("the password in REDIS_URL", "q8Zk2", "the password in REDIS_URL has 5 characters: should be at least 16"),
         *((name, make(), "") for name, make in SECRETS.items()),
     ],
+    # Without the secrets, which differ in each process that pytest-xdist starts.
+    ids=itertools.count(),
 )
 def test_a_secret_that_is_easy_to_guess(name: str, secret: str, fault: str) -> None:
     said = files.weakness(name, secret)

@@ -13,6 +13,8 @@ import yaml
 from deploy.core.apps import APPS, PROJECT
 from deploy.core.settings import EXAMPLE, SECRETS, parse
 
+pytestmark = pytest.mark.slow
+
 ANSIBLE = PROJECT / "deploy/ansible"
 SHAPES = sorted(path.name for path in (ANSIBLE / "inventories").iterdir())
 
@@ -40,7 +42,7 @@ def test_an_app_runs_on_the_hosts_of_its_group(filters: dict[str, Any]) -> None:
     assert not any(found[other]["hosts"] for other in others)
 
 
-@pytest.mark.parametrize("app", [app for app in APPS.values() if app.server.listens], ids=str)
+@pytest.mark.parametrize("app", [app for app in APPS.values() if app.server.listens], ids=lambda app: app.name)
 def test_ports_follow_from_the_registry(filters: dict[str, Any], app: Any) -> None:
     assert filters["app_ports"](app.name, "4") == [port for each in app.instances for port in each.ports(4)]
 

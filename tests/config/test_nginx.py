@@ -16,6 +16,8 @@ from deploy.servers import SERVERS
 from tests.faults import self_signed
 from tests.servers import program
 
+pytestmark = pytest.mark.slow
+
 # This machine alone; and nginx on a host of its own, with instances on it and on others.
 ALONE: dict[str, str] = {}
 HOSTS = {f"{name.upper()}_HOSTS": "local 10.0.0.2:2 10.0.0.3:4" for name in APPS}

@@ -12,6 +12,8 @@ from deploy.core.apps import INSTANCES, PROJECT
 from deploy.servers import SERVERS
 from tests.servers import program
 
+pytestmark = pytest.mark.slow
+
 UNITS = PROJECT / "deploy/systemd"
 APPS = PROJECT / "deploy/ansible/apps"
 SERVICES = sorted([*UNITS.glob("*.service"), *APPS.glob("*/*.service")])

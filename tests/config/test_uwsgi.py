@@ -14,6 +14,8 @@ from deploy.servers import uwsgi as kind
 from tests.config.files import apps, grace_period, nginx, supervisor, unit_timeout
 from tests.config.uwsgi import uwsgi, uwsgi_number
 
+pytestmark = pytest.mark.slow
+
 each_app = pytest.mark.parametrize("app", apps("uwsgi"), ids=lambda app: app.name)
 each_instance = pytest.mark.parametrize("instance", [i for app in apps("uwsgi") for i in app.instances], ids=str)
 
