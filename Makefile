@@ -25,9 +25,6 @@ status: ## Show each service: state, memory, requests (INVENTORY=…)
 logs: ## Follow the logs (APP=an app, an instance or nginx; INVENTORY=…)
 	@$(DEPLOY) logs --app "$(APP)" --inventory "$(INVENTORY)"
 
-doctor: ## Find what is wrong with this machine or the stack, and how to fix it (INVENTORY=…)
-	@$(DEPLOY) doctor --inventory "$(INVENTORY)"
-
 destroy: ## Stop everything and delete the data, after asking
 	@$(DEPLOY) destroy
 

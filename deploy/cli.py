@@ -14,22 +14,23 @@ from pathlib import Path
 from types import ModuleType
 
 from deploy.core import preflight
-from deploy.core.apps import APPS, SERVICES
-from deploy.core.console import Failed
+from deploy.core.apps import APPS, PROJECT, SERVICES, django
+from deploy.core.console import Failed, nothing_runs
 from deploy.core.settings import ENV_FILE, VAR, faults
 
 PYTHON = preflight.VENV / "bin/python"
 TARGETS = ("native", "compose", "hosts")
 # The target of the last `make up`.
 CHOSEN = VAR / "target"
-COMMON = ("up", "down", "restart", "status", "logs", "manage", "doctor")
-LOCAL = ("dev", "destroy")
+LOCAL = ("up", "down", "restart", "status", "logs", "manage", "dev", "destroy", "install")
 HOSTS = ("provision", "deploy", "rollback", "drain", "backup", "restore", "restore-drill", "fleet", "secrets")
+# Verbs with a folder of their own, which may be left out. They look at every target, and also where nothing has run.
+TOOLS = tuple(file.parent.name for file in PROJECT.glob("deploy/*/main.py"))
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make", description=__doc__)
-    parser.add_argument("verb", choices=[*COMMON, *LOCAL, *HOSTS, "install"])
+    parser.add_argument("verb", choices=[*LOCAL, *HOSTS, *TOOLS])
     parser.add_argument("--target", default="", choices=["", *TARGETS])
     parser.add_argument("--inventory", default="", help="the hosts: a path, or a name in deploy/ansible/inventories")
     parser.add_argument("--app", default="", help="an app, an instance or nginx; empty for all apps")
@@ -60,16 +61,13 @@ def choose_target(options: argparse.Namespace) -> str:
     if options.verb in ("up", "dev"):
         return choose_for_up(options.verb)
     forced = forced_target()
-    if options.verb == "doctor":
-        # The doctor finds out that another user owns these files.
+    if options.verb in TOOLS:
+        # One of them finds out that another user owns these files.
         with contextlib.suppress(OSError):
             return forced or CHOSEN.read_text()
         return why_target()[0]
     chosen = CHOSEN.read_text() if CHOSEN.exists() else ""
-    if not (forced or chosen):
-        print("Nothing has run here yet. `make up` starts it.")
-        raise SystemExit(3)
-    return forced or chosen
+    return forced or chosen or nothing_runs("Nothing has run here yet")
 
 
 def forced_target() -> str:
@@ -128,7 +126,7 @@ def prepare_compose(verb: str) -> str:
 
 def use_packages(options: argparse.Namespace) -> None:
     """Start again with .venv's Python, which has the packages, unless it runs already or the command needs none."""
-    if options.target == "compose" and options.verb != "doctor":
+    if options.target == "compose" and options.verb not in TOOLS:
         return
     if options.target == "hosts":
         preflight.install(["hosts"], quiet=True)
@@ -142,8 +140,10 @@ def run(options: argparse.Namespace) -> None:
         return
     options.target = options.target or choose_target(options)
     use_packages(options)
-    if options.verb == "doctor":
-        importlib.import_module("deploy.doctor").main(options)
+    if options.verb == "manage" and not django():
+        raise Failed("No app in deploy/apps.toml has a manage.py")
+    if options.verb in TOOLS:
+        importlib.import_module(f"deploy.{options.verb}.main").main(options)
     else:
         commands = importlib.import_module(f"deploy.targets.{options.target}.commands")
         getattr(commands, options.verb.replace("-", "_"))(options)

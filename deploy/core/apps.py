@@ -1,8 +1,10 @@
 """The registry of apps (deploy/apps.toml) as objects. Standard library only: nginx's image has nothing else.
 
-As a command, `python3 deploy/core/apps.py port site-a` prints a value for a server's own configuration file.
+As a command: `python3 deploy/core/apps.py port site-a` prints a value for a server's own configuration file, and
+`python3 -m deploy.core.apps run` becomes the command of the instance that INSTANCE names.
 """
 
+import os
 import re
 import string
 import sys
@@ -201,5 +203,7 @@ def django() -> App | None:
 
 
 if __name__ == "__main__":
-    _, value, instance = sys.argv
-    print({"port": find(instance).port(), "number": find(instance).number}[value])
+    what, name = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else os.environ["INSTANCE"]
+    if what == "run":
+        os.execvp(find(name).app.command[0], find(name).app.command)
+    print({"port": find(name).port(), "number": find(name).number}[what])

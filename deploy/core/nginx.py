@@ -13,14 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.core.apps import APPS, INSTANCES, PROJECT, App
+from deploy.core.console import Failed
 from deploy.core.cores import cores
-from deploy.core.rotation import put_in_rotation
-from deploy.core.settings import values
-from deploy.core.words import fill_in
-
-
-class Refused(Exception):
-    """nginx does not accept its configuration. The message is what it says."""
+from deploy.core.probe import put_in_rotation
+from deploy.core.settings import Words, values
 
 
 def words_of_app(app: App, run: Path, workers: int, variables: Mapping[str, str]) -> dict[str, str]:
@@ -79,13 +75,13 @@ def render(source: Path, destination: Path, run: Path, workers: int, variables: 
     for file in destination.rglob("*.conf"):
         app = APPS.get(file.relative_to(destination).parts[0])
         own = words_of_app(app, run, workers, variables) if app else {}
-        file.write_text(fill_in(file.read_text(), {**variables, **derived, **own}))
+        file.write_text(Words(file.read_text()).substitute({**variables, **derived, **own}))
 
 
 def configure(var: Path, workers: int, variables: Mapping[str, str]) -> bool:
     """Write nginx's configuration to `var`/nginx. Return True if anything changed.
 
-    Raises Refused, and leaves the old configuration, when nginx does not accept the new one.
+    Raises Failed, and leaves the old configuration, when nginx does not accept the new one.
     """
     fresh, current = var / "nginx.new", var / "nginx"
     render(PROJECT / "nginx", fresh, var / "run", workers, variables)
@@ -95,7 +91,7 @@ def configure(var: Path, workers: int, variables: Mapping[str, str]) -> bool:
     command = ["nginx", "-t", "-q", "-p", str(var), "-c", str(fresh / "nginx.conf"), "-e", "stderr"]
     test = subprocess.run(command, capture_output=True, text=True, check=False)
     if test.returncode:
-        raise Refused(f"nginx does not accept its configuration:\n{test.stderr}")
+        raise Failed(f"nginx does not accept its configuration:\n{test.stderr}")
     shutil.rmtree(current, ignore_errors=True)
     fresh.rename(current)
     return True
@@ -141,5 +137,5 @@ if __name__ == "__main__":
         main(*sys.argv[1:])
     except KeyError as missing:
         raise SystemExit(f"{missing.args[0]} is not set, and nginx's configuration needs it") from None
-    except Refused as refused:
-        raise SystemExit(str(refused)) from None
+    except Failed as failed:
+        raise SystemExit(str(failed)) from None

@@ -21,12 +21,11 @@ def update_core_services(target: ComposeTarget, outdated: dict[str, str]) -> Non
             target.start("--wait", *services)
 
 
-def prepare(target: ComposeTarget, outdated: dict[str, str]) -> str:
+def prepare(target: ComposeTarget, outdated: dict[str, str]) -> None:
     """Run what a release of each changed app needs once, in a container with its new image.
 
-    Return what the apps say of the first data that they made. Raises Failed with the output of what failed.
+    Print what the apps say of the first data that they made. Raises Failed with the output of what failed.
     """
-    said = []
     for app in APPS.values():
         changed = any(outdated.get(instance.name, STOPPED) != STOPPED for instance in app.instances)
         if changed and (app.prepare or app.seed):
@@ -34,8 +33,10 @@ def prepare(target: ComposeTarget, outdated: dict[str, str]) -> str:
             commands += [f"python {app.seed}"] if app.seed else []
             with step(f"{app.name}: {', '.join(app.prepare)}"):
                 run = ("run", "--rm", "--no-deps", "-T", app.instances[0].name, "sh", "-ec", "\n".join(commands))
-                said.append(target.compose(*run).strip())
-    return "\n".join(filter(None, said))
+                said = target.compose(*run).strip()
+            # At once: it may have a password that nobody sees again, and what follows may fail.
+            if said:
+                print(f"\n{said}\n", flush=True)
 
 
 def apply(target: ComposeTarget, outdated: dict[str, str]) -> None:
@@ -44,7 +45,10 @@ def apply(target: ComposeTarget, outdated: dict[str, str]) -> None:
     started = start_apps(target)
     rolled = roll_apps(target, [app for app in APPS.values() if app not in started], outdated)
     reloaded = reload_nginx(target)
-    removed = remove_unregistered(target)
+    # nginx sends them nothing any more.
+    removed = target.remove_unregistered()
+    for name in removed:
+        print(f"  · {name} is no longer configured: removed", flush=True)
     generate.remove_old_secrets()
     if not (outdated or rolled or reloaded or removed):
         print("Already up to date.")
@@ -71,7 +75,7 @@ def start_apps(target: ComposeTarget) -> list[App]:
             target.start(*(instance.name for instance in instances))
         for instance in instances:
             with step(f"{instance} ready"):
-                target.wait_until_ready(instance)
+                target.wait_until_ready(instance.name)
                 target.put_in_rotation(instance)
     return stopped
 
@@ -97,11 +101,3 @@ def reload_nginx(target: ComposeTarget) -> bool:
     if done.stdout.strip():
         print("  · nginx has a new configuration: reloaded", flush=True)
     return bool(done.stdout.strip())
-
-
-def remove_unregistered(target: ComposeTarget) -> list[str]:
-    """Remove instances that are no longer in the registry, now that nginx sends them nothing."""
-    removed = target.remove_unregistered()
-    for name in removed:
-        print(f"  · {name} is no longer configured: removed", flush=True)
-    return removed

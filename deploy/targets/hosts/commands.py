@@ -11,14 +11,17 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any
 
-from deploy.core.apps import APPS, INSTANCES, django
-from deploy.core.console import Failed, step, table
+import yaml
 
-from . import release, vault
+from deploy.core.apps import APPS, INSTANCES, django
+from deploy.core.console import Failed, follow, step, table
+from deploy.core.settings import SECRETS
+
+from . import release
 from .fleet import GROUPS, HOST_COMMAND, Fleet
-from .logs import follow
 
 Command = Callable[[argparse.Namespace], None]
 
@@ -45,7 +48,23 @@ def plan(fleet: Fleet, what: str, *more: tuple[str, str]) -> None:
 
 
 def secrets(options: argparse.Namespace) -> None:
-    vault.make_secrets(Fleet(options.inventory))
+    """Add the secrets that the inventory's encrypted file lacks, and the vault's password if there is none."""
+    fleet = Fleet(options.inventory)
+    if not fleet.password.exists() and "ANSIBLE_VAULT_PASSWORD_FILE" not in os.environ:
+        fleet.password.touch(mode=0o600)
+        fleet.password.write_text(token_urlsafe(32) + "\n")
+        print(f"The vault's password is in {fleet.password}. Keep it private, and outside the repository.")
+    file = fleet.directory / "group_vars/all/secrets.yml"
+    contents = (yaml.safe_load(fleet.ansible("vault", "view", str(file))) or {}) if file.exists() else {}
+    known = contents.setdefault("secrets", {})
+    made = {name: make() for name, make in SECRETS.items() if name not in known}
+    if not made:
+        print(f"{file} has all secrets already.")
+        return
+    known.update(made)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fleet.ansible("vault", "encrypt", "--output", str(file), "-", text=yaml.safe_dump(contents))
+    print(f"{', '.join(made)} made in {file}, which is encrypted. Commit it.")
 
 
 @on_fleet
@@ -232,8 +251,7 @@ def logs(options: argparse.Namespace) -> None:
 def manage(options: argparse.Namespace) -> None:
     """Become Django's manage.py on the first host of its app, at this terminal."""
     app = django()
-    if not app:
-        raise Failed("No app in deploy/apps.toml has a manage.py")
+    assert app
     fleet = Fleet(options.inventory)
     host = fleet.first(app)
     words = shlex.join(shlex.split(options.arguments))

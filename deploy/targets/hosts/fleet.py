@@ -23,10 +23,8 @@ GROUPS = ("edge", *APPS, "data")
 # On the first host. The file says who holds the lock; the lock itself ends with the holder's connection.
 LOCK = "/run/app-deploy.lock"
 # A host without apps has no virtual environment.
-HOST_COMMAND = (
-    "cd /srv/app/current && { [ -x .venv/bin/python ] && p=.venv/bin/python || p=python3; } "
-    "&& $p -m deploy.targets.hosts.host"
-)
+HOST_PYTHON = "cd /srv/app/current && { [ -x .venv/bin/python ] && p=.venv/bin/python || p=python3; } && $p"
+HOST_COMMAND = f"{HOST_PYTHON} -m deploy.targets.hosts.host"
 
 
 class Fleet:

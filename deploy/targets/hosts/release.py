@@ -1,10 +1,8 @@
 """Build a release: an archive of a commit, with a manifest. It has nothing from the working tree."""
 
 import hashlib
-import io
 import json
 import subprocess
-import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,13 +39,7 @@ def manifest(ref: str) -> dict[str, str]:
 
 def build(release: dict[str, str], directory: Path) -> Path:
     """Return the path of NAME.tar.gz: the commit's tree and RELEASE.json.new, which a host renames at the end."""
-    archive = directory / f"{release['name']}.tar.gz"
-    with tarfile.open(archive, "w:gz") as packed:
-        with tarfile.open(fileobj=io.BytesIO(git("archive", release["commit"]))) as tree:
-            for member in tree:
-                packed.addfile(member, tree.extractfile(member) if member.isfile() else None)
-        text = json.dumps(release, indent=2).encode()
-        entry = tarfile.TarInfo("RELEASE.json.new")
-        entry.size, entry.mode = len(text), 0o644
-        packed.addfile(entry, io.BytesIO(text))
+    archive, added = directory / f"{release['name']}.tar.gz", directory / "RELEASE.json.new"
+    added.write_text(json.dumps(release, indent=2))
+    git("archive", "--format=tar.gz", f"--output={archive}", f"--add-file={added}", release["commit"])
     return archive

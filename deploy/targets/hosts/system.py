@@ -1,15 +1,12 @@
-"""The layout of a host, and commands on it. Standard library only: a host of the group edge has no Python packages."""
+"""The layout of a host, and its part of the stack. Standard library only: a host of the group edge has no packages."""
 
 import contextlib
 import fcntl
 import os
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from deploy.core.apps import APPS, App, Instance
-from deploy.core.console import Failed
 from deploy.core.settings import parse
 
 ROOT = Path("/srv/app")
@@ -26,6 +23,11 @@ def read_environment() -> None:
         os.environ.update(parse(ENVIRONMENT.read_text()))
 
 
+def current() -> str:
+    """Return the name of the current release; empty before the first."""
+    return CURRENT.readlink().name if CURRENT.is_symlink() else ""
+
+
 def groups() -> list[str]:
     """Return the inventory's groups that this host is in, except `data`, which has no settings."""
     return os.environ.get("GROUPS", "").split()
@@ -37,26 +39,6 @@ def apps_here() -> list[App]:
 
 def instances_here() -> list[Instance]:
     return [instance for app in apps_here() for instance in app.instances]
-
-
-def run(*command: str) -> None:
-    """Raises Failed, with the command's output, if it fails."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if done.returncode:
-        raise Failed(f"{' '.join(command[:3])} failed:\n{done.stdout}")
-
-
-def output(*command: str) -> str:
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
-
-
-def wait_until(condition: Callable[[], object], otherwise: str) -> None:
-    """Return when the condition is true. Raises Failed after ten seconds."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        if time.monotonic() > deadline:
-            raise Failed(otherwise)
-        time.sleep(0.1)
 
 
 @contextlib.contextmanager
