@@ -94,7 +94,7 @@ format: .venv-dev ## Lay out the code as the linters want it
 	.venv/bin/ruff format
 
 .venv-dev:
-	@$(DEPLOY) install --group dev
+	@$(DEPLOY) install --group dev $(DEV_GROUPS)
 
 # One file for each removable part. A part adds commands, and steps to `lint` and `test`.
 -include make/*.mk

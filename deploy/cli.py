@@ -11,12 +11,12 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 from deploy.core import preflight
 from deploy.core.apps import APPS, PROJECT, SERVICES, django
 from deploy.core.console import Failed, nothing_runs
 from deploy.core.settings import ENV_FILE, VAR, faults
+from deploy.targets.compose import target as compose
 
 PYTHON = preflight.VENV / "bin/python"
 TARGETS = ("native", "compose", "hosts")
@@ -38,17 +38,14 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--group", default=[], nargs="*", help="of install: groups of packages in pyproject.toml")
     parser.add_argument("--ref", default="", help="of deploy: the commit to deploy")
     parser.add_argument("--release", default="", help="of rollback: the release to go back to")
-    parser.add_argument(
-        "--batch", default="", help="hosts that are rolled at a time: a number, or a share such as 25%%"
-    )
+    parser.add_argument("--batch", default="", help="hosts rolled at a time: a number, or a share such as 25%%")
     parser.add_argument("--host", default="", help="of drain")
     parser.add_argument("--backup", default="", help="of restore: the name of a backup")
     parser.add_argument("--force", default="", choices=["", "yes"])
     options = parser.parse_args(words)
-    allowed = {"restart": {"", "nginx", *APPS}, "logs": {"", "access", *APPS, *SERVICES}}
-    if options.verb in allowed and not options.inventory and options.app not in allowed[options.verb]:
-        names = ", ".join(sorted(allowed[options.verb] - {""}))
-        parser.error(f"APP is {options.app!r}: should be one of {names}, or empty")
+    names = ["nginx", *APPS] if options.verb == "restart" else ["access", *APPS, *SERVICES]
+    if options.app not in ("", *names):
+        parser.error(f"APP is {options.app!r}: should be one of {', '.join(names)}, or empty")
     if not re.fullmatch(r"|[1-9]\d*%?", options.batch):
         parser.error(f"BATCH is {options.batch!r}: should be a number of hosts, or a share of them such as 25%")
     return options
@@ -77,27 +74,25 @@ def forced_target() -> str:
     return forced
 
 
-def compose_target() -> ModuleType:
-    return importlib.import_module("deploy.targets.compose.target")
-
-
 def why_target() -> tuple[str, str]:
     """Return the target of `make up`, and why."""
     if forced := forced_target():
         return forced, "STACK says so"
     if preflight.is_up():
         return "native", "it is running"
-    versions, why = compose_target().engine()
+    versions, why = compose.engine()
     return "compose" if versions else "native", why
 
 
 def choose_for_up(verb: str) -> str:
     """Choose the target, check the settings, and make sure that the machine has what it needs."""
-    target, why = ("compose", "") if verb == "dev" else why_target()
-    if verb == "dev" and preflight.is_up():
-        raise Failed("The stack runs on this machine without containers. Run `make down` first")
-    if why:
+    if verb != "dev":
+        target, why = why_target()
         print(f"Stack: {target} ({why})", flush=True)
+    elif preflight.is_up():
+        raise Failed("The stack runs on this machine without containers. Run `make down` first")
+    else:
+        target = "compose"
     if found := faults():
         raise Failed("\n✗ ".join([*found, f".env.example explains each. Fix it in {ENV_FILE} or in the environment"]))
     if target == "compose":
@@ -112,7 +107,6 @@ def choose_for_up(verb: str) -> str:
 
 def prepare_compose(verb: str) -> str:
     """Get the images. If they cannot be had, and nobody insists on containers, return `native` instead."""
-    compose = compose_target()
     running = compose.is_running()
     try:
         compose.check_machine(running)

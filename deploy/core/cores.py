@@ -7,6 +7,7 @@ other's time. What counts is the affinity mask and the CPU quota of every contro
 
 import math
 import os
+import re
 from pathlib import Path
 
 
@@ -44,9 +45,8 @@ def cores() -> int:
 
     Raises SystemExit with a line that says so when CORES is not a whole number from 1 up.
     """
-    override = os.environ.get("CORES", "")
-    if override:
-        if not (override.isascii() and override.isdigit() and int(override) > 0):
+    if override := os.environ.get("CORES", ""):
+        if not re.fullmatch(r"0*[1-9][0-9]*", override):
             raise SystemExit(f"CORES: {override!r} is not a whole number from 1 up")
         return int(override)
     usable = len(os.sched_getaffinity(0))

@@ -3,7 +3,6 @@
 nginx's container runs `python3 -m deploy.core.nginx start`. Standard library only.
 """
 
-import filecmp
 import os
 import shutil
 import signal
@@ -85,7 +84,7 @@ def configure(var: Path, workers: int, variables: Mapping[str, str]) -> bool:
     """
     fresh, current = var / "nginx.new", var / "nginx"
     render(PROJECT / "nginx", fresh, var / "run", workers, variables)
-    if is_same(fresh, current):
+    if contents(fresh) == contents(current):
         shutil.rmtree(fresh)
         return False
     command = ["nginx", "-t", "-q", "-p", str(var), "-c", str(fresh / "nginx.conf"), "-e", "stderr"]
@@ -97,9 +96,8 @@ def configure(var: Path, workers: int, variables: Mapping[str, str]) -> bool:
     return True
 
 
-def is_same(one: Path, other: Path) -> bool:
-    files = [sorted(str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()) for root in (one, other)]
-    return files[0] == files[1] and not any(filecmp.cmpfiles(one, other, files[0], shallow=False)[1:])
+def contents(root: Path) -> dict[Path, bytes]:
+    return {file.relative_to(root): file.read_bytes() for file in root.rglob("*") if file.is_file()}
 
 
 def prepare_run(run: Path) -> None:

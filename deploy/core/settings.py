@@ -141,9 +141,9 @@ def make_env_file() -> bool:
 
 
 @contextlib.contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Make a second `make up` or `make down` wait for the first."""
-    VAR.mkdir(parents=True, exist_ok=True)
-    with (VAR / "lock").open("w") as lock:
+def one_at_a_time(file: Path = VAR / "lock") -> Iterator[None]:
+    """Wait until no other `make up` or `make down` runs."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

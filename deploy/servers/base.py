@@ -69,21 +69,10 @@ def why_unready(socket_name: str, status: int, body: dict[str, Any]) -> str:
     return f"{socket_name} answers {status or 'nothing'}" + (f": {', '.join(faults)}" if faults else "")
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = unix_socket(self.path, self.timeout)
-
-
-def unix_socket(path: Path, timeout: float | None = 5) -> socket.socket:
+def unix_socket(path: Path) -> socket.socket:
     """Connect to a unix socket. Raises OSError."""
     connected = socket.socket(socket.AF_UNIX)
-    connected.settimeout(timeout)
+    connected.settimeout(5)
     try:
         connected.connect(os.fspath(path))
     except OSError:
@@ -94,12 +83,11 @@ def unix_socket(path: Path, timeout: float | None = 5) -> socket.socket:
 
 def get(server: Path | tuple[str, int], path: str) -> tuple[int, dict[str, Any]]:
     """GET from a unix socket or a host and port. Return status and JSON body; 0 and the reason if nothing answers."""
-    connection = (
-        UnixConnection(server, timeout=5)
-        if isinstance(server, Path)
-        else http.client.HTTPConnection(*server, timeout=5)
-    )
+    host, port = ("localhost", 80) if isinstance(server, Path) else server
+    connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
+        if isinstance(server, Path):
+            connection.sock = unix_socket(server)
         connection.request("GET", path)
         return answer(connection.getresponse())
     except (OSError, http.client.HTTPException) as error:

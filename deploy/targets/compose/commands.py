@@ -33,10 +33,7 @@ def up(_: argparse.Namespace, dev: bool = False) -> None:
     with one_at_a_time():
         generate.write(dev)
         target = ComposeTarget()
-        outdated = up_steps.find_outdated(target)
-        up_steps.update_core_services(target, outdated)
-        up_steps.prepare(target, outdated)
-        up_steps.apply(target, outdated)
+        up_steps.up(target)
         print()
         for service in show_status(target):
             target.wait_until_ready(service)

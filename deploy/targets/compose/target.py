@@ -140,8 +140,8 @@ class ComposeTarget(Target):
     def probe(self, where: str, command: str, service: str) -> subprocess.CompletedProcess[str]:
         return self.run_in(where, "python3", "-m", "deploy.core.probe", command, service)
 
-    def remove_unregistered(self) -> list[str]:
-        """Stop and remove the containers of services that are no longer configured. Return their names."""
+    def remove_unregistered(self) -> bool:
+        """Stop and remove the containers of services that are no longer configured. Return whether there were any."""
         found = {name: each for name, each in self.containers().items() if name not in self.hashes}
         for name, container in found.items():
             self.probe("nginx", "out", name)
@@ -149,7 +149,8 @@ class ComposeTarget(Target):
             self.probe(name, "idle", name)
             output("docker", "stop", container["Id"])
             output("docker", "rm", container["Id"])
-        return list(found)
+            print(f"  · {name} is no longer configured: removed", flush=True)
+        return bool(found)
 
     # What a roll needs (deploy/core/roll.py)
 

@@ -7,18 +7,24 @@ from . import generate
 from .target import STOPPED, ComposeTarget
 
 
-def find_outdated(target: ComposeTarget) -> dict[str, str]:
-    """Return the services that do not run with the images and settings that are here, and why."""
+def up(target: ComposeTarget) -> None:
+    """Start what does not run, roll what is outdated, and give nginx its new configuration."""
     containers = target.containers()
     reasons = {service: target.why_outdated(containers.get(service)) for service in target.hashes}
-    return {service: why for service, why in reasons.items() if why}
-
-
-def update_core_services(target: ComposeTarget, outdated: dict[str, str]) -> None:
-    """Start PostgreSQL and Redis, or replace them."""
+    outdated = {service: why for service, why in reasons.items() if why}
     if services := [service for service in target.core_services if service in outdated]:
         with step(", ".join(services)):
             target.start("--wait", *services)
+    prepare(target, outdated)
+    update_nginx(target, outdated)
+    started = start_apps(target)
+    rolled = roll_apps(target, [app for app in APPS.values() if app not in started], outdated)
+    reloaded = reload_nginx(target)
+    # nginx sends them nothing any more.
+    removed = target.remove_unregistered()
+    generate.remove_old_secrets()
+    if not (outdated or rolled or reloaded or removed):
+        print("Already up to date.")
 
 
 def prepare(target: ComposeTarget, outdated: dict[str, str]) -> None:
@@ -37,21 +43,6 @@ def prepare(target: ComposeTarget, outdated: dict[str, str]) -> None:
             # At once: it may have a password that nobody sees again, and what follows may fail.
             if said:
                 print(f"\n{said}\n", flush=True)
-
-
-def apply(target: ComposeTarget, outdated: dict[str, str]) -> None:
-    """Start what does not run, roll what is outdated, and give nginx its new configuration."""
-    update_nginx(target, outdated)
-    started = start_apps(target)
-    rolled = roll_apps(target, [app for app in APPS.values() if app not in started], outdated)
-    reloaded = reload_nginx(target)
-    # nginx sends them nothing any more.
-    removed = target.remove_unregistered()
-    for name in removed:
-        print(f"  · {name} is no longer configured: removed", flush=True)
-    generate.remove_old_secrets()
-    if not (outdated or rolled or reloaded or removed):
-        print("Already up to date.")
 
 
 def update_nginx(target: ComposeTarget, outdated: dict[str, str]) -> None:

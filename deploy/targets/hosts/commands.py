@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
@@ -23,13 +22,10 @@ from deploy.core.settings import SECRETS
 from . import release
 from .fleet import GROUPS, HOST_COMMAND, Fleet
 
-Command = Callable[[argparse.Namespace], None]
 
-
-def on_fleet(command: Callable[[Fleet, argparse.Namespace], None]) -> Command:
+def on_fleet(command: Callable[[Fleet, argparse.Namespace], None]) -> Callable[[argparse.Namespace], None]:
     """Read the inventory before a command, and print the time that it took."""
 
-    @wraps(command)
     def run(options: argparse.Namespace) -> None:
         started = time.monotonic()
         with step(f"inventory {options.inventory}"):
@@ -71,12 +67,7 @@ def secrets(options: argparse.Namespace) -> None:
 def provision(fleet: Fleet, _: argparse.Namespace) -> None:
     plan(fleet, "Provision")
     if not fleet.play("provision"):
-        raise Failed(
-            "Provisioning failed on at least one host. Fix the cause and run it again: it skips finished steps"
-        )
-
-
-# Releases
+        raise Failed("Provisioning failed on a host. Fix the cause and run it again: it skips finished steps")
 
 
 def current(fleet: Fleet, host: str) -> str:
@@ -158,18 +149,9 @@ def newer_migrations(fleet: Fleet, name: str, now: str) -> tuple[list[str], list
     return newer, [each for each in newer if each in ours["breaking"] or each not in ours["known"]]
 
 
-# Services
-
-
-def check_name(name: str, names: list[str]) -> None:
-    if name not in ("", *names):
-        raise Failed(f"APP is {name!r}: should be one of {', '.join(names)}, or empty")
-
-
 @on_fleet
 def restart(fleet: Fleet, options: argparse.Namespace) -> None:
     """Roll one app, or all, one host at a time; or make nginx read its files."""
-    check_name(options.app, ["nginx", *APPS])
     names = {"nginx": ["edge"], "": list(APPS)}.get(options.app, [options.app])
     with fleet.lock(f"restart of {options.app or 'all apps'}"):
         for name in names:
@@ -203,13 +185,8 @@ def drain(fleet: Fleet, options: argparse.Namespace) -> None:
 
 @on_fleet
 def status(fleet: Fleet, _: argparse.Namespace) -> None:
-    """Show each host: release, services, disk, failed units, newest backup."""
-    table(
-        [
-            ("host", "groups", "release", "services", "disk", "failed units", "newest backup"),
-            *(fleet_row(fleet, host) for host in fleet.hosts),
-        ]
-    )
+    head = ("host", "groups", "release", "services", "disk", "failed units", "newest backup")
+    table([head, *(fleet_row(fleet, host) for host in fleet.hosts)])
 
 
 fleet = status
@@ -219,32 +196,25 @@ def fleet_row(fleet: Fleet, host: str) -> tuple[str, ...]:
     groups = fleet.groups_of(host)
     try:
         found = json.loads(fleet.ask(host, f"{HOST_COMMAND} status"))
-        backup = newest_backup(fleet, host) if "data" in groups else "-"
+        backup = (
+            json.loads(fleet.ask(host, "app-backup status")) if "data" in groups else {"newest": "-", "failed": False}
+        )
     except (Failed, ValueError, subprocess.TimeoutExpired) as error:
         return host, " ".join(groups), "-", str(error).splitlines()[-1][:60], "-", "-", "-"
     ready = [name for name, state in found["services"].items() if state == "ready"]
     said = [f"{' '.join(ready)} ready"] if ready else []
     said += [f"{name}: {state}" for name, state in found["services"].items() if state != "ready"]
     failed = " ".join(found["failed"]) or "none"
-    return host, " ".join(groups), found["release"], "; ".join(said) or "-", f"{found['disk']:.0%}", failed, backup
-
-
-def newest_backup(fleet: Fleet, host: str) -> str:
-    state = json.loads(fleet.ask(host, "app-backup status"))
-    return f"{state['newest'] or 'none'}{', the last one failed' if state['failed'] else ''}"
+    newest = f"{backup['newest'] or 'none'}{', the last one failed' if backup['failed'] else ''}"
+    return host, " ".join(groups), found["release"], "; ".join(said) or "-", f"{found['disk']:.0%}", failed, newest
 
 
 def logs(options: argparse.Namespace) -> None:
     """Follow the logs of an app, an instance, nginx or `access` on all hosts that have them."""
     fleet = Fleet(options.inventory)
     name = options.app
-    check_name(name, ["nginx", "access", *APPS, *INSTANCES])
     group = INSTANCES[name].app.name if name in INSTANCES else {"nginx": "edge", "access": "edge"}.get(name, name)
-    hosts = (
-        fleet.groups[group]
-        if group
-        else [host for host in fleet.hosts if host in fleet.groups["edge"] + fleet.app_hosts]
-    )
+    hosts = fleet.groups[group] if group else fleet.serving
     follow({host: fleet.ssh(host, f"{HOST_COMMAND} logs {name}", terminal=True) for host in hosts})
 
 
@@ -259,28 +229,25 @@ def manage(options: argparse.Namespace) -> None:
     os.execvp(command[0], command)
 
 
-# Data
-
-
-def data_command(playbook: str, options: argparse.Namespace, **variables: Any) -> Fleet:
-    with step(f"inventory {options.inventory}"):
-        fleet = Fleet(options.inventory)
+def play_data(fleet: Fleet, playbook: str, **variables: Any) -> None:
     shown = [("backup", str(variables["backup"]))] if variables else []
     plan(fleet, playbook.replace("-", " ").capitalize(), *shown)
     if not fleet.play(playbook, **variables):
         raise Failed(f"{playbook} failed: see above")
-    return fleet
 
 
-def backup(options: argparse.Namespace) -> None:
-    fleet = data_command("backup", options)
+@on_fleet
+def backup(fleet: Fleet, _: argparse.Namespace) -> None:
+    play_data(fleet, "backup")
     state = json.loads(fleet.ask(fleet.groups["data"][0], "app-backup status"))
     print(f"\n{state['newest']}: {state['bytes'] / 1e6:,.1f} MB, on the host and in backups/{fleet.directory.name}")
 
 
-def restore(options: argparse.Namespace) -> None:
-    data_command("restore", options, backup=options.backup or "newest", force=options.force == "yes")
+@on_fleet
+def restore(fleet: Fleet, options: argparse.Namespace) -> None:
+    play_data(fleet, "restore", backup=options.backup or "newest", force=options.force == "yes")
 
 
-def restore_drill(options: argparse.Namespace) -> None:
-    data_command("restore-drill", options)
+@on_fleet
+def restore_drill(fleet: Fleet, _: argparse.Namespace) -> None:
+    play_data(fleet, "restore-drill")

@@ -13,44 +13,41 @@ from collections.abc import Callable
 from deploy.core import console
 from deploy.core.apps import APPS, INSTANCES, django
 from deploy.core.console import Failed, ok, output
+from deploy.core.settings import one_at_a_time
 
-from . import releases
-from .releases import as_app, identity
-from .system import RELEASES, ROOT, VAR, current, groups, instances_here, one_roll_at_a_time, read_environment
+from .releases import APP_USER, PYTHON, as_app, check, discard, identity, prepare, prune, schema, switch
+from .system import LOCK, RELEASES, ROOT, VAR, current, groups, instances_here, read_environment
 from .target import HostTarget, programs_here, unit_of, write_programs
 
 
 def roll(name: str, *names: str) -> None:
     """Make a release current, and roll what does not run it yet: instances of apps, or nginx for `edge`."""
-    with one_roll_at_a_time():
-        if said := releases.switch(name):
+    with one_at_a_time(LOCK):
+        if said := switch(name):
             ok(said)
         roll_here(names, every=False)
 
 
 def restart(*names: str) -> None:
     """Roll all instances of apps, or make nginx read its files."""
-    with one_roll_at_a_time():
+    with one_at_a_time(LOCK):
         roll_here(names, every=True)
 
 
 def roll_here(names: tuple[str, ...], every: bool) -> None:
     if programs_here():
-        as_app(current(), releases.PYTHON, "-m", "deploy.targets.hosts.host", "write-programs")
+        as_app(current(), PYTHON, "-m", "deploy.targets.hosts.host", "write-programs")
     target = HostTarget()
     for name in names:
         if app := APPS.get(name):
-            target.roll(
-                app,
-                [each for each in app.instances if every or not (target.is_current(each) and target.is_serving(each))],
-            )
+            target.roll(app, [each for each in app.instances if every or not target.is_up_to_date(each)])
         else:
             target.replace_nginx()
 
 
 def drain() -> str:
     """Stop the instances of this host when they hold no request. A reboot or a deploy starts them."""
-    with one_roll_at_a_time():
+    with one_at_a_time(LOCK):
         target = HostTarget()
         for instance in instances_here():
             target.take_out_of_rotation(instance)
@@ -65,7 +62,7 @@ def drain() -> str:
 def down() -> str:
     """Stop nginx and all instances of this host. A reboot or a deploy starts them."""
     nginx = ["nginx"] if "edge" in groups() else []
-    with one_roll_at_a_time():
+    with one_at_a_time(LOCK):
         for service in nginx:
             console.run("systemctl", "stop", service)
         stop_instances()
@@ -80,12 +77,8 @@ def stop_instances() -> None:
 def status() -> str:
     """Return JSON: release, services (name: "ready" or why not), failed (units), disk (0 to 1)."""
     disk = shutil.disk_usage(ROOT)
-    found = {
-        "release": current(),
-        "services": services(),
-        "failed": [line.split()[0] for line in output("systemctl", "--failed", "--plain", "--no-legend").splitlines()],
-        "disk": disk.used / disk.total,
-    }
+    failed = [line.split()[0] for line in output("systemctl", "--failed", "--plain", "--no-legend").splitlines()]
+    found = {"release": current(), "services": services(), "failed": failed, "disk": disk.used / disk.total}
     return json.dumps(found)
 
 
@@ -115,34 +108,23 @@ def manage(name: str, *arguments: str) -> None:
     """Run Django's manage.py of a release at the terminal of this process."""
     app = django()
     assert app, "no app in deploy/apps.toml has a manage.py"
-    words = [releases.PYTHON, app.manage, *arguments]
+    words = [PYTHON, app.manage, *arguments]
     environment = os.environ | identity(app)
-    done = subprocess.run(words, cwd=RELEASES / name, env=environment, check=False, **releases.APP_USER)
+    done = subprocess.run(words, cwd=RELEASES / name, env=environment, check=False, **APP_USER)
     sys.exit(done.returncode)
 
 
-COMMANDS: dict[str, Callable[..., str | None]] = {
-    "check": releases.check,
-    "discard": releases.discard,
-    "down": down,
-    "drain": drain,
-    "logs": logs,
-    "manage": manage,
-    "prepare": releases.prepare,
-    "prune": releases.prune,
-    "restart": restart,
-    "roll": roll,
-    "schema": releases.schema,
-    "status": status,
-    "switch": releases.switch,
-    "write-programs": write_programs,
-}
+COMMANDS: tuple[Callable[..., str | None], ...] = (
+    *(check, discard, prepare, prune, schema, switch),
+    *(down, drain, logs, manage, restart, roll, status, write_programs),
+)
 
 
 def main(command: str, *words: str) -> None:
     read_environment()
     try:
-        if said := COMMANDS[command](*words):
+        by_name = {each.__name__.replace("_", "-"): each for each in COMMANDS}
+        if said := by_name[command](*words):
             print(said)
     except Failed as failed:
         raise SystemExit(str(failed)) from None

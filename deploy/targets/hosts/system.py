@@ -1,9 +1,6 @@
 """The layout of a host, and its part of the stack. Standard library only: a host of the group edge has no packages."""
 
-import contextlib
-import fcntl
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from deploy.core.apps import APPS, App, Instance
@@ -13,6 +10,8 @@ ROOT = Path("/srv/app")
 # CURRENT is a link to a directory in RELEASES.
 RELEASES, CURRENT, VAR = ROOT / "releases", ROOT / "current", ROOT / "var"
 RUN = VAR / "run"
+# Held during a roll, which goes on to its end even if its controller dies.
+LOCK = Path("/run/app-roll.lock")
 # Provision writes these, and instances read them when they start.
 ENVIRONMENT, SECRETS = ROOT / "environment", ROOT / "secrets"
 
@@ -39,11 +38,3 @@ def apps_here() -> list[App]:
 
 def instances_here() -> list[Instance]:
     return [instance for app in apps_here() for instance in app.instances]
-
-
-@contextlib.contextmanager
-def one_roll_at_a_time() -> Iterator[None]:
-    """Wait for another roll on this host. A roll goes on to its end even if its controller dies."""
-    with Path("/run/app-roll.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

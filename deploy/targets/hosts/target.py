@@ -128,11 +128,11 @@ class HostTarget(Target):
             return works.relative_to(RELEASES).parts[0] if works.is_relative_to(RELEASES) else ""
         return ""
 
-    def is_current(self, instance: Instance) -> bool:
-        """Return whether an instance runs the current release, with the current settings and secrets."""
+    def is_up_to_date(self, instance: Instance) -> bool:
+        """Return whether an instance serves the current release, with the current settings and secrets."""
         import psutil
 
-        if self.release(instance) != current():
+        if self.release(instance) != current() or not self.is_serving(instance):
             return False
         with contextlib.suppress(psutil.NoSuchProcess):
             started = psutil.Process(unit_of(instance).pid()).create_time()

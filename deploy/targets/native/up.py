@@ -1,5 +1,6 @@
 """`make up` on this machine: start the stack, or apply what changed, with no failed request."""
 
+import contextlib
 import hashlib
 import json
 import time
@@ -42,7 +43,10 @@ def up(target: NativeTarget) -> None:
         changed |= apply_changes(target, changed)
     else:
         start(target)
-    wait_until_all_ready(target, changed if was_running else set(SERVICES))
+    for service in SERVICES:
+        shown = service in changed or not was_running
+        with step(f"{service} ready") if shown else contextlib.nullcontext():
+            target.wait_until_ready(service)
     APPLIED.write_text(json.dumps(wanted))
     if not changed:
         print("Already up to date.")
@@ -130,15 +134,6 @@ def apply_changes(target: NativeTarget, changed: set[str]) -> set[str]:
         with step("nginx has a new configuration: reloading"):
             target.reload_nginx()
     return touched.union(supervisor.remove_unregistered(VAR))
-
-
-def wait_until_all_ready(target: NativeTarget, shown: set[str]) -> None:
-    for service in SERVICES:
-        if service in shown:
-            with step(f"{service} ready"):
-                target.wait_until_ready(service)
-        else:
-            target.wait_until_ready(service)
 
 
 def address(target: NativeTarget) -> str:
