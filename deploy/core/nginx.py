@@ -58,11 +58,7 @@ def upstream_servers(app: App, hosts: str, run: Path, workers: int, limited: boo
 
 
 def render(source: Path, destination: Path, run: Path, workers: int, variables: Mapping[str, str]) -> None:
-    """Write every file of `source`, filled in, to `destination`, which is made anew.
-
-    Files in a folder with an app's name get that app's words too. Raises KeyError with the name of a word without a
-    value.
-    """
+    """Write every file of `source`, filled in, to `destination`. Raises KeyError with a word without a value."""
     shutil.rmtree(destination, ignore_errors=True)
     shutil.copytree(source, destination)
     derived = {
@@ -72,6 +68,7 @@ def render(source: Path, destination: Path, run: Path, workers: int, variables: 
         "CORES": str(workers),
     }
     for file in destination.rglob("*.conf"):
+        # A folder with an app's name has that app's files.
         app = APPS.get(file.relative_to(destination).parts[0])
         own = words_of_app(app, run, workers, variables) if app else {}
         file.write_text(Words(file.read_text()).substitute({**variables, **derived, **own}))

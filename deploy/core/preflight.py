@@ -85,17 +85,6 @@ def nginx_version() -> str:
     return said.strip().removeprefix("nginx version: ")
 
 
-def install_nginx() -> None:
-    if not nginx_version():
-        fresh = not shutil.which("nginx")
-        install_debian(NGINX_PACKAGES, "nginx or its brotli module is missing")
-        if fresh:
-            # Debian starts a service that it installs, here on port 80 of every address. This stack starts its own.
-            for command in (["service", "nginx", "stop"], ["update-rc.d", "nginx", "disable"]):
-                subprocess.run([*sudo(), *command], capture_output=True, check=False)
-    ok(nginx_version())
-
-
 def why_taken(address: str, port: str) -> str:
     """Return why nothing can listen on a port; empty if it is free."""
     with socket.socket() as listener:
@@ -134,7 +123,13 @@ def check_machine() -> None:
     own = is_up() and configuration.exists() and f":{setting('PORT')};" in configuration.read_text()
     check_port(own)
     check_disk()
-    install_nginx()
+    if not nginx_version():
+        fresh = not shutil.which("nginx")
+        install_debian(NGINX_PACKAGES, "nginx or its brotli module is missing")
+        # Debian starts a service that it installs, here on port 80 of every address. This stack starts its own.
+        for command in (["service", "nginx", "stop"], ["update-rc.d", "nginx", "disable"]) if fresh else ():
+            subprocess.run([*sudo(), *command], capture_output=True, check=False)
+    ok(nginx_version())
 
 
 def install(groups: Iterable[str], quiet: bool = False) -> None:

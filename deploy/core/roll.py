@@ -23,12 +23,11 @@ def wait_until(condition: Callable[[], object], otherwise: Callable[[], str]) ->
 
 
 class Target(ABC):
-    """The stack where it runs. `workers` is how many each instance has, `run` the directory of the sockets.
+    """The stack where it runs. A service is nginx or the name of an instance."""
 
-    Subclasses say how that place restarts an instance. A service is nginx or the name of an instance.
-    """
-
+    # The directory of the sockets.
     run: Path
+    # Of each instance.
     workers: int
     # Where instances have TCP ports too.
     address: str | None = None
@@ -88,11 +87,7 @@ class Target(ABC):
         return self.is_in_rotation(instance) and not self.why_not_ready(instance.name)
 
     def roll(self, app: App, instances: Iterable[Instance]) -> None:
-        """Restart instances of an app one after the other, and print each one.
-
-        Raises Failed, with which instances still serve, at the first that does not become ready. It stays out of
-        rotation.
-        """
+        """Restart instances of an app one after the other. Raises Failed at the first that does not become ready."""
         # Start with an instance that is not serving, for example after a failed roll, so that the only working one is
         # never stopped.
         for instance in sorted(instances, key=self.is_serving):
@@ -106,9 +101,8 @@ class Target(ABC):
             except Failed as failed:
                 serving = [each.name for each in app.instances if self.is_serving(each)]
                 rest = f"{' and '.join(serving)} still serves" if serving else f"no instance of {app.name} serves"
-                raise Failed(
-                    f"{failed}\n\nIt is out of rotation, and {rest}. Fix the cause and run this again."
-                ) from None
+                state = f"It is out of rotation, and {rest}. Fix the cause and run this again."
+                raise Failed(f"{failed}\n\n{state}") from None
             print(f"  ✓ {instance} restarted and ready, {time.monotonic() - started:.1f} s", flush=True)
 
     def restart_all(self, name: str) -> None:

@@ -69,13 +69,11 @@ class ComposeTarget(Target):
     # docker-compose.yml reads VAR_DIR beside the settings.
     environment = {**os.environ, "VAR_DIR": str(VAR)}
 
-    # Compose
-
     def command(self, *words: str) -> list[str]:
         settings = ["--env-file", str(ENV_FILE)] if ENV_FILE.exists() else []
         generated = ["--file", str(generate.SERVICES)] if generate.SERVICES.exists() else []
-        files = ["--file", "docker-compose.yml", *generated]
-        return ["docker", "compose", "--project-directory", str(PROJECT), *settings, *files, *words]
+        files = ["--project-directory", str(PROJECT), *settings, "--file", "docker-compose.yml", *generated]
+        return ["docker", "compose", *files, *words]
 
     def compose(self, *words: str) -> str:
         """Run `docker compose`. Return its output. Raises Failed with the end of it."""
@@ -100,8 +98,6 @@ class ComposeTarget(Target):
     def core_services(self) -> list[str]:
         """All services but nginx and the instances."""
         return [name for name in self.hashes if name != "nginx" and name not in INSTANCES]
-
-    # Containers
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """Return what the engine says of the container of each service, also of services that were removed."""
@@ -151,8 +147,6 @@ class ComposeTarget(Target):
             output("docker", "rm", container["Id"])
             print(f"  · {name} is no longer configured: removed", flush=True)
         return bool(found)
-
-    # What a roll needs (deploy/core/roll.py)
 
     def in_rotation(self) -> set[str]:
         """Return the names of the instances in rotation. Their links are in a volume that nginx's container has."""

@@ -16,7 +16,14 @@ def up(target: ComposeTarget) -> None:
         with step(", ".join(services)):
             target.start("--wait", *services)
     prepare(target, outdated)
-    update_nginx(target, outdated)
+    if "nginx" in outdated:
+        nginx = containers.get("nginx")
+        # A replacement leaves the port without nginx for a second.
+        with step(f"nginx: {outdated['nginx']}"):
+            if nginx and nginx["State"]["Running"]:
+                target.compose("run", "--rm", "--no-deps", "-T", "nginx", "python3", "-m", "deploy.core.nginx", "check")
+            target.start("nginx")
+            target.wait_until_ready("nginx")
     started = start_apps(target)
     rolled = roll_apps(target, [app for app in APPS.values() if app not in started], outdated)
     reloaded = reload_nginx(target)
@@ -28,10 +35,7 @@ def up(target: ComposeTarget) -> None:
 
 
 def prepare(target: ComposeTarget, outdated: dict[str, str]) -> None:
-    """Run what a release of each changed app needs once, in a container with its new image.
-
-    Print what the apps say of the first data that they made. Raises Failed with the output of what failed.
-    """
+    """Run what a release of each changed app needs once, in a container with its new image."""
     for app in APPS.values():
         changed = any(outdated.get(instance.name, STOPPED) != STOPPED for instance in app.instances)
         if changed and (app.prepare or app.seed):
@@ -43,17 +47,6 @@ def prepare(target: ComposeTarget, outdated: dict[str, str]) -> None:
             # At once: it may have a password that nobody sees again, and what follows may fail.
             if said:
                 print(f"\n{said}\n", flush=True)
-
-
-def update_nginx(target: ComposeTarget, outdated: dict[str, str]) -> None:
-    """Start nginx, or replace its container. A replacement leaves the port without nginx for a second."""
-    if "nginx" in outdated:
-        container = target.container("nginx")
-        with step(f"nginx: {outdated['nginx']}"):
-            if container and container["State"]["Running"]:
-                target.compose("run", "--rm", "--no-deps", "-T", "nginx", "python3", "-m", "deploy.core.nginx", "check")
-            target.start("nginx")
-            target.wait_until_ready("nginx")
 
 
 def start_apps(target: ComposeTarget) -> list[App]:

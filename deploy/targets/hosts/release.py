@@ -18,10 +18,7 @@ def git(*words: str) -> bytes:
 
 
 def manifest(ref: str) -> dict[str, str]:
-    """Return name (for example `20261121T164000-1a2b3c4`), ref, commit, subject, built (UTC, ISO 8601), lock (SHA-256).
-
-    Raises Failed if git does not have the ref.
-    """
+    """Return name (such as `20261121T164000-1a2b3c4`), ref, commit, subject, built (UTC, ISO 8601), lock (SHA-256)."""
     try:
         commit = git("rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}").decode().strip()
     except Failed:

@@ -13,7 +13,7 @@ from typing import Any
 from deploy.core.apps import APPS, App
 from deploy.core.console import Failed, ok, run
 
-from .system import CURRENT, RELEASES, apps_here, current, groups
+from .system import CURRENT, RELEASES, apps_here, current, groups, release_of
 from .target import programs_here, remove_unregistered
 
 PYTHON = ".venv/bin/python"
@@ -50,13 +50,7 @@ def switch(name: str) -> str | None:
 
 def in_use() -> set[str]:
     """Return the releases in which a process works: a draining instance, or supervisord, which outlives releases."""
-    found = {current()}
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            works = (process / "cwd").resolve(strict=True)
-            if works.is_relative_to(RELEASES) and works != RELEASES:
-                found.add(works.relative_to(RELEASES).parts[0])
-    return found
+    return {current(), *(release_of(process.name) for process in Path("/proc").glob("[0-9]*"))}
 
 
 def prune(keep: str) -> str:

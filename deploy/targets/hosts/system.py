@@ -27,6 +27,15 @@ def current() -> str:
     return CURRENT.readlink().name if CURRENT.is_symlink() else ""
 
 
+def release_of(pid: int | str) -> str:
+    """Return the name of the release in whose directory a process works; empty if there is none."""
+    try:
+        works = Path(f"/proc/{pid}/cwd").resolve(strict=True)
+    except OSError:
+        return ""
+    return works.relative_to(RELEASES).parts[0] if RELEASES in works.parents else ""
+
+
 def groups() -> list[str]:
     """Return the inventory's groups that this host is in, except `data`, which has no settings."""
     return os.environ.get("GROUPS", "").split()

@@ -4,7 +4,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from deploy.core import probe, supervisor
 from deploy.core.apps import INSTANCES, Instance
@@ -13,7 +12,7 @@ from deploy.core.cores import cores
 from deploy.core.roll import Target, wait_until
 from deploy.servers import SERVERS
 
-from .system import CURRENT, ENVIRONMENT, RELEASES, RUN, SECRETS, VAR, current, instances_here
+from .system import CURRENT, ENVIRONMENT, RUN, SECRETS, VAR, current, instances_here, release_of
 
 # Seconds that a command has to run before it counts as ready, as startsecs in deploy/supervisor/command.conf.
 STEADY = 2
@@ -98,14 +97,12 @@ def write_programs() -> None:
 
 
 def remove_unregistered() -> list[str]:
-    """Stop, for good, instances that left the registry or this host. Return the names of their units and programs.
-
-    nginx on every host has its new configuration already.
-    """
+    """Stop, for good, instances that left the registry or this host. Return the names of their units and programs."""
     wanted = {unit_of(instance).unit for instance in instances_here()}
     patterns = [server.unit.format(instance="*") + ".service" for server in SERVERS.values()]
     lines = output("systemctl", "list-units", "--all", "--plain", "--no-legend", *patterns).splitlines()
     removed = {line.split()[0].removesuffix(".service") for line in lines} - wanted
+    # nginx on every host has its new configuration already.
     for unit in removed:
         probe.finish_requests(RUN, unit.partition("@")[2])
         run("systemctl", "disable", "--now", unit)
@@ -122,11 +119,8 @@ class HostTarget(Target):
         self.address = os.environ.get("BIND")
 
     def release(self, instance: Instance) -> str:
-        """Return the name of the release that an instance runs: its working directory. Empty if it does not run."""
-        with contextlib.suppress(OSError):
-            works = Path(f"/proc/{unit_of(instance).pid()}/cwd").resolve(strict=True)
-            return works.relative_to(RELEASES).parts[0] if works.is_relative_to(RELEASES) else ""
-        return ""
+        """Return the name of the release that an instance runs; empty if it does not run."""
+        return release_of(unit_of(instance).pid())
 
     def is_up_to_date(self, instance: Instance) -> bool:
         """Return whether an instance serves the current release, with the current settings and secrets."""
@@ -146,10 +140,7 @@ class HostTarget(Target):
         return f"element inet filter out {{ {ports} }}" if ports else ""
 
     def take_out_of_rotation(self, instance: Instance) -> None:
-        """Remove the link that nginx on this host follows, and make the firewall reject nginx on other hosts.
-
-        A rejected nginx has sent nothing yet, so it tries the next server.
-        """
+        """Make the firewall reject nginx on other hosts too. It has sent nothing yet, so it tries the next server."""
         super().take_out_of_rotation(instance)
         if elements := self.out_elements(instance):
             run("nft", f"add {elements}")

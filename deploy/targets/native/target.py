@@ -44,8 +44,6 @@ class NativeTarget(roll.Target):
         self.variables = variables
         self.workers = int(variables["CORES"])
 
-    # supervisord and its services
-
     @property
     def supervisor(self) -> Any:
         return supervisor.connect(VAR)
@@ -54,12 +52,10 @@ class NativeTarget(roll.Target):
         return supervisor.is_answering(VAR)
 
     def processes(self) -> dict[str, dict[str, Any]]:
-        """Return what supervisord says of each service that it has: `statename`, `pid` and more.
-
-        After an upgrade in place supervisord does not know the pid of nginx's master, so the pid file has it.
-        """
+        """Return what supervisord says of each service that it has: `statename`, `pid` and more."""
         known = {info["name"]: info for info in self.supervisor.getAllProcessInfo()}
         infos = {service: known[service] for service in SERVICES if service in known}
+        # After an upgrade in place supervisord does not know the pid of nginx's master.
         infos["nginx"]["pid"] = nginx_master()
         return infos
 
@@ -101,8 +97,6 @@ class NativeTarget(roll.Target):
                 if below or (process.name() == "nginx" and process.cwd() == str(VAR)):
                     yield process
 
-    # nginx
-
     def reload_nginx(self) -> None:
         """Reload nginx. Return when all workers that accept connections have the new configuration."""
         old = nginx_workers()
@@ -126,8 +120,6 @@ class NativeTarget(roll.Target):
         with contextlib.suppress(psutil.NoSuchProcess):
             old.kill()
         ok("the installed nginx has taken over")
-
-    # What a roll needs
 
     def restart(self, instance: Instance) -> None:
         supervisor.restart(self.supervisor, instance.name)
