@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
 import psycopg
 
 # PostgreSQL refuses to run as root: as root, it runs as the account that Debian's package made.
@@ -77,19 +76,6 @@ class Server:
         self.process.send_signal(how)
         self.process.wait(timeout=30)
 
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """In the block it is there and does nothing; nor do its children, which in PostgreSQL are those that answer."""
-        server = psutil.Process(self.process.pid)
-        family = [server, *server.children(recursive=True)]
-        for process in family:
-            process.suspend()
-        try:
-            yield
-        finally:
-            for process in family:
-                process.resume()
-
 
 # By port, those of the blocks that are under way.
 servers: dict[int, Server] = {}
@@ -110,21 +96,6 @@ def running(
     finally:
         server.stop(stop)
         del servers[port]
-
-
-@contextmanager
-def away(port: int, how: signal.Signals) -> Iterator[None]:
-    """In the block, the server that listens on a port is not there, or (SIGSTOP) does not answer."""
-    server = servers[port]
-    if how == signal.SIGSTOP:
-        with server.frozen():
-            yield
-        return
-    server.stop(how)
-    try:
-        yield
-    finally:
-        server.start()
 
 
 @contextmanager
@@ -155,14 +126,3 @@ def redis() -> Iterator[str]:
         port = free_port()
         with running([server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory], port):
             yield f"redis://127.0.0.1:{port}/0"
-
-
-def self_signed(directory: Path, *addresses: str) -> dict[str, str]:
-    """A certificate for this machine and these addresses; the variables that name it and its key."""
-    files = {"TLS_KEY": f"{directory}/key.pem", "TLS_CERTIFICATE": f"{directory}/certificate.pem"}
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", files["TLS_KEY"]]
-    names = "".join(f",IP:{address}" for address in addresses)
-    certificate = ["-subj", "/CN=localhost", "-addext", f"subjectAltName=DNS:localhost,IP:127.0.0.1{names}"]
-    command = [program("openssl", "openssl"), "req", "-x509", *key, *certificate, "-out", files["TLS_CERTIFICATE"]]
-    subprocess.run(command, check=True, capture_output=True)
-    return files

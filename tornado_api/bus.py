@@ -76,9 +76,9 @@ class Bus:
             await self.redis.aclose()
 
     async def ping(self) -> str:
-        """`ok`, or `polling` without Redis. Raises RedisError."""
+        """`ok`, or `off` without Redis. Raises RedisError."""
         if not self.redis:
-            return "polling"
+            return "off"
         await self.redis.ping()
         return "ok"
 

@@ -20,7 +20,7 @@ class LivenessHandler(ResourceHandler):
 class ReadinessHandler(ResourceHandler):
     async def get(self) -> None:
         parts = dict(zip(("database", "bus"), await asyncio.gather(self.database(), self.bus()), strict=True))
-        ready = parts["database"] == "ok" and parts["bus"] in ("ok", "polling")
+        ready = parts["database"] == "ok" and parts["bus"] in ("ok", "off")
         self.set_status(200 if ready else 503)
         self.answer({"status": "ready" if ready else "unready", **parts})
 

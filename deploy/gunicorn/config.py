@@ -22,7 +22,7 @@ logconfig_dict = LOGGING
 # The master does not listen: each worker has a socket of its own (pre_fork). On one shared socket the kernel gives
 # workers uneven shares of long connections: 261/69/37/33 of 400. nginx gives each of four sockets 100.
 bind: list[str] = []
-# Seconds before an idle connection is closed. nginx closes it earlier (upstream.conf), so that it never sends a request
+# Seconds before an idle connection is closed. nginx closes it earlier (http.conf), so that it never sends a request
 # on a connection that is being closed.
 keepalive = 10
 

@@ -38,9 +38,9 @@ def database() -> str:
 
 
 def bus() -> str:
-    """`ok`, `polling` without Redis, or the reason in one line."""
+    """`ok`, `off` without Redis, or the reason in one line."""
     if not settings.REDIS_URL:
-        return "polling"
+        return "off"
     try:
         with Redis.from_url(settings.REDIS_URL, **settings.REDIS_OPTIONS) as redis:
             redis.ping()
@@ -55,7 +55,7 @@ def middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[
             return JsonResponse({"status": "live"})
         if request.path == "/health/ready":
             parts = {"database": database(), "bus": bus()}
-            ready = parts["database"] == "ok" and parts["bus"] in ("ok", "polling")
+            ready = parts["database"] == "ok" and parts["bus"] in ("ok", "off")
             return JsonResponse({"status": "ready" if ready else "unready"} | parts, status=200 if ready else 503)
         return get_response(request)
 

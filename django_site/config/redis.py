@@ -1,9 +1,16 @@
-"""The site's way to Redis, which it can do without."""
+"""The site's clients of Redis. Without Redis, every read of the cache is a miss, and nothing fails.
 
+Sessions are in the database behind the cache, so nobody is logged out.
+"""
+
+import logging
 import time
 from typing import Any, ClassVar
 
-from redis import ConnectionError, Redis, TimeoutError
+from django.core.cache.backends.redis import RedisCache, RedisCacheClient
+from redis import ConnectionError, Redis, RedisError, TimeoutError
+
+logger = logging.getLogger(__name__)
 
 # Seconds. To find out that Redis is gone may take one, for the name of a container that has stopped. A page asks for
 # its session, its cache and its bus: with a few visitors, all workers would be waiting for nothing.
@@ -23,3 +30,24 @@ class Client(Redis):
         except (ConnectionError, TimeoutError):
             Client.back = time.monotonic() + AWAY
             raise
+
+
+class ForgivingClient(Client):
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().execute_command(*args, **options)
+        except RedisError as error:
+            logger.warning("cache: %s: %s", args[0], error)
+            return None
+
+
+class CacheClient(RedisCacheClient):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._client = ForgivingClient
+
+
+class Cache(RedisCache):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._class = CacheClient

@@ -120,7 +120,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_OPTIONS = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}
 if REDIS_URL:
-    CACHES = {"default": {"BACKEND": "config.cache.Cache", "LOCATION": REDIS_URL, "OPTIONS": REDIS_OPTIONS}}
+    CACHES = {"default": {"BACKEND": "config.redis.Cache", "LOCATION": REDIS_URL, "OPTIONS": REDIS_OPTIONS}}
     SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 else:
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "django_cache"}}
@@ -145,6 +145,7 @@ SESSION_COOKIE_NAME = f"{cookie_prefix}tandem_session"
 CSRF_COOKIE_NAME = f"{cookie_prefix}tandem_csrf"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = TLS
 CSRF_COOKIE_HTTPONLY = True
+CSRF_FAILURE_VIEW = "config.errors.csrf_failure"
 # nginx overwrites the header with what it knows.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TLS else None
 SECURE_SSL_REDIRECT = TLS

@@ -7,6 +7,8 @@ from .apps import APPS
 admin.site.site_header = admin.site.site_title = settings.TITLE
 
 handler400 = "config.errors.bad_request"
+handler403 = "config.errors.permission_denied"
+handler404 = "config.errors.page_not_found"
 handler500 = "config.errors.server_error"
 
 urlpatterns = [

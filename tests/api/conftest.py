@@ -34,13 +34,10 @@ def own_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def database_url() -> str:
-    """A database with the sample's tables."""
+    """A database without tables. Folders of tests that need some have a fixture of this name."""
     from tests.api.databases import create
-    from tests.api.sample import create_tables
 
-    url = create("sample")
-    create_tables(url)
-    return url
+    return create("empty")
 
 
 @pytest.fixture

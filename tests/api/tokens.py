@@ -1,5 +1,6 @@
 """Users, and tokens as the site signs them."""
 
+import itertools
 import os
 import time
 import uuid
@@ -9,6 +10,8 @@ import jwt
 
 # Their ids begin at 1.
 USERS = 200
+# Everybody in turn, but the last two, whom tests deactivate.
+VOTERS = itertools.cycle(range(1, USERS - 1))
 
 
 def token(user: int = 1, *, key: str | None = None, key_id: str | None = None, **claims: Any) -> str:

@@ -200,7 +200,7 @@ def apart(stack: NativeStack) -> Iterator[None]:
 def without_shedding(stack: NativeStack) -> None:
     """Remove max_conns from the running nginx, until `make up` writes its configuration again."""
     for app in PATHS:
-        file = stack.var / f"nginx/{app}/upstream.conf"
+        file = stack.var / f"nginx/{app}/http.conf"
         text, count = re.subn(r" max_conns=\d+", "", file.read_text())
         assert count
         file.write_text(text)

@@ -13,7 +13,8 @@ from deploy.core import nginx
 from deploy.core.apps import APPS, App
 from deploy.core.settings import PROJECT, values
 from deploy.servers import SERVERS
-from tests.servers import program, self_signed
+from tests.faults import self_signed
+from tests.servers import program
 
 # This machine alone; and nginx on a host of its own, with instances on it and on others.
 ALONE: dict[str, str] = {}

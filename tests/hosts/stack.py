@@ -17,8 +17,8 @@ import yaml
 
 from deploy.core import supervisor
 from deploy.targets.hosts.target import has_own_unit
+from tests.faults import self_signed
 from tests.hosts.hosts import Host, Network, hosts, members, shape
-from tests.servers import self_signed
 from tests.stacks import Stack
 
 # What starts and stops a service of the data host, by the name that an outage has.

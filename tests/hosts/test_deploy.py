@@ -201,9 +201,7 @@ async def test_a_host_leaves_and_comes_back(stack: HostsStack, crowd: Crowd, rec
 
     def upstreams() -> set[str]:
         files = [
-            stack.files(host) / f"srv/app/var/nginx/{app}/upstream.conf"
-            for host in stack.on("edge")
-            for app in ("site",)
+            stack.files(host) / f"srv/app/var/nginx/{app}/http.conf" for host in stack.on("edge") for app in ("site",)
         ]
         return {file.read_text() for file in files}
 

@@ -15,7 +15,8 @@ from deploy.core.apps import APPS, INSTANCES, django
 from deploy.core.console import readable
 from deploy.core.probe import put_in_rotation, take_out_of_rotation
 from deploy.core.settings import SECRETS, is_secret, parse
-from tests.servers import free_port, postgresql, program, redis, self_signed
+from tests.faults import self_signed
+from tests.servers import free_port, postgresql, program, redis
 from tests.stacks import NativeStack, copied, edited
 
 MIGRATION = """

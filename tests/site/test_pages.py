@@ -57,3 +57,14 @@ def test_no_page_has_inline_script_or_style(member: Client) -> None:
         assert "<style" not in page
         assert "<script>" not in page
         assert " onclick" not in page
+
+
+@pytest.mark.parametrize("path", ["", "auth/user/", "auth/user/add/"])
+def test_the_admin_has_its_pages(admin_client: Client, path: str) -> None:
+    page = admin_client.get(f"/admin/{path}")
+    assert page.status_code == 200
+    assert settings.TITLE in page.content.decode()
+
+
+def test_the_admin_is_for_staff(member: Client) -> None:
+    assert member.get("/admin/").status_code == 302

@@ -19,6 +19,7 @@ from django.db import connection
 from django.test import Client
 
 from tests import servers
+from tests.faults import away
 from tests.site.commands import manage
 
 FIRST_DATA = """
@@ -84,7 +85,7 @@ def each_kind(anonymous: httpx.Client, admin: httpx.Client) -> list[httpx.Respon
 @contextmanager
 def gone(database_url: str) -> Iterator[None]:
     """In the block there is no PostgreSQL. After it there is one that is ready, which is later than that it listens."""
-    with servers.away(urlsplit(database_url).port or 0, signal.SIGINT):
+    with away(urlsplit(database_url).port or 0, signal.SIGINT):
         yield
     deadline = time.monotonic() + 30
     while True:

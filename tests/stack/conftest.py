@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import servers
+from tests.faults import self_signed
 from tests.stacks import Stack, directory, running
 
 
@@ -17,7 +18,7 @@ def secure(stack: Stack, stack_class: type[Stack]) -> Iterator[Stack]:
         yield stack
         return
     with directory() as files:
-        certificate = servers.self_signed(files)
+        certificate = self_signed(files)
         # For this test only: root's stack runs as www-data.
         Path(certificate["TLS_KEY"]).chmod(0o644)
         variables = certificate | {"TLS": "on", "PLAIN_PORT": str(servers.free_port()), "CORES": "1"}

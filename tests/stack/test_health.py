@@ -13,7 +13,7 @@ from tests.stacks import Stack
 
 @pytest.mark.parametrize("check", ["live", "ready"])
 def test_each_worker_answers_its_health_check(stack: Stack, check: str) -> None:
-    bus = "ok" if stack.setting("REDIS_URL") else "polling"
+    bus = "ok" if stack.setting("REDIS_URL") else "off"
     expected = {"live": {"status": "live"}, "ready": {"status": "ready", "database": "ok", "bus": bus}}[check]
     with stack.inside() as inside:
         for name in stack.sockets():

@@ -15,7 +15,8 @@ from dotenv import dotenv_values
 
 from deploy.core import supervisor
 from tests.environment import PROJECT
-from tests.servers import away, program
+from tests.faults import away
+from tests.servers import program
 
 from .base import Stack
 from .network import HOME, enter

@@ -121,6 +121,12 @@ def write_nginx_settings(variables: Mapping[str, str]) -> None:
     write_readable(MOUNTED / "apps.toml", (PROJECT / "deploy/apps.toml").read_text())
 
 
+def is_stale() -> bool:
+    """Return whether an app's compose file was removed since `make up` wrote its services."""
+    services = json.loads(SERVICES.read_text())["services"] if SERVICES.exists() else {}
+    return not all(Path(each["extends"]["file"]).exists() for each in services.values() if "extends" in each)
+
+
 def remove_old_secrets() -> None:
     """Remove the files of secrets that no service has any more."""
     named = SERVICES.read_text() + (MOUNTED / "nginx.env").read_text()

@@ -69,6 +69,11 @@ class ComposeTarget(Target):
     # docker-compose.yml reads VAR_DIR beside the settings.
     environment = {**os.environ, "VAR_DIR": str(VAR)}
 
+    def __init__(self) -> None:
+        # Compose reads every file before any command, and fails if one is missing.
+        if generate.is_stale():
+            generate.write()
+
     def command(self, *words: str) -> list[str]:
         settings = ["--env-file", str(ENV_FILE)] if ENV_FILE.exists() else []
         generated = ["--file", str(generate.SERVICES)] if generate.SERVICES.exists() else []

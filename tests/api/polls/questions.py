@@ -6,7 +6,7 @@ import httpx
 import sqlalchemy as sa
 
 from tests.api.served import Served
-from tests.api.tokens import bearer
+from tests.api.tokens import VOTERS, bearer
 from tornado_api.polls import store
 
 
@@ -42,5 +42,5 @@ async def vote(
     api: Served, question: Question, choice: int = 0, user: int | None = None, key: str | None = None
 ) -> httpx.Response:
     """Vote as this user, or as another one each time."""
-    headers = bearer(user or next(api.users)) | ({} if key is None else {"Idempotency-Key": key})
+    headers = bearer(user or next(VOTERS)) | ({} if key is None else {"Idempotency-Key": key})
     return await api.client.post(question.post, json={"choice": question.choices[choice]}, headers=headers)

@@ -8,10 +8,11 @@ import pytest
 import sqlalchemy as sa
 from websockets.asyncio.client import connect
 
+from tests.api.checks import methods, problem
 from tests.api.polls.questions import ask, vote
-from tests.api.served import Served, news
-from tests.api.test_requests import methods, problem
+from tests.api.served import Served
 from tests.api.tokens import bearer
+from tests.api.watching import newest, news, watch
 from tornado_api.polls import store
 
 
@@ -136,7 +137,7 @@ async def test_body_of_the_wrong_shape(api: Served, body: Any, field: str) -> No
     headers = bearer() | {"Content-Type": "application/json"}
     errors = problem(await api.client.post(asked.post, content=json.dumps(body), headers=headers), 422)["errors"]
     assert [error["field"] for error in errors] == [field]
-    assert (await api.newest(asked))["total"] == 0
+    assert (await newest(api, asked))["total"] == 0
 
 
 @pytest.mark.parametrize("choice", [0, -1, 999_999_999, 2**63, 10**30])
@@ -175,7 +176,7 @@ async def test_methods(api: Served, path: str, allowed: set[str]) -> None:
 
 async def test_deleted_question(api: Served) -> None:
     asked = await ask(api)
-    async with api.events(asked) as events, connect(f"ws://{api.address}{asked.socket}") as connection:
+    async with watch(api, asked) as events, connect(f"ws://{api.address}{asked.socket}") as connection:
         await news(events)
         await connection.recv()
         async with api.app.database.engine.begin() as database:

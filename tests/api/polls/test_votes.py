@@ -8,10 +8,11 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from tests.api.checks import problem
 from tests.api.polls.questions import ask, vote
 from tests.api.served import Served
-from tests.api.test_requests import problem
 from tests.api.tokens import bearer
+from tests.api.watching import newest
 from tornado_api.database import user as users
 from tornado_api.polls import store
 
@@ -21,7 +22,7 @@ async def test_vote(api: Served) -> None:
     response = await vote(api, asked, 1)
     assert response.status_code == 201
     assert response.json() == {"question": asked.id, "choice": asked.choices[1], "version": 1}
-    assert [choice["votes"] for choice in (await api.newest(asked))["choices"]] == [0, 1]
+    assert [choice["votes"] for choice in (await newest(api, asked))["choices"]] == [0, 1]
 
 
 async def test_voting_twice(api: Served) -> None:
@@ -29,7 +30,7 @@ async def test_voting_twice(api: Served) -> None:
     assert (await vote(api, asked, 0, user=1)).status_code == 201
     for choice in (0, 1):
         problem(await vote(api, asked, choice, user=1), 409)
-    results = await api.newest(asked)
+    results = await newest(api, asked)
     assert [choice["votes"] for choice in results["choices"]] == [1, 0]
     assert results["version"] == 1
 
@@ -37,7 +38,7 @@ async def test_voting_twice(api: Served) -> None:
 async def test_closed_question(api: Served) -> None:
     asked = await ask(api, closes_at=datetime.now(UTC) - timedelta(seconds=1))
     problem(await vote(api, asked), 410)
-    assert (await api.newest(asked))["total"] == 0
+    assert (await newest(api, asked))["total"] == 0
 
 
 async def test_vote_sent_again(api: Served) -> None:
@@ -56,7 +57,7 @@ async def test_vote_sent_again(api: Served) -> None:
     # The key is the voter's own.
     assert (await vote(api, asked, 0, user=3, key="one")).status_code == 201
     problem(await vote(api, asked, 0, user=2, key="one"), 409)
-    results = await api.newest(asked)
+    results = await newest(api, asked)
     assert ([choice["votes"] for choice in results["choices"]], results["version"]) == ([2, 1], 3)
 
 
@@ -82,7 +83,7 @@ async def test_key_that_is_none(api: Served, key: str) -> None:
     asked = await ask(api)
     headers = httpx.Headers(bearer() | {"Idempotency-Key": key}, encoding="utf-8")
     problem(await api.client.post(asked.post, json={"choice": asked.choices[0]}, headers=headers), 400)
-    assert (await api.newest(asked))["total"] == 0
+    assert (await newest(api, asked))["total"] == 0
     assert (await vote(api, asked, key="!" * 63 + "~")).status_code == 201
 
 
@@ -111,7 +112,7 @@ async def test_many_double_votes_at_once(api: Served) -> None:
     async with api.app.database.engine.connect() as connection:
         rows = sa.select(sa.func.count()).select_from(store.vote).where(store.vote.c.question_id == asked.id)
         assert await connection.scalar(rows) == 1
-    assert (await api.newest(asked))["version"] == 1
+    assert (await newest(api, asked))["version"] == 1
 
 
 async def test_one_vote_sent_many_times_at_once(api: Served) -> None:
@@ -119,7 +120,7 @@ async def test_one_vote_sent_many_times_at_once(api: Served) -> None:
     answers = await asyncio.gather(*(vote(api, asked, user=1, key="one") for _ in range(50)))
     assert Counter(answer.status_code for answer in answers) == {201: 50}
     assert {answer.json()["version"] for answer in answers} == {1}
-    assert (await api.newest(asked))["total"] == 1
+    assert (await newest(api, asked))["total"] == 1
 
 
 async def test_many_voters_at_once(api: Served) -> None:
@@ -127,5 +128,5 @@ async def test_many_voters_at_once(api: Served) -> None:
     answers = await asyncio.gather(*(vote(api, asked, n % 2) for n in range(60)))
     # Each vote is a version of its own, in which it is counted.
     assert sorted(answer.json()["version"] for answer in answers) == list(range(1, 61))
-    results = await api.newest(asked)
+    results = await newest(api, asked)
     assert ([choice["votes"] for choice in results["choices"]], results["version"]) == ([30, 30], 60)

@@ -4,7 +4,6 @@ from typing import Any
 
 from accounts.management.commands import seed
 from django.db import transaction
-
 from polls.models import Choice, Question
 
 

@@ -7,9 +7,10 @@ from collections import Counter
 
 import sqlalchemy as sa
 
+from tests.api.checks import problem
 from tests.api.polls.questions import ask, vote
 from tests.api.served import PROJECT, Served
-from tests.api.test_requests import problem
+from tests.api.watching import newest
 from tests.site.commands import manage
 
 
@@ -68,5 +69,5 @@ async def test_votes_sent_many_times_to_site_and_api_at_once(api: Served, databa
     async with asyncio.timeout(60):
         assert await site.wait() == 0
     assert Counter(answer.status_code for answer in answers) == {201: len(voters)}
-    results = await api.newest(asked)
+    results = await newest(api, asked)
     assert (results["total"], results["version"]) == (20, 20)
