@@ -24,9 +24,6 @@ class Server:
     listens: ClassVar[bool] = True
     # nginx keeps idle connections to it.
     keeps_connections: ClassVar[bool] = False
-    # Open files and length of the listen queue that each worker asks for; 0 if it keeps the defaults.
-    open_files: ClassVar[int] = 0
-    listen_queue: ClassVar[int] = 0
     # It has unix sockets, even where BIND gives it TCP ports too.
     always_unix: ClassVar[bool] = False
 

@@ -114,11 +114,11 @@ def test_limits_follow_the_server_kinds_of_the_stack(kind: str, stack: Stack, mo
     app = App("one", SERVERS[kind], ("a", "b"))
     monkeypatch.setattr(Stack, "instances", list(app.instances))
     monkeypatch.setattr(Stack, "somaxconn", lambda _, service: 600)
-    assert set(limits.needed_files(stack)) == {"nginx", *([kind] if app.server.open_files else [])}
+    assert set(limits.needed_files(stack)) == {"nginx", *([kind] if kind in limits.OPEN_FILES else [])}
     found = list(limits.somaxconn(stack))
     assert found[0].what.startswith("net.core.somaxconn: 600, nginx needs ")
-    assert [each.what.split()[2] for each in found] == ["nginx", *([kind] if app.server.listen_queue else [])]
-    assert [each.mark for each in found[1:]] == (["✗"] if app.server.listen_queue else [])
+    assert [each.what.split()[2] for each in found] == ["nginx", *([kind] if kind in limits.LISTEN_QUEUES else [])]
+    assert [each.mark for each in found[1:]] == (["✗"] if kind in limits.LISTEN_QUEUES else [])
 
 
 FIRST, *_, LAST = INSTANCES
