@@ -91,9 +91,6 @@ def deploy(fleet: Fleet, options: argparse.Namespace) -> None:
     print(f"\n{made['name']} serves.")
 
 
-up = deploy
-
-
 def go_back(fleet: Fleet, before: dict[str, str], failed: str) -> None:
     """Roll every host back to the release that it had before a failed deploy. Raises Failed in any case."""
     name = next((before[host] for host in fleet.app_hosts if before[host]), "")
