@@ -1,6 +1,7 @@
 """The commands of this target. Each prints a plan first and a result at the end."""
 
 import argparse
+import hashlib
 import json
 import os
 import shlex
@@ -9,17 +10,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
 
 import yaml
 
-from deploy.core.apps import APPS, INSTANCES, django
+from deploy.core.apps import APPS, INSTANCES, PROJECT, django
 from deploy.core.console import Failed, follow, step, table
 from deploy.core.settings import SECRETS
 
-from . import release
 from .fleet import GROUPS, HOST_COMMAND, Fleet
 
 
@@ -75,16 +76,48 @@ def current(fleet: Fleet, host: str) -> str:
     return fleet.ask(host, 'basename "$(readlink /srv/app/current)"')
 
 
+def git(*words: str) -> bytes:
+    done = subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, check=False)
+    if done.returncode:
+        raise Failed(f"git {' '.join(words)}: {done.stderr.decode().strip()}")
+    return done.stdout
+
+
+def manifest(ref: str) -> dict[str, str]:
+    """Return name (such as `20261121T164000-1a2b3c4`), ref, commit, subject, built (UTC, ISO 8601), lock (SHA-256)."""
+    try:
+        commit = git("rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}").decode().strip()
+    except Failed:
+        raise Failed(f"REF is {ref!r}: there is no such commit") from None
+    now = datetime.now(UTC)
+    return {
+        "name": f"{now:%Y%m%dT%H%M%S}-{commit[:7]}",
+        "ref": ref,
+        "commit": commit,
+        "subject": git("log", "-1", "--format=%s", commit).decode().strip(),
+        "built": now.isoformat(timespec="seconds"),
+        "lock": hashlib.sha256(git("show", f"{commit}:uv.lock")).hexdigest(),
+    }
+
+
+def build(release: dict[str, str], directory: Path) -> Path:
+    """Return the path of NAME.tar.gz: the commit's tree and RELEASE.json.new, which a host renames at the end."""
+    archive, added = directory / f"{release['name']}.tar.gz", directory / "RELEASE.json.new"
+    added.write_text(json.dumps(release, indent=2))
+    git("archive", "--format=tar.gz", f"--output={archive}", f"--add-file={added}", release["commit"])
+    return archive
+
+
 @on_fleet
 def deploy(fleet: Fleet, options: argparse.Namespace) -> None:
     ref = options.ref or "HEAD"
-    made = release.manifest(ref)
+    made = manifest(ref)
     with fleet.lock(f"deploy of {ref}"):
         before = {host: current(fleet, host) for host in fleet.hosts}
         now = ", ".join(sorted({name for name in before.values() if name})) or "nothing"
         plan(fleet, "Deploy", ("release", made["name"]), ("ref", f"{ref}: {made['subject']}"), ("now", now))
         with tempfile.TemporaryDirectory() as directory:
-            archive = release.build(made, Path(directory))
+            archive = build(made, Path(directory))
             deployed = fleet.play("deploy", release=made["name"], archive=str(archive), archive_directory=directory)
         if not deployed:
             go_back(fleet, before, made["name"])

@@ -32,7 +32,7 @@ options.realize(["-c", "deploy/supervisor/supervisord.conf"])
 
 
 def releases() -> list[dict[str, str]]:
-    """Return the manifests (release.py) of the complete releases, oldest first."""
+    """Return the manifests of the complete releases, oldest first."""
     found = [json.loads(file.read_text()) for file in RELEASES.glob("*/RELEASE.json")]
     return sorted(found, key=lambda manifest: manifest["name"])
 
