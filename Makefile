@@ -25,9 +25,6 @@ status: ## Show each service: state, memory, requests (INVENTORY=…)
 logs: ## Follow the logs (APP=an app, an instance or nginx; INVENTORY=…)
 	@$(DEPLOY) logs --app "$(APP)" --inventory "$(INVENTORY)"
 
-doctor: ## Find what is wrong with this machine or the stack, and how to fix it (INVENTORY=…)
-	@$(DEPLOY) doctor --inventory "$(INVENTORY)"
-
 destroy: ## Stop everything and delete the data, after asking
 	@$(DEPLOY) destroy
 
@@ -103,7 +100,7 @@ format: .venv-dev ## Lay out the code as the linters want it
 	.venv/bin/ruff format
 
 .venv-dev:
-	@$(DEPLOY) install --group dev
+	@$(DEPLOY) install --group dev $(DEV_GROUPS)
 
 # One file for each removable part. A part adds commands, and steps to `lint` and `test`.
 -include make/*.mk
