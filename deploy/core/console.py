@@ -62,9 +62,13 @@ def readable(line: str) -> str:
         return line
 
 
-def readable_end(log: str, lines: int = 20) -> str:
+# Lines of a log that show why a service does not start. gunicorn's two workers print 45 with their tracebacks.
+LOG_END = 50
+
+
+def readable_end(log: str) -> str:
     """Return the end of a log, for people."""
-    return "\n".join(map(readable, log.strip().splitlines()[-lines:])) or "(empty)"
+    return "\n".join(map(readable, log.strip().splitlines()[-LOG_END:])) or "(empty)"
 
 
 def run(*command: str, **options: Any) -> str:

@@ -10,7 +10,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from deploy.core.apps import APPS, INSTANCES, Instance
-from deploy.core.console import Failed, ok, output, readable_end, step
+from deploy.core.console import LOG_END, Failed, ok, output, readable_end, step
 from deploy.core.preflight import check_disk, check_port
 from deploy.core.roll import Target
 from deploy.core.settings import ENV_FILE, PROJECT, VAR, make_env_file
@@ -216,10 +216,9 @@ class ComposeTarget(Target):
         container = self.container(service)
         if not container:
             return "(no container)"
-        # A server prints some thirty lines before it comes to a fault. The restarted one may have printed nothing yet.
-        command = ["docker", "logs", "--tail", "50", container["Id"]]
+        command = ["docker", "logs", "--tail", str(LOG_END), container["Id"]]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        return readable_end(done.stdout, 50)
+        return readable_end(done.stdout)
 
 
 @cache

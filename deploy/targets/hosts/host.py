@@ -96,7 +96,7 @@ def services() -> dict[str, str]:
 
 def logs(wanted: str = "") -> None:
     """Follow the logs of an app, an instance, nginx or `access`; of all of these without a name."""
-    found = {instance.name: [*unit_of(instance).log_command(), "--follow"] for instance in instances_here()}
+    found = {instance.name: [*unit_of(instance).log_command(20), "--follow"] for instance in instances_here()}
     if "edge" in groups():
         found["nginx"] = ["journalctl", "--unit", "nginx", "--lines=20", "--output=cat", "--follow"]
         found["access"] = ["tail", "--lines=20", "--follow=name", "--retry", str(VAR / "log/access.log")]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from deploy.core import probe, supervisor
 from deploy.core.apps import INSTANCES, Instance
-from deploy.core.console import ok, output, readable_end, run
+from deploy.core.console import LOG_END, ok, output, readable_end, run
 from deploy.core.cores import cores
 from deploy.core.roll import Target, wait_until
 from deploy.servers import SERVERS
@@ -51,8 +51,8 @@ class Unit:
             return f"systemd says {state}"
         return "" if time.monotonic() - int(since) / 1e6 > STEADY else "it has just started"
 
-    def log_command(self) -> list[str]:
-        return ["journalctl", "--unit", self.unit, "--lines=20", "--output=cat"]
+    def log_command(self, lines: int) -> list[str]:
+        return ["journalctl", "--unit", self.unit, f"--lines={lines}", "--output=cat"]
 
 
 class Program(Unit):
@@ -75,8 +75,8 @@ class Program(Unit):
     def why_not_running(self) -> str:
         return supervisor.why_not_running(supervisor.connect(VAR), self.instance.name)
 
-    def log_command(self) -> list[str]:
-        return ["tail", "--lines=20", str(VAR / f"log/{self.instance}.log")]
+    def log_command(self, lines: int) -> list[str]:
+        return ["tail", f"--lines={lines}", str(VAR / f"log/{self.instance}.log")]
 
 
 def has_own_unit(instance: Instance) -> bool:
@@ -168,5 +168,6 @@ class HostTarget(Target):
         return unit_of(INSTANCES[service]).cannot_stay_up
 
     def log(self, service: str) -> str:
-        unit = ["journalctl", "--unit", service, "--lines=20", "--output=cat"]
-        return readable_end(output(*(unit_of(INSTANCES[service]).log_command() if service in INSTANCES else unit)))
+        if service in INSTANCES:
+            return readable_end(output(*unit_of(INSTANCES[service]).log_command(LOG_END)))
+        return readable_end(output("journalctl", "--unit", service, f"--lines={LOG_END}", "--output=cat"))
