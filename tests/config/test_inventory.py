@@ -12,6 +12,7 @@ import yaml
 
 from deploy.core.apps import APPS, PROJECT
 from deploy.core.settings import EXAMPLE, SECRETS, parse
+from tests.servers import self_signed
 
 ANSIBLE = PROJECT / "deploy/ansible"
 SHAPES = sorted(path.name for path in (ANSIBLE / "inventories").iterdir())
@@ -106,6 +107,17 @@ def write(path: Path, shape: str, secrets: dict[str, str], **variables: Any) -> 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_examples_have_no_mistake(tmp_path: Path, secrets: dict[str, str], shape: str) -> None:
     write(tmp_path / "hosts.yml", shape, secrets)
+    assert check(tmp_path / "hosts.yml") == ""
+
+
+def test_a_key_of_another_certificate(tmp_path: Path, secrets: dict[str, str]) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    one, other = (self_signed(tmp_path / name) for name in ("one", "other"))
+    own = {"tls": "own", "tls_certificate": one["TLS_CERTIFICATE"], "tls_key": other["TLS_KEY"]}
+    write(tmp_path / "hosts.yml", SHAPES[0], secrets, **own)
+    assert f"{own['tls_key']} is not the key of" in check(tmp_path / "hosts.yml")
+    write(tmp_path / "hosts.yml", SHAPES[0], secrets, **own | {"tls_key": one["TLS_KEY"]})
     assert check(tmp_path / "hosts.yml") == ""
 
 
