@@ -28,7 +28,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, TypedDict
@@ -208,9 +210,7 @@ def backup() -> str:
     now = datetime.now(UTC)
     name = now.strftime(NAME)
     previous, known = last_files()
-    partial = BACKUPS / f"{name}.partial"
-    partial.mkdir()
-    try:
+    with new_directory() as partial:
         # A file is written before the row that names it and deleted after that row. So the files are copied before the
         # dump, and after it those that are new or were still being written.
         linked, copied = copy_media(partial, previous, known)
@@ -225,13 +225,16 @@ def backup() -> str:
             raise Failed("; ".join(faults))
         run(["pg_restore", "--list", str(partial / "database.dump")])
         partial.rename(BACKUPS / name)
-    except BaseException:
-        # Otherwise a full disk stays full.
-        shutil.rmtree(partial)
-        raise
     for old in set(names()) - kept(names(), now):
         shutil.rmtree(BACKUPS / old)
     return name
+
+
+@contextlib.contextmanager
+def new_directory() -> Iterator[Path]:
+    """Make a directory for a backup, and delete it unless it was renamed: otherwise a full disk stays full."""
+    with tempfile.TemporaryDirectory(dir=BACKUPS, suffix=".partial", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
 
 
 def last_files() -> tuple[Path, dict[str, str]]:
@@ -444,16 +447,11 @@ def unpack(file: Path) -> str:
     name = tops.pop() if len(tops) == 1 else ""
     if not re.fullmatch(NAMES, name):
         raise Failed(f"{file} is not a packed backup")
-    partial = BACKUPS / f"{name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
+    with new_directory() as partial:
         run(["tar", "--extract", "--no-same-owner", "--strip-components=1", f"--file={file}", f"--directory={partial}"])
         if faults := verify(partial, read_manifest(partial)["files"]):
             raise Failed("; ".join(faults))
         partial.rename(BACKUPS / name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return name
 
 
