@@ -29,22 +29,21 @@ def registered_apps(groups: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]
             "always_unix": app.server.always_unix,
             "manage": app.manage,
             "prepare": bool(app.prepare),
-            # The units that start at boot, and the timers, which run on one host.
+            # The units that start at boot, and the files in deploy/ of all units.
             "units": sorted({app.server.unit.format(instance=instance) for instance in app.instances}),
-            "timers": unit_files(app.name, "timer"),
             "unit_files": [
                 f"systemd/{app.server.unit.format(instance='').removeprefix('tandem-')}.service",
-                *unit_files(app.name, "service"),
-                *unit_files(app.name, "timer"),
+                *timer_files(app.name),
             ],
         }
         for app in APPS.values()
     ]
 
 
-def unit_files(app: str, kind: str) -> list[str]:
-    """Return the paths in deploy/ of an app's own units."""
-    return sorted(str(path.relative_to(DEPLOY)) for path in (DEPLOY / "ansible/apps" / app).glob(f"*.{kind}"))
+def timer_files(app: str) -> list[str]:
+    """Return the files in deploy/ of an app's timers and their services."""
+    timers = sorted((DEPLOY / "ansible/apps" / app).glob("*.timer"))
+    return [str(file.relative_to(DEPLOY)) for timer in timers for file in (timer.with_suffix(".service"), timer)]
 
 
 def unit_name(file: str) -> str:
