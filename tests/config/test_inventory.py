@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,13 @@ def test_an_app_runs_on_the_hosts_of_its_group(filters: dict[str, Any]) -> None:
     found = {app["name"]: app for app in filters["registered_apps"]({first: ["two", "one"]})}
     assert found[first]["hosts"] == ["one", "two"]
     assert not any(found[other]["hosts"] for other in others)
+
+
+def test_an_app_has_its_units(filters: dict[str, Any]) -> None:
+    for app in filters["registered_apps"]({}):
+        assert all((ANSIBLE.parent / file).is_file() for file in app["unit_files"])
+        installed = {filters["unit_name"](file).removesuffix(".service") for file in app["unit_files"]}
+        assert {re.sub("@.*", "@", unit) for unit in app["units"]} <= installed
 
 
 @pytest.mark.parametrize("app", [app for app in APPS.values() if app.server.listens], ids=str)

@@ -209,7 +209,14 @@ def backup() -> str:
         shutil.rmtree(left_behind)
     now = datetime.now(UTC)
     name = now.strftime(NAME)
-    previous, known = last_files()
+    previous, known = BACKUPS, dict[str, str]()
+    if names():
+        previous = find("newest")
+        try:
+            known = read_manifest(previous)["files"]
+        except Failed as failed:
+            # Without sums everything is copied.
+            print(failed, file=sys.stderr)
     with new_directory() as partial:
         # A file is written before the row that names it and deleted after that row. So the files are copied before the
         # dump, and after it those that are new or were still being written.
@@ -235,17 +242,6 @@ def new_directory() -> Iterator[Path]:
     """Make a directory for a backup, and delete it unless it was renamed: otherwise a full disk stays full."""
     with tempfile.TemporaryDirectory(dir=BACKUPS, suffix=".partial", ignore_cleanup_errors=True) as directory:
         yield Path(directory)
-
-
-def last_files() -> tuple[Path, dict[str, str]]:
-    """Return the previous backup and the sums of its files. Without sums everything is copied."""
-    if not names():
-        return BACKUPS, {}
-    try:
-        return find("newest"), read_manifest(find("newest"))["files"]
-    except Failed as failed:
-        print(failed, file=sys.stderr)
-        return find("newest"), {}
 
 
 def copy_media(partial: Path, previous: Path, known: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
