@@ -52,7 +52,7 @@ def test_every_server_kind_has_a_unit() -> None:
 
 
 def test_a_role_installs_every_file() -> None:
-    tasks = "".join(file.read_text() for file in (PROJECT / "deploy/ansible/roles").rglob("tasks/*.yml"))
+    tasks = "".join(file.read_text() for file in (PROJECT / "deploy/ansible/roles").rglob("*.yml"))
     of_servers = {server.unit.format(instance="") + ".service" for server in SERVERS.values()}
     files = [file.name for file in UNITS.iterdir() if installed(file.name) not in of_servers]
     assert not [name for name in files if name not in tasks]
