@@ -25,9 +25,6 @@ status: ## Show each service: state, memory, requests (INVENTORY=…)
 logs: ## Follow the logs (APP=an app, an instance or nginx; INVENTORY=…)
 	@$(DEPLOY) logs --app "$(APP)" --inventory "$(INVENTORY)"
 
-doctor: ## Find what is wrong with this machine or the stack, and how to fix it (INVENTORY=…)
-	@$(DEPLOY) doctor --inventory "$(INVENTORY)"
-
 destroy: ## Stop everything and delete the data, after asking
 	@$(DEPLOY) destroy
 
@@ -65,18 +62,22 @@ fleet: ## Show each host: release, services, disk, newest backup
 dev: ## Start the stack for work on the code: reloads on save, debug pages, logs; in containers
 	@$(DEPLOY) dev
 
-check: lint test-sqlite ## Run the linters and the tests that start no stack
+check: lint test-quick ## Run the linters and the tests that start no process: after each edit
 
 test: lint test-data test-stack ## Run everything that a change should pass before it is committed
 test-data: test-sqlite test-postgresql
 
 # Every folder of tests of an app or of the configuration. Projects differ in which they have.
 QUICK = $(wildcard $(addprefix tests/,site api config))
+test-quick: .venv-dev
+	.venv/bin/pytest -n 2 $(QUICK) -m "not slow"
+
+# More processes than cores: these tests often wait.
 test-sqlite: .venv-dev
-	.venv/bin/pytest $(QUICK)
+	.venv/bin/pytest -n 4 $(QUICK)
 
 test-postgresql: .venv-dev
-	.venv/bin/pytest $(filter-out tests/config,$(QUICK)) --data=postgresql
+	.venv/bin/pytest -n 4 $(filter-out tests/config,$(QUICK)) --data=postgresql
 
 test-stack: .venv-dev ## Start the stack, test it through nginx, and restart it under load
 	.venv/bin/pytest tests/smoke
@@ -99,7 +100,7 @@ format: .venv-dev ## Lay out the code as the linters want it
 	.venv/bin/ruff format
 
 .venv-dev:
-	@$(DEPLOY) install --group dev
+	@$(DEPLOY) install --group dev $(DEV_GROUPS)
 
 # One file for each removable part. A part adds commands, and steps to `lint` and `test`.
 -include make/*.mk

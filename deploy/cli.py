@@ -11,25 +11,26 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 from deploy.core import preflight
-from deploy.core.apps import APPS, SERVICES
-from deploy.core.console import Failed
+from deploy.core.apps import APPS, PROJECT, SERVICES, django
+from deploy.core.console import Failed, nothing_runs
 from deploy.core.settings import ENV_FILE, VAR, faults
+from deploy.targets.compose import target as compose
 
 PYTHON = preflight.VENV / "bin/python"
 TARGETS = ("native", "compose", "hosts")
 # The target of the last `make up`.
 CHOSEN = VAR / "target"
-COMMON = ("up", "down", "restart", "status", "logs", "manage", "doctor")
-LOCAL = ("dev", "destroy")
+LOCAL = ("up", "down", "restart", "status", "logs", "manage", "dev", "destroy", "install")
 HOSTS = ("provision", "deploy", "rollback", "drain", "backup", "restore", "restore-drill", "fleet", "secrets")
+# Verbs with a folder of their own, which may be left out. They look at every target, and also where nothing has run.
+TOOLS = tuple(file.parent.name for file in PROJECT.glob("deploy/*/main.py"))
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make", description=__doc__)
-    parser.add_argument("verb", choices=[*COMMON, *LOCAL, *HOSTS, "install"])
+    parser.add_argument("verb", choices=[*LOCAL, *HOSTS, *TOOLS])
     parser.add_argument("--target", default="", choices=["", *TARGETS])
     parser.add_argument("--inventory", default="", help="the hosts: a path, or a name in deploy/ansible/inventories")
     parser.add_argument("--app", default="", help="an app, an instance or nginx; empty for all apps")
@@ -37,17 +38,14 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--group", default=[], nargs="*", help="of install: groups of packages in pyproject.toml")
     parser.add_argument("--ref", default="", help="of deploy: the commit to deploy")
     parser.add_argument("--release", default="", help="of rollback: the release to go back to")
-    parser.add_argument(
-        "--batch", default="", help="hosts that are rolled at a time: a number, or a share such as 25%%"
-    )
+    parser.add_argument("--batch", default="", help="hosts rolled at a time: a number, or a share such as 25%%")
     parser.add_argument("--host", default="", help="of drain")
     parser.add_argument("--backup", default="", help="of restore: the name of a backup")
     parser.add_argument("--force", default="", choices=["", "yes"])
     options = parser.parse_args(words)
-    allowed = {"restart": {"", "nginx", *APPS}, "logs": {"", "access", *APPS, *SERVICES}}
-    if options.verb in allowed and not options.inventory and options.app not in allowed[options.verb]:
-        names = ", ".join(sorted(allowed[options.verb] - {""}))
-        parser.error(f"APP is {options.app!r}: should be one of {names}, or empty")
+    names = ["nginx", *APPS] if options.verb == "restart" else ["access", *APPS, *SERVICES]
+    if options.app not in ("", *names):
+        parser.error(f"APP is {options.app!r}: should be one of {', '.join(names)}, or empty")
     if not re.fullmatch(r"|[1-9]\d*%?", options.batch):
         parser.error(f"BATCH is {options.batch!r}: should be a number of hosts, or a share of them such as 25%")
     return options
@@ -60,16 +58,13 @@ def choose_target(options: argparse.Namespace) -> str:
     if options.verb in ("up", "dev"):
         return choose_for_up(options.verb)
     forced = forced_target()
-    if options.verb == "doctor":
-        # The doctor finds out that another user owns these files.
+    if options.verb in TOOLS:
+        # One of them finds out that another user owns these files.
         with contextlib.suppress(OSError):
             return forced or CHOSEN.read_text()
         return why_target()[0]
     chosen = CHOSEN.read_text() if CHOSEN.exists() else ""
-    if not (forced or chosen):
-        print("Nothing has run here yet. `make up` starts it.")
-        raise SystemExit(3)
-    return forced or chosen
+    return forced or chosen or nothing_runs("Nothing has run here yet")
 
 
 def forced_target() -> str:
@@ -79,27 +74,25 @@ def forced_target() -> str:
     return forced
 
 
-def compose_target() -> ModuleType:
-    return importlib.import_module("deploy.targets.compose.target")
-
-
 def why_target() -> tuple[str, str]:
     """Return the target of `make up`, and why."""
     if forced := forced_target():
         return forced, "STACK says so"
     if preflight.is_up():
         return "native", "it is running"
-    versions, why = compose_target().engine()
+    versions, why = compose.engine()
     return "compose" if versions else "native", why
 
 
 def choose_for_up(verb: str) -> str:
     """Choose the target, check the settings, and make sure that the machine has what it needs."""
-    target, why = ("compose", "") if verb == "dev" else why_target()
-    if verb == "dev" and preflight.is_up():
-        raise Failed("The stack runs on this machine without containers. Run `make down` first")
-    if why:
+    if verb != "dev":
+        target, why = why_target()
         print(f"Stack: {target} ({why})", flush=True)
+    elif preflight.is_up():
+        raise Failed("The stack runs on this machine without containers. Run `make down` first")
+    else:
+        target = "compose"
     if found := faults():
         raise Failed("\n✗ ".join([*found, f".env.example explains each. Fix it in {ENV_FILE} or in the environment"]))
     if target == "compose":
@@ -114,7 +107,6 @@ def choose_for_up(verb: str) -> str:
 
 def prepare_compose(verb: str) -> str:
     """Get the images. If they cannot be had, and nobody insists on containers, return `native` instead."""
-    compose = compose_target()
     running = compose.is_running()
     try:
         compose.check_machine(running)
@@ -128,7 +120,7 @@ def prepare_compose(verb: str) -> str:
 
 def use_packages(options: argparse.Namespace) -> None:
     """Start again with .venv's Python, which has the packages, unless it runs already or the command needs none."""
-    if options.target == "compose" and options.verb != "doctor":
+    if options.target == "compose" and options.verb not in TOOLS:
         return
     if options.target == "hosts":
         preflight.install(["hosts"], quiet=True)
@@ -142,8 +134,10 @@ def run(options: argparse.Namespace) -> None:
         return
     options.target = options.target or choose_target(options)
     use_packages(options)
-    if options.verb == "doctor":
-        importlib.import_module("deploy.doctor").main(options)
+    if options.verb == "manage" and not django():
+        raise Failed("No app in deploy/apps.toml has a manage.py")
+    if options.verb in TOOLS:
+        importlib.import_module(f"deploy.{options.verb}.main").main(options)
     else:
         commands = importlib.import_module(f"deploy.targets.{options.target}.commands")
         getattr(commands, options.verb.replace("-", "_"))(options)

@@ -29,7 +29,7 @@ import psutil
 from deploy.core.apps import PROJECT
 from deploy.core.console import Failed
 from deploy.core.cores import cores
-from deploy.core.words import Words
+from deploy.core.settings import Words
 from lab import data
 
 LAB = PROJECT / "lab"

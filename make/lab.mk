@@ -12,3 +12,7 @@ test-lab: .venv-dev ## Start every mode of the lab, and test the verdicts of its
 
 .venv-lab:
 	@$(DEPLOY) install --group lab
+
+# Packages without a wheel need gcc, and the headers of Python and libev.
+INCLUDE = $(shell python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')
+.venv-dev: DEV_GROUPS = $(if $(and $(shell command -v gcc),$(wildcard $(INCLUDE)/Python.h),$(wildcard /usr/include/ev.h)),lab-built)

@@ -83,7 +83,7 @@ def write(path: Path, given: Mapping[str, str]) -> None:
     with step("secrets, in .env, which git ignores"):
         own = {name: value for name, value in os.environ.items() if name not in ("ENV_FILE", "VAR_DIR")}
         make = "from deploy.core.settings import make_env_file; make_env_file()"
-        subprocess.run([sys.executable, "-c", make], cwd=path, env=own, check=True)
+        subprocess.run([sys.executable, "-c", make], cwd=path, env=own, stdout=subprocess.DEVNULL, check=True)
     git(path, *identity(path), "commit", "--quiet", "--message=Start from the template")
     print("  ✓ git, with one commit")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests import servers
-from tests.environment import environment
+from tests.environment import environment, runs_tests
 
 # In reverse, so that pytest loads stacks/plugin.py before other plugins import it.
 plugins = sorted(Path(__file__).parent.glob("*/plugin.py"), reverse=True)
@@ -36,6 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if not runs_tests(config):
+        return
     var = stack.enter_context(tempfile.TemporaryDirectory(prefix="tests-var-"))
     os.environ |= environment(var)
     if config.getoption("data") == "postgresql":

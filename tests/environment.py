@@ -3,6 +3,8 @@
 import secrets
 from pathlib import Path
 
+import pytest
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -19,3 +21,8 @@ def environment(var: str) -> dict[str, str]:
         "BIND": "",
         "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
     }
+
+
+def runs_tests(config: pytest.Config) -> bool:
+    """Return whether this process runs tests. With -n of pytest-xdist, its workers do, each with its own database."""
+    return hasattr(config, "workerinput") or not config.getoption("numprocesses", None)

@@ -1,13 +1,15 @@
 """The registry of apps (deploy/apps.toml) as objects. Standard library only: nginx's image has nothing else.
 
-As a command, `python3 deploy/core/apps.py port site-a` prints a value for a server's own configuration file.
+As a command: `python3 deploy/core/apps.py port site-a` prints a value for a server's own configuration file, and
+`python3 -m deploy.core.apps run` becomes the command of the instance that INSTANCE names.
 """
 
+import os
 import re
 import string
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,39 +26,32 @@ PORTS_PER_INSTANCE = 100
 # Names that files of the deployment have where an app has its own.
 RESERVED = ("nginx", "access", "errors", "snippets", "supervisord", "edge", "data")
 
-
-def is_text(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
-
-
-def is_list(value: Any) -> bool:
-    return isinstance(value, list) and all(map(is_text, value))
-
-
-def is_letters(value: Any) -> bool:
-    return is_list(value) and 0 < len(set(value)) == len(value) and all(re.fullmatch("[a-z]", each) for each in value)
-
-
-# For each key of an entry: whether a value is right, and the expected value in words.
-KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "server": (lambda value: value in tuple(SERVERS), f"one of {', '.join(SERVERS)}"),
-    "instances": (is_letters, 'different letters, for example ["a", "b"]'),
-    "port": (lambda value: type(value) is int and 1024 <= value <= 30000, "a number from 1024 to 30000"),
-    "prefix": (
-        lambda value: is_text(value) and bool(re.fullmatch(r"/(?:[\w.-]+/)*", value)),
-        "a path that starts and ends with /, for example /api/",
-    ),
-    "source": (is_list, 'a list of paths, for example ["jobs"]'),
-    "without": (is_list, 'a list of settings, for example ["SECRET_KEY"]'),
-    "application": (is_text, 'an application, for example "package.module:make()"'),
-    "command": (is_list, 'a list of words, for example ["python", "-m", "jobs"]'),
-    "manage": (is_text, "the path of a manage.py"),
-    "prepare": (
-        lambda value: isinstance(value, dict) and all(map(is_text, value.values())),
-        "a table of commands, each with a name",
-    ),
-    "seed": (is_text, "a command"),
+# For each key of an entry: its shape, and the same in words. A shape is the pattern of a text, a range of numbers, or
+# that of each value in a list, in a table, or in a list of different values.
+KEYS: dict[str, tuple[Any, str]] = {
+    "server": ("|".join(SERVERS), f"one of {', '.join(SERVERS)}"),
+    "instances": ({"[a-z]"}, 'different letters, for example ["a", "b"]'),
+    "port": (range(1024, 30001), "a number from 1024 to 30000"),
+    "prefix": (r"/(?:[\w.-]+/)*", "a path that starts and ends with /, for example /api/"),
+    "source": ([".+"], 'a list of paths, for example ["jobs"]'),
+    "without": ([".+"], 'a list of settings, for example ["SECRET_KEY"]'),
+    "application": (".+", 'an application, for example "package.module:make()"'),
+    "command": ([".+"], 'a list of words, for example ["python", "-m", "jobs"]'),
+    "manage": (".+", "the path of a manage.py"),
+    "prepare": ({"*": ".+"}, "a table of commands, each with a name"),
+    "seed": (".+", "a command"),
 }
+
+
+def fits(value: Any, shape: Any) -> bool:
+    if isinstance(shape, range):
+        return type(value) is int and value in shape
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(fits(each, shape["*"]) for each in value.values())
+    if isinstance(shape, list | set):
+        different = isinstance(shape, list) or (isinstance(value, list) and 0 < len(set(map(str, value))) == len(value))
+        return isinstance(value, list) and different and all(fits(each, *shape) for each in value)
+    return isinstance(value, str) and bool(re.fullmatch(shape, value, re.DOTALL))
 
 
 class RegistryError(Exception):
@@ -131,9 +126,7 @@ def parse(registry: Mapping[str, Any]) -> dict[str, App]:
     apps: dict[str, App] = {}
     for name, entry in registry.items():
         check(name, entry)
-        given: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
-        }
+        given: dict[str, Any] = entry | {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
         app = App(name, SERVERS[given.pop("server")], letters=given.pop("instances"), **given)
         for other in apps.values():
             compare(app, other)
@@ -144,29 +137,26 @@ def parse(registry: Mapping[str, Any]) -> dict[str, App]:
 def check(name: str, entry: Any) -> None:
     """Check one entry of the registry. Raises RegistryError."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in RESERVED:
-        raise RegistryError(
-            f"{name}: the name should be lower-case letters, digits and _, and none of {', '.join(RESERVED)}"
-        )
+        expected = f"lower-case letters, digits and _, and none of {', '.join(RESERVED)}"
+        raise RegistryError(f"{name}: the name should be {expected}")
     if not isinstance(entry, dict):
         raise RegistryError(f"{name}: should be a table, [{name}]")
     if unknown := entry.keys() - KEYS.keys():
         raise RegistryError(f"{name}: unknown key {', '.join(sorted(unknown))}; the keys are {', '.join(KEYS)}")
-    for key, (is_right, expected) in KEYS.items():
-        if (key in entry or key in ("server", "instances")) and not is_right(entry.get(key)):
+    for key, (shape, expected) in KEYS.items():
+        if (key in entry or key in ("server", "instances")) and not fits(entry.get(key), shape):
             raise RegistryError(f"{name}: {key} is {entry.get(key)!r}: should be {expected}")
     server = SERVERS[entry["server"]]
-    if missing := [key for key in server.required if not entry.get(key)]:
-        key = missing[0]
-        raise RegistryError(f"{name}: {key} is missing; a {server.kind} app needs it: {KEYS[key][1]}")
+    for key in server.required:
+        if not entry.get(key):
+            raise RegistryError(f"{name}: {key} is missing; a {server.kind} app needs it: {KEYS[key][1]}")
 
 
 def compare(app: App, other: App) -> None:
     """Raises RegistryError if two apps have a port or a prefix in common."""
     if app.port and other.port and set(app.ports_of_all) & set(other.ports_of_all):
-        first, last = other.ports_of_all[0], other.ports_of_all[-1]
-        raise RegistryError(
-            f"{app.name}: port is {app.port}: {other.name} has {first} to {last}; leave 100 an instance"
-        )
+        taken = f"{other.name} has {other.ports_of_all[0]} to {other.ports_of_all[-1]}"
+        raise RegistryError(f"{app.name}: port is {app.port}: {taken}; leave 100 an instance")
     if app.prefix and app.prefix == other.prefix:
         raise RegistryError(f"{app.name}: prefix is {app.prefix!r}: should differ from that of {other.name}")
 
@@ -201,5 +191,7 @@ def django() -> App | None:
 
 
 if __name__ == "__main__":
-    _, value, instance = sys.argv
-    print({"port": find(instance).port(), "number": find(instance).number}[value])
+    what, name = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else os.environ["INSTANCE"]
+    if what == "run":
+        os.execvp(find(name).app.command[0], find(name).app.command)
+    print({"port": find(name).port(), "number": find(name).number}[what])

@@ -1,9 +1,14 @@
-"""Output for people, the same on every target."""
+"""Output for people, the same on every target, and commands whose failure people see."""
 
 import contextlib
 import json
+import signal
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
 
 
 class Failed(Exception):
@@ -12,6 +17,11 @@ class Failed(Exception):
 
 def ok(what: str) -> None:
     print(f"  ✓ {what}", flush=True)
+
+
+def nothing_runs(said: str = "Nothing is running") -> NoReturn:
+    print(f"{said}. `make up` starts it.")
+    raise SystemExit(3)
 
 
 def confirm(name: str, what: str) -> None:
@@ -36,9 +46,9 @@ def step(what: str) -> Iterator[None]:
 
 def table(rows: Sequence[Sequence[str]]) -> None:
     """Print rows in columns as wide as their longest cell."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
 
 
 def readable(line: str) -> str:
@@ -46,10 +56,64 @@ def readable(line: str) -> str:
     try:
         entry = json.loads(line)
         message = entry.get("message") or "{method} {path} {status} {duration} s {client}".format(**entry)
-        traceback = f"\n{entry['exc_info']}" if entry.get("exc_info") else ""
-        return (
-            f"{entry['time'][11:19]} {entry['level']:<7} {message}  {entry.get('request_id') or ''}".rstrip()
-            + traceback
-        )
+        said = f"{entry['time'][11:19]} {entry['level']:<7} {message}  {entry.get('request_id') or ''}".rstrip()
+        return f"{said}\n{entry['exc_info']}" if entry.get("exc_info") else said
     except (ValueError, KeyError, TypeError, AttributeError):
         return line
+
+
+# Lines of a log that show why a service does not start. gunicorn's two workers print 45 with their tracebacks.
+LOG_END = 50
+
+
+def readable_end(log: str) -> str:
+    """Return the end of a log, for people."""
+    return "\n".join(map(readable, log.strip().splitlines()[-LOG_END:])) or "(empty)"
+
+
+def run(*command: str, **options: Any) -> str:
+    """Run a command with subprocess's `options`. Return its output. Raises Failed with it."""
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options
+    )
+    if done.returncode:
+        said = "\n".join(map(readable, done.stdout.strip().splitlines()))
+        raise Failed(f"{' '.join(command[:5])} failed:\n\n{said}")
+    return done.stdout.strip()
+
+
+def output(*command: str, timeout: float | None = None) -> str:
+    """Return what a command prints; empty if it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        return ""
+    return "" if done.returncode else done.stdout.strip()
+
+
+def follow(commands: Mapping[str, Sequence[str]]) -> None:
+    """Print the lines of commands until all of them end. The keys are the names that the lines get."""
+    width = max(map(len, commands))
+    processes = {
+        name: subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace")
+        for name, command in commands.items()
+    }
+
+    def show(name: str) -> None:
+        for line in processes[name].stdout or ():
+            if line.strip():
+                print(f"{name:<{width}}  {readable(line.rstrip())}", flush=True)
+
+    # End with the process at the other end of an ssh connection.
+    signal.signal(signal.SIGHUP, lambda *_: sys.exit())
+    threads = [threading.Thread(target=show, args=(name,), daemon=True) for name in processes]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for process in processes.values():
+            process.terminate()

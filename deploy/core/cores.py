@@ -7,14 +7,15 @@ other's time. What counts is the affinity mask and the CPU quota of every contro
 
 import math
 import os
+import re
 from pathlib import Path
 
 
 def quota(cgroups: Path, membership: str) -> float:
-    """The smallest CPU quota, in cores, of a process's control group and those above it; infinity if there is none.
+    """Return the smallest CPU quota, in cores, of a process's control group and those above it, or infinity.
 
-    `cgroups` is where they are mounted, `membership` the text of /proc/PID/cgroup. Both versions are read:
-    cpu.max (v2) and cpu.cfs_quota_us (v1), as in https://docs.kernel.org/admin-guide/cgroup-v2.html.
+    `cgroups` is where they are mounted, `membership` the text of /proc/PID/cgroup. Source, for cpu.max (version 2) and
+    cpu.cfs_quota_us (version 1): https://docs.kernel.org/admin-guide/cgroup-v2.html.
     """
     smallest = math.inf
     for line in membership.splitlines():
@@ -40,13 +41,9 @@ def quota(cgroups: Path, membership: str) -> float:
 
 
 def cores() -> int:
-    """Whole cores, rounded up, at least 1; the variable CORES overrides what the machine says.
-
-    Raises SystemExit with a line that says so when CORES is not a whole number from 1 up.
-    """
-    override = os.environ.get("CORES", "")
-    if override:
-        if not (override.isascii() and override.isdigit() and int(override) > 0):
+    """Return whole cores, rounded up, at least 1. The variable CORES overrides what the machine says."""
+    if override := os.environ.get("CORES", ""):
+        if not re.fullmatch(r"0*[1-9][0-9]*", override):
             raise SystemExit(f"CORES: {override!r} is not a whole number from 1 up")
         return int(override)
     usable = len(os.sched_getaffinity(0))

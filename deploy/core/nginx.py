@@ -3,7 +3,6 @@
 nginx's container runs `python3 -m deploy.core.nginx start`. Standard library only.
 """
 
-import filecmp
 import os
 import shutil
 import signal
@@ -13,14 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.core.apps import APPS, INSTANCES, PROJECT, App
+from deploy.core.console import Failed
 from deploy.core.cores import cores
-from deploy.core.rotation import put_in_rotation
-from deploy.core.settings import values
-from deploy.core.words import fill_in
-
-
-class Refused(Exception):
-    """nginx does not accept its configuration. The message is what it says."""
+from deploy.core.probe import put_in_rotation
+from deploy.core.settings import Words, values
 
 
 def words_of_app(app: App, run: Path, workers: int, variables: Mapping[str, str]) -> dict[str, str]:
@@ -63,11 +58,7 @@ def upstream_servers(app: App, hosts: str, run: Path, workers: int, limited: boo
 
 
 def render(source: Path, destination: Path, run: Path, workers: int, variables: Mapping[str, str]) -> None:
-    """Write every file of `source`, filled in, to `destination`, which is made anew.
-
-    Files in a folder with an app's name get that app's words too. Raises KeyError with the name of a word without a
-    value.
-    """
+    """Write every file of `source`, filled in, to `destination`. Raises KeyError with a word without a value."""
     shutil.rmtree(destination, ignore_errors=True)
     shutil.copytree(source, destination)
     derived = {
@@ -77,33 +68,33 @@ def render(source: Path, destination: Path, run: Path, workers: int, variables: 
         "CORES": str(workers),
     }
     for file in destination.rglob("*.conf"):
+        # A folder with an app's name has that app's files.
         app = APPS.get(file.relative_to(destination).parts[0])
         own = words_of_app(app, run, workers, variables) if app else {}
-        file.write_text(fill_in(file.read_text(), {**variables, **derived, **own}))
+        file.write_text(Words(file.read_text()).substitute({**variables, **derived, **own}))
 
 
 def configure(var: Path, workers: int, variables: Mapping[str, str]) -> bool:
     """Write nginx's configuration to `var`/nginx. Return True if anything changed.
 
-    Raises Refused, and leaves the old configuration, when nginx does not accept the new one.
+    Raises Failed, and leaves the old configuration, when nginx does not accept the new one.
     """
     fresh, current = var / "nginx.new", var / "nginx"
     render(PROJECT / "nginx", fresh, var / "run", workers, variables)
-    if is_same(fresh, current):
+    if contents(fresh) == contents(current):
         shutil.rmtree(fresh)
         return False
     command = ["nginx", "-t", "-q", "-p", str(var), "-c", str(fresh / "nginx.conf"), "-e", "stderr"]
     test = subprocess.run(command, capture_output=True, text=True, check=False)
     if test.returncode:
-        raise Refused(f"nginx does not accept its configuration:\n{test.stderr}")
+        raise Failed(f"nginx does not accept its configuration:\n{test.stderr}")
     shutil.rmtree(current, ignore_errors=True)
     fresh.rename(current)
     return True
 
 
-def is_same(one: Path, other: Path) -> bool:
-    files = [sorted(str(file.relative_to(root)) for file in root.rglob("*") if file.is_file()) for root in (one, other)]
-    return files[0] == files[1] and not any(filecmp.cmpfiles(one, other, files[0], shallow=False)[1:])
+def contents(root: Path) -> dict[Path, bytes]:
+    return {file.relative_to(root): file.read_bytes() for file in root.rglob("*") if file.is_file()}
 
 
 def prepare_run(run: Path) -> None:
@@ -141,5 +132,5 @@ if __name__ == "__main__":
         main(*sys.argv[1:])
     except KeyError as missing:
         raise SystemExit(f"{missing.args[0]} is not set, and nginx's configuration needs it") from None
-    except Refused as refused:
-        raise SystemExit(str(refused)) from None
+    except Failed as failed:
+        raise SystemExit(str(failed)) from None

@@ -8,8 +8,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sysconfig
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
@@ -34,10 +32,8 @@ def stop(what: str, remedy: str) -> NoReturn:
 
 
 def suitable(python: str) -> bool:
-    version = subprocess.run(
-        [python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, check=False
-    ).stdout.split()
-    return len(version) == 2 and OLDEST <= (int(version[0]), int(version[1])) <= NEWEST
+    compare = f"import sys; sys.exit(not {OLDEST} <= sys.version_info[:2] <= {NEWEST})"
+    return subprocess.run([python, "-c", compare], capture_output=True, check=False).returncode == 0
 
 
 def suitable_python() -> str:
@@ -89,17 +85,6 @@ def nginx_version() -> str:
     return said.strip().removeprefix("nginx version: ")
 
 
-def install_nginx() -> None:
-    if not nginx_version():
-        fresh = not shutil.which("nginx")
-        install_debian(NGINX_PACKAGES, "nginx or its brotli module is missing")
-        if fresh:
-            # Debian starts a service that it installs, here on port 80 of every address. This stack starts its own.
-            for command in (["service", "nginx", "stop"], ["update-rc.d", "nginx", "disable"]):
-                subprocess.run([*sudo(), *command], capture_output=True, check=False)
-    ok(nginx_version())
-
-
 def why_taken(address: str, port: str) -> str:
     """Return why nothing can listen on a port; empty if it is free."""
     with socket.socket() as listener:
@@ -126,16 +111,9 @@ def is_up() -> bool:
 
 
 def check_disk() -> None:
-    free = shutil.disk_usage(PROJECT).free
-    if free < FREE_DISK:
+    if (free := shutil.disk_usage(PROJECT).free) < FREE_DISK:
         stop(f"{free / 1e9:.1f} GB free on disk", f"{FREE_DISK / 1e9:.0f} GB is needed")
     ok(f"{free / 1e9:.0f} GB free on disk")
-
-
-def can_build() -> bool:
-    """Return whether the lab's packages without a wheel can be built: gcc, and the headers of Python and libev."""
-    include = sysconfig.get_path("include")
-    return bool(shutil.which("gcc")) and Path(include, "Python.h").exists() and Path("/usr/include/ev.h").exists()
 
 
 def check_machine() -> None:
@@ -145,22 +123,31 @@ def check_machine() -> None:
     own = is_up() and configuration.exists() and f":{setting('PORT')};" in configuration.read_text()
     check_port(own)
     check_disk()
-    install_nginx()
+    if not nginx_version():
+        fresh = not shutil.which("nginx")
+        install_debian(NGINX_PACKAGES, "nginx or its brotli module is missing")
+        # Debian starts a service that it installs, here on port 80 of every address. This stack starts its own.
+        for command in (["service", "nginx", "stop"], ["update-rc.d", "nginx", "disable"]) if fresh else ():
+            subprocess.run([*sudo(), *command], capture_output=True, check=False)
+    ok(nginx_version())
 
 
 def install(groups: Iterable[str], quiet: bool = False) -> None:
-    """Make .venv as uv.lock has it: the apps' packages and these groups. uv has the version that the lock names."""
-    wanted = [f"--group={name}" for name in groups]
-    uv = VENV / "bin/uv"
-    if not uv.exists():
+    """Make .venv as uv.lock has it: the apps' packages and these groups. uv has the version that the lock names.
+
+    A symbolic link leads to the environment of another checkout, so it is only compared with uv.lock.
+    """
+    uv, linked = VENV / "bin/uv", VENV.is_symlink()
+    if not (linked or uv.exists()):
         make_venv()
         quiet = False
-    known = tomllib.loads((PROJECT / "pyproject.toml").read_text())["dependency-groups"]
-    if "--group=dev" in wanted and "lab-built" in known and can_build():
-        wanted.append("--group=lab-built")
     # --inexact leaves alone what was installed earlier for another purpose.
-    command = [str(uv), "sync", "--frozen", "--quiet", "--compile-bytecode", "--inexact", *wanted]
-    if subprocess.run(command, cwd=PROJECT, umask=READABLE, check=False).returncode:
+    command = [str(uv), "sync", "--frozen", "--quiet", "--compile-bytecode", "--inexact"]
+    command += [*(["--check"] if linked else []), *(f"--group={name}" for name in groups)]
+    installed = uv.exists() and not subprocess.run(command, cwd=PROJECT, umask=READABLE, check=False).returncode
+    if linked and not installed:
+        stop(f"{VENV} is a link to {VENV.resolve()}, which differs from uv.lock", f"rm {VENV}, and run this again")
+    if not installed:
         stop("`uv sync --frozen` failed", "the lines above say why; is PyPI reachable?")
     if not quiet:
         ok("Python packages as in uv.lock")

@@ -1,7 +1,11 @@
-"""Readiness and rotation as a command, for containers: `python3 -m deploy.core.probe ready site-a`.
+"""Readiness and rotation of the services beside the sockets in `run`. Standard library only.
 
-It runs beside the sockets: as the health check in an instance's own container, and in nginx's container for a roll
-that is steered from outside. Standard library only.
+nginx reaches an instance through `run`/upstream/INSTANCE, a symbolic link to the directory of the sockets. The link is
+the switch. Without it nginx finds no socket, has sent nothing, and tries the next server, for a POST too. Requests in
+the instance's own queue are still served. Nothing is reloaded: a reload closes idle client connections on which a
+request may be arriving, and cuts the watchers of every instance later.
+
+As a command for containers: `python3 -m deploy.core.probe ready site-a`.
 """
 
 import os
@@ -10,32 +14,47 @@ from pathlib import Path
 
 from deploy.core.apps import find
 from deploy.core.cores import cores
-from deploy.core.rotation import is_in_rotation, put_in_rotation, take_out_of_rotation
+from deploy.servers import SERVERS
 from deploy.servers.base import get
 
 
-def why_nginx_not_ready(run: Path) -> str:
-    """Return why nginx is not ready; empty if it is."""
-    return "" if get(run / "nginx.sock", "/")[0] else "it does not answer"
+def take_out_of_rotation(run: Path, instance: str) -> None:
+    (run / "upstream" / instance).unlink(missing_ok=True)
 
 
-def why_not_ready(run: Path, service: str, workers: int) -> str:
-    """Return why nginx or an instance is not ready; empty if it is."""
+def put_in_rotation(run: Path, instance: str) -> None:
+    link = run / "upstream" / instance
+    if not link.is_symlink():
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to("..")
+
+
+def is_in_rotation(run: Path, instance: str) -> bool:
+    return (run / "upstream" / instance).is_symlink()
+
+
+def finish_requests(run: Path, instance: str) -> None:
+    """Take an instance that left the registry out of rotation, and wait until it is idle."""
+    take_out_of_rotation(run, instance)
+    # Its kind left the registry with it. Kinds without its files return at once.
+    for server in SERVERS.values():
+        server.wait_until_idle(run, instance)
+
+
+def why_not_ready(run: Path, service: str, workers: int, address: str | None = None) -> str:
+    """Return why nginx or an instance is not ready; empty if it is. `address` is where it has TCP ports, if any."""
     if service == "nginx":
-        return why_nginx_not_ready(run)
+        return "" if get(run / "nginx.sock", "/")[0] else "it does not answer"
     instance = find(service)
-    address = os.environ.get("BIND")
     bind = (address, instance.port()) if address else None
     return instance.server.why_not_ready(run, service, workers, bind)
 
 
 def main(command: str, service: str) -> None:
-    """`ready` prints the reason and exits with 1 if the service is not ready; `in?` exits with 1 if out of rotation."""
+    """`ready` prints the reason and exits with 1 if the service is not ready."""
     run = Path(os.environ["VAR_DIR"]) / "run"
     if command == "ready":
-        sys.exit(why_not_ready(run, service, cores()) or None)
-    elif command == "in?":
-        sys.exit(not is_in_rotation(run, service))
+        sys.exit(why_not_ready(run, service, cores(), os.environ.get("BIND")) or None)
     elif command == "out":
         take_out_of_rotation(run, service)
     elif command == "in":
@@ -43,7 +62,7 @@ def main(command: str, service: str) -> None:
     elif command == "idle":
         find(service).server.wait_until_idle(run, service)
     else:
-        sys.exit(f"{command!r} should be one of ready, out, idle, in, in?")
+        sys.exit(f"{command!r} should be one of ready, out, idle, in")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""The settings file .env, and what each app gets of it. Standard library only: it runs before the installation."""
+"""The settings: .env, what each app gets of it, and ${WORDS} in configuration files. Standard library only."""
 
 import contextlib
 import fcntl
 import os
 import re
 import secrets
+import string
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -42,7 +43,6 @@ SHAPES = {
     "UPLOAD_LIMIT_MB": (r"[1-9]\d{0,2}", "a number of megabytes from 1 to 999"),
 }
 
-
 # A line of a settings file, read as python-dotenv and Docker Compose do: quotes, and a comment after a space.
 LINE = re.compile(
     r"""^[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_]\w*)=[ \t]*"""
@@ -57,9 +57,8 @@ def parse(text: str) -> dict[str, str]:
 
 
 def unquote(value: str) -> str:
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        return re.sub(r"\\([\\'\"])", r"\1", value[1:-1])
-    return value
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return re.sub(r"\\([\\'\"])", r"\1", value[1:-1]) if quoted else value
 
 
 def quote(value: str) -> str:
@@ -90,6 +89,12 @@ def of_app(app: App, variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if name not in left_out}
 
 
+class Words(string.Template):
+    """Only ${WORDS} in capitals are filled in. nginx's own $variables stay as they are."""
+
+    pattern = r"\$\{(?P<braced>[A-Z_]+)\}|(?P<escaped>(?!))|(?P<named>(?!))|(?P<invalid>(?!))"  # type: ignore[assignment]
+
+
 def faults() -> list[str]:
     """Return one line for each of the deployment's own settings that is malformed."""
     found = [
@@ -116,10 +121,7 @@ def faults() -> list[str]:
 
 
 def make_env_file() -> bool:
-    """Write .env with fresh secrets, or add the secrets that it lacks. Return True if any was made.
-
-    Only its owner may read it.
-    """
+    """Write .env, for its owner only, with fresh secrets; or add those that it lacks. Return True if any was made."""
     text = before = (ENV_FILE if ENV_FILE.exists() else EXAMPLE).read_text()
     documented = parse(EXAMPLE.read_text())
     for name, make in SECRETS.items():
@@ -134,13 +136,14 @@ def make_env_file() -> bool:
     fresh.touch(mode=0o600)
     fresh.write_text(text)
     fresh.rename(ENV_FILE)
+    print(f"Secrets made in {ENV_FILE}. Keep the file, and keep it private.")
     return True
 
 
 @contextlib.contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Make a second `make up` or `make down` wait for the first."""
-    VAR.mkdir(parents=True, exist_ok=True)
-    with (VAR / "lock").open("w") as lock:
+def one_at_a_time(file: Path = VAR / "lock") -> Iterator[None]:
+    """Wait until no other `make up` or `make down` runs."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

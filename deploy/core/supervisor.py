@@ -10,7 +10,8 @@ from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
 from deploy.core.apps import INSTANCES, PROJECT
-from deploy.core.words import fill_in
+from deploy.core.probe import finish_requests
+from deploy.core.settings import Words
 
 
 def socket_path(var: Path) -> Path:
@@ -30,7 +31,7 @@ def write_programs(var: Path, services: Iterable[str], project: Path = PROJECT) 
         instance = INSTANCES.get(service)
         words = {"PROJECT": str(project), "INSTANCE": service, "APP": instance.app.name if instance else service}
         template = PROJECT / "deploy/supervisor" / f"{instance.server.kind if instance else service}.conf"
-        wanted[programs / f"{service}.conf"] = fill_in(template.read_text(), words)
+        wanted[programs / f"{service}.conf"] = Words(template.read_text()).substitute(words)
     for file in set(programs.glob("*.conf")) - wanted.keys():
         file.unlink()
     for file, text in wanted.items():
@@ -78,10 +79,15 @@ def restart(supervisor: Any, service: str) -> None:
         supervisor.startProcess(service, False)
 
 
-def remove(supervisor: Any, service: str) -> None:
-    """Stop a service whose file is gone, and forget it."""
-    stop(supervisor, service)
-    supervisor.removeProcessGroup(service)
+def remove_unregistered(var: Path) -> list[str]:
+    """Stop and forget the services whose files are gone. Return their names."""
+    supervisor = connect(var)
+    removed = sorted(reread(supervisor)[2])
+    for service in removed:
+        finish_requests(var / "run", service)
+        stop(supervisor, service)
+        supervisor.removeProcessGroup(service)
+    return removed
 
 
 def state(supervisor: Any, service: str) -> str:
@@ -92,6 +98,11 @@ def state(supervisor: Any, service: str) -> str:
         return "UNKNOWN"
 
 
+def why_not_running(supervisor: Any, service: str) -> str:
+    found = state(supervisor, service)
+    return "" if found == "RUNNING" else f"supervisord says {found}"
+
+
 def cannot_stay_up(supervisor: Any, service: str) -> bool:
     # A service is STOPPED for a moment before it starts.
     return state(supervisor, service) in ("BACKOFF", "EXITED", "FATAL")
@@ -100,7 +111,7 @@ def cannot_stay_up(supervisor: Any, service: str) -> bool:
 def main(*services: str) -> None:
     """Write the programs of these services, then become supervisord: what a container and a host's unit start."""
     var = Path(os.environ["VAR_DIR"])
-    project = Path.cwd() if "PROJECT_DIR" not in os.environ else Path(os.environ["PROJECT_DIR"])
+    project = Path(os.environ.get("PROJECT_DIR", Path.cwd()))
     write_programs(var, services, project)
     supervisord = project / ".venv/bin/supervisord"
     configuration = project / "deploy/supervisor/supervisord.conf"

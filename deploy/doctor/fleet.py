@@ -4,7 +4,7 @@ import json
 import subprocess
 
 from deploy.core.console import Failed
-from deploy.targets.hosts.fleet import HOST_COMMAND, Fleet
+from deploy.targets.hosts.fleet import HOST_PYTHON, Fleet
 
 from .findings import Finding, Findings, last, show, wrong
 
@@ -22,7 +22,7 @@ def examine_fleet(fleet: Fleet) -> None:
 
 def findings_of(fleet: Fleet, host: str) -> Findings:
     try:
-        found = json.loads(fleet.ask(host, f"{HOST_COMMAND} doctor"))
+        found = json.loads(fleet.ask(host, f"{HOST_PYTHON} -m deploy.doctor.host"))
     except (Failed, ValueError, subprocess.TimeoutExpired) as error:
         yield wrong(f"no answer: {last(error)}", "is the host up, and has it a release? make fleet INVENTORY=…")
     else:

@@ -1,16 +1,19 @@
-"""The services of one host as the doctor sees them. It runs on the host, as root."""
+"""The services of one host as the doctor sees them: `python -m deploy.doctor.host`, on the host, as root."""
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from deploy.core.apps import APPS, App, Instance
-from deploy.core.console import Failed
+from deploy.core.console import Failed, output
 from deploy.core.settings import COMPOSE_ONLY, SECRETS
 from deploy.targets.hosts import releases, system
-from deploy.targets.hosts.target import HostTarget, readable_log, why_nginx_not_ready
+from deploy.targets.hosts.target import HostTarget
 
+from .findings import look
+from .main import HOST
 from .stacks import NativeStack, passwords
 
 
@@ -41,7 +44,7 @@ class HostStack(NativeStack):
 
     def is_own_nginx(self, pid: int) -> bool:
         master = (system.RUN / "nginx.pid").read_text().strip()
-        return str(pid) in (master, *system.output("pgrep", "--parent", master).split())
+        return str(pid) in (master, *output("pgrep", "--parent", master).split())
 
     def python(self) -> str:
         return str(system.CURRENT / releases.PYTHON) if self.instances else "/usr/bin/python3"
@@ -67,19 +70,13 @@ class HostStack(NativeStack):
     # Services
 
     def why_not_ready(self, service: str) -> str:
-        instance = self.instance(service)
-        return self.target.why_not_ready(instance) if instance else why_nginx_not_ready()
+        return self.target.why_not_ready(service)
 
     def is_in_rotation(self, instance: Instance) -> bool:
         return self.target.is_in_rotation(instance)
 
-    def instance(self, service: str) -> Instance | None:
-        return next((instance for instance in self.instances if instance.name == service), None)
-
     def log(self, service: str) -> str:
-        instance = self.instance(service)
-        journal = ("journalctl", "--unit", service, "--lines=20", "--output=cat")
-        return readable_log(instance) if instance else system.output(*journal)
+        return self.target.log(service)
 
     def restart_command(self, app: App) -> str:
         return self.start
@@ -88,7 +85,7 @@ class HostStack(NativeStack):
         return f"make logs APP={service} INVENTORY=…"
 
     def manage(self, app: App, *words: str) -> str:
-        return releases.as_app(releases.current(), releases.PYTHON, app.manage, *words, **releases.identity(app))
+        return releases.as_app(system.current(), releases.PYTHON, app.manage, *words, **releases.identity(app))
 
 
 def secret(name: str) -> str:
@@ -98,3 +95,13 @@ def secret(name: str) -> str:
         return Path(file).read_text().strip() if file else ""
     except FileNotFoundError:
         raise Failed(f"{name}_FILE is {file}: there is no such file") from None
+
+
+def examine(groups: Sequence[str]) -> str:
+    """Examine the host that this runs on. Return JSON: a mark, a text and a remedy for each finding."""
+    return json.dumps(list(look(HOST, HostStack(groups))))
+
+
+if __name__ == "__main__":
+    system.read_environment()
+    print(examine(system.groups()))

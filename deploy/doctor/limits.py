@@ -11,15 +11,20 @@ from .stacks import NativeStack
 
 # nginx's own listen queue on Linux, where its files set none (https://nginx.org/en/docs/http/ngx_http_core_module.html).
 NGINX_LISTEN = 511
+# By the kind of server: `max-fd` and `listen` in deploy/uwsgi/*.ini. gunicorn's worker raises its limit to twice the
+# watchers that it may hold (MAX_WATCHERS).
+OPEN_FILES = {"uwsgi": 4096, "gunicorn": 8000}
+LISTEN_QUEUES = {"uwsgi": 1024}
 
 
 def needed_files(stack: NativeStack) -> dict[str, int]:
     """Return how many open files each worker needs, by the name of its program."""
-    found = {instance.server.kind: instance.server.open_files for instance in stack.instances}
+    kinds = {instance.server.kind for instance in stack.instances}
+    found = {kind: need for kind, need in OPEN_FILES.items() if kind in kinds}
     if "nginx" in stack.services:
         [limit] = re.findall(r"^worker_rlimit_nofile (\d+);", (PROJECT / "nginx/nginx.conf").read_text(), re.M)
         found["nginx"] = int(limit)
-    return {program: need for program, need in found.items() if need}
+    return found
 
 
 def open_files_here(stack: NativeStack) -> Findings:
@@ -57,8 +62,8 @@ def somaxconn(stack: NativeStack) -> Findings:
     """The kernel shortens a longer listen queue without a word. uWSGI then refuses to start."""
     queues = {"nginx": ("nginx", NGINX_LISTEN)} if "nginx" in stack.services else {}
     for instance in stack.instances:
-        if instance.server.listen_queue:
-            queues.setdefault(instance.server.kind, (instance.name, instance.server.listen_queue))
+        if need := LISTEN_QUEUES.get(instance.server.kind):
+            queues.setdefault(instance.server.kind, (instance.name, need))
     for program, (service, need) in queues.items():
         allowed = stack.somaxconn(service)
         said = f"net.core.somaxconn: {allowed}, {program} needs {need}"

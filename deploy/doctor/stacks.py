@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from deploy.core import preflight
 from deploy.core.apps import INSTANCES, SERVICES, App, Instance
-from deploy.core.console import Failed
+from deploy.core.console import Failed, output
 from deploy.core.settings import COMPOSE_ONLY, ENV_FILE, SECRETS, VAR, parse, setting
 
 if TYPE_CHECKING:
@@ -150,8 +150,6 @@ class ComposeStack(NativeStack):
         return self.is_running
 
     def disks(self) -> list[Path]:
-        from deploy.targets.compose.target import output
-
         engine = (
             output("docker", "info", "--format", "{{.DockerRootDir}}", timeout=10) if shutil.which("docker") else ""
         )
@@ -159,8 +157,6 @@ class ComposeStack(NativeStack):
 
     def somaxconn(self, service: str) -> int:
         """Each container has a limit of its own."""
-        from deploy.targets.compose.target import output
-
         container = self.compose.container(service) if self.is_running else None
         if not container:
             raise Failed("nothing is running, and each container has its own limit")
@@ -176,9 +172,7 @@ class ComposeStack(NativeStack):
         return self.compose.is_in_rotation(instance)
 
     def log(self, service: str) -> str:
-        from deploy.targets.compose.target import tail
-
-        return tail(self.compose.container(service))
+        return self.compose.log(service)
 
     def manage(self, app: App, *words: str) -> str:
         return self.compose.compose("exec", "-T", app.instances[0].name, "python", app.manage, *words)

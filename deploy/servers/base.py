@@ -24,9 +24,6 @@ class Server:
     listens: ClassVar[bool] = True
     # nginx keeps idle connections to it.
     keeps_connections: ClassVar[bool] = False
-    # Open files and length of the listen queue that each worker asks for; 0 if it keeps the defaults.
-    open_files: ClassVar[int] = 0
-    listen_queue: ClassVar[int] = 0
     # It has unix sockets, even where BIND gives it TCP ports too.
     always_unix: ClassVar[bool] = False
 
@@ -69,21 +66,10 @@ def why_unready(socket_name: str, status: int, body: dict[str, Any]) -> str:
     return f"{socket_name} answers {status or 'nothing'}" + (f": {', '.join(faults)}" if faults else "")
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self.path = path
-
-    def connect(self) -> None:
-        self.sock = unix_socket(self.path, self.timeout)
-
-
-def unix_socket(path: Path, timeout: float | None = 5) -> socket.socket:
+def unix_socket(path: Path) -> socket.socket:
     """Connect to a unix socket. Raises OSError."""
     connected = socket.socket(socket.AF_UNIX)
-    connected.settimeout(timeout)
+    connected.settimeout(5)
     try:
         connected.connect(os.fspath(path))
     except OSError:
@@ -94,12 +80,11 @@ def unix_socket(path: Path, timeout: float | None = 5) -> socket.socket:
 
 def get(server: Path | tuple[str, int], path: str) -> tuple[int, dict[str, Any]]:
     """GET from a unix socket or a host and port. Return status and JSON body; 0 and the reason if nothing answers."""
-    connection = (
-        UnixConnection(server, timeout=5)
-        if isinstance(server, Path)
-        else http.client.HTTPConnection(*server, timeout=5)
-    )
+    host, port = ("localhost", 80) if isinstance(server, Path) else server
+    connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
+        if isinstance(server, Path):
+            connection.sock = unix_socket(server)
         connection.request("GET", path)
         return answer(connection.getresponse())
     except (OSError, http.client.HTTPException) as error:

@@ -6,7 +6,7 @@ The command must finish or give up its work within 30 s of SIGTERM.
 from .base import Server
 
 
-class Command(Server):
+class PlainCommand(Server):
     kind = "command"
     required = ("source", "command")
     unit = "tandem-command@{instance}"

@@ -11,8 +11,6 @@ class Gunicorn(Server):
     # All gunicorn apps of a host run under one supervisord.
     unit = "tandem-supervisord"
     keeps_connections = True
-    # The worker raises its limit to this: twice the watchers that it may hold (MAX_WATCHERS).
-    open_files = 8000
 
     def sockets(self, instance: str, workers: int) -> list[str]:
         # Workers on a shared socket take what the kernel gives them: 261/69/37/33 of 400 connections. nginx gives

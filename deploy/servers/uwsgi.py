@@ -21,9 +21,6 @@ class Uwsgi(Server):
     kind = "uwsgi"
     required = ("port", "prefix", "source")
     unit = "tandem-uwsgi@{instance}"
-    # `max-fd` and `listen` in deploy/uwsgi/*.ini.
-    open_files = 4096
-    listen_queue = LISTEN
     always_unix = True
 
     def max_conns(self, workers: int) -> int:

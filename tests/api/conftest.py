@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.environment import runs_tests
+
 if TYPE_CHECKING:
     from tests.api.served import Served
 
@@ -19,6 +21,8 @@ OWN = {"APP": "api", "INSTANCE": "api-a", "BIND": ""}
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Import the settings with the api's own variables, after the root conftest has set those that all apps have."""
+    if not runs_tests(config):
+        return
     with pytest.MonkeyPatch.context() as patch:
         for name, value in OWN.items():
             patch.setenv(name, value)

@@ -56,7 +56,7 @@ def grace_period(app: App) -> int:
 
 def seconds_until_noticed() -> int:
     """Return how long a lost host stays unnoticed on an open connection."""
-    text = (PROJECT / "deploy/ansible/roles/base/files/sysctl.conf").read_text()
-    found = re.findall(r"^net\.ipv4\.tcp_keepalive_\w+ = (\d+)$", text, re.M)
+    text = (PROJECT / "deploy/ansible/roles/base/tasks/main.yml").read_text()
+    found = re.findall(r"^ +net\.ipv4\.tcp_keepalive_\w+ = (\d+)$", text, re.M)
     idle, interval, probes = map(int, found)
     return idle + interval * probes

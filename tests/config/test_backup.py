@@ -16,6 +16,8 @@ from deploy.ansible.roles.data.files import app_backup
 from deploy.ansible.roles.data.files.app_backup import DATABASE
 from tests.servers import postgresql, program
 
+pytestmark = pytest.mark.slow
+
 FIRST_DATA = """
 CREATE TABLE django_migrations (app text, name text);
 INSERT INTO django_migrations VALUES ('shop', '0002_b'), ('shop', '0001_a'), ('users', '0001_a');

@@ -1,5 +1,6 @@
 """The doctor on machines and stacks that cannot be had here. Functions stand in for them."""
 
+import itertools
 import json
 import os
 import time
@@ -8,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from deploy import doctor
 from deploy.core import preflight
 from deploy.core.apps import APPS, INSTANCES, App, Instance, django
 from deploy.core.console import Failed
@@ -102,6 +102,8 @@ def test_private_files_that_are_not_writable(monkeypatch: pytest.MonkeyPatch, st
         ("the password in REDIS_URL", "q8Zk2", "the password in REDIS_URL has 5 characters: should be at least 16"),
         *((name, make(), "") for name, make in SECRETS.items()),
     ],
+    # Without the secrets, which differ in each process that pytest-xdist starts.
+    ids=itertools.count(),
 )
 def test_a_secret_that_is_easy_to_guess(name: str, secret: str, fault: str) -> None:
     said = files.weakness(name, secret)
@@ -115,11 +117,11 @@ def test_limits_follow_the_server_kinds_of_the_stack(kind: str, stack: Stack, mo
     app = App("one", SERVERS[kind], ("a", "b"))
     monkeypatch.setattr(Stack, "instances", list(app.instances))
     monkeypatch.setattr(Stack, "somaxconn", lambda _, service: 600)
-    assert set(limits.needed_files(stack)) == {"nginx", *([kind] if app.server.open_files else [])}
+    assert set(limits.needed_files(stack)) == {"nginx", *([kind] if kind in limits.OPEN_FILES else [])}
     found = list(limits.somaxconn(stack))
     assert found[0].what.startswith("net.core.somaxconn: 600, nginx needs ")
-    assert [each.what.split()[2] for each in found] == ["nginx", *([kind] if app.server.listen_queue else [])]
-    assert [each.mark for each in found[1:]] == (["✗"] if app.server.listen_queue else [])
+    assert [each.what.split()[2] for each in found] == ["nginx", *([kind] if kind in limits.LISTEN_QUEUES else [])]
+    assert [each.mark for each in found[1:]] == (["✗"] if kind in limits.LISTEN_QUEUES else [])
 
 
 FIRST, *_, LAST = INSTANCES
@@ -128,14 +130,17 @@ FIRST, *_, LAST = INSTANCES
 class Target:
     """Stands in for Docker, with a stack whose last instance is not ready, and whose first is out of rotation."""
 
-    def why_not_ready(self, service: str | Instance) -> str:
-        return f"{LAST} answers nothing" if str(service) == LAST else ""
+    def why_not_ready(self, service: str) -> str:
+        return f"{LAST} answers nothing" if service == LAST else ""
 
     def is_in_rotation(self, instance: Instance) -> bool:
         return instance.name != FIRST
 
     def container(self, service: str) -> dict[str, str]:
         return {"Id": service}
+
+    def log(self, service: str) -> str:
+        return f"the end of {service}'s log"
 
     def compose(self, *words: str) -> str:
         app = django()
@@ -149,8 +154,7 @@ def test_a_stack_in_containers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(target, "engine", lambda: ("Docker 28, compose 2", ""))
     monkeypatch.setattr(target, "is_running", lambda: True)
-    monkeypatch.setattr(target, "output", lambda *command, timeout=None: "4096")
-    monkeypatch.setattr(target, "tail", lambda container: f"the end of {container['Id']}'s log")
+    monkeypatch.setattr(stacks, "output", lambda *command, timeout=None: "4096")
     compose = stacks.ComposeStack()
     monkeypatch.setattr(compose, "compose", Target())
     checks = (machine.engine, limits.somaxconn, servers.migrations, servers.services)
@@ -193,15 +197,15 @@ def test_the_totals(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_host_with_nginx_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It has no Python packages and no instances."""
-    from deploy.doctor.host import HostStack
-    from deploy.targets.hosts import system, target
+    from deploy.doctor import host
+    from deploy.targets.hosts import target
 
     checks = (limits.somaxconn, files.secrets, servers.migrations, servers.services)
-    monkeypatch.setattr(doctor, "HOST", checks)
-    monkeypatch.setattr(HostStack, "var", tmp_path)
-    monkeypatch.setattr(target, "RUN", tmp_path)
-    monkeypatch.setattr(system, "output", lambda *command: "the end of its log")
-    found = [Finding(*each) for each in json.loads(doctor.examine_host(["edge"]))]
+    monkeypatch.setattr(host, "HOST", checks)
+    monkeypatch.setattr(host.HostStack, "var", tmp_path)
+    monkeypatch.setattr(target.HostTarget, "run", tmp_path)
+    monkeypatch.setattr(target, "output", lambda *command: "the end of its log")
+    found = [Finding(*each) for each in json.loads(host.examine(["edge"]))]
     assert [each.what.partition(":")[0] for each in found] == ["net.core.somaxconn", "nginx"]
     assert found[1].remedy.splitlines()[-1] == "the end of its log"
 
@@ -226,7 +230,7 @@ class OneHost:
         return ["edge", "data"]
 
     def ask(self, host: str, command: str) -> str:
-        assert command.endswith("deploy.targets.hosts.host doctor")
+        assert command.endswith("-m deploy.doctor.host")
         if isinstance(self.answer, Failed):
             raise self.answer
         return self.answer

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ import yaml
 
 from deploy.core.apps import APPS, PROJECT
 from deploy.core.settings import EXAMPLE, SECRETS, parse
+from tests.servers import self_signed
+
+pytestmark = pytest.mark.slow
 
 ANSIBLE = PROJECT / "deploy/ansible"
 SHAPES = sorted(path.name for path in (ANSIBLE / "inventories").iterdir())
@@ -40,7 +44,14 @@ def test_an_app_runs_on_the_hosts_of_its_group(filters: dict[str, Any]) -> None:
     assert not any(found[other]["hosts"] for other in others)
 
 
-@pytest.mark.parametrize("app", [app for app in APPS.values() if app.server.listens], ids=str)
+def test_an_app_has_its_units(filters: dict[str, Any]) -> None:
+    for app in filters["registered_apps"]({}):
+        assert all((ANSIBLE.parent / file).is_file() for file in app["unit_files"])
+        installed = {filters["unit_name"](file).removesuffix(".service") for file in app["unit_files"]}
+        assert {re.sub("@.*", "@", unit) for unit in app["units"]} <= installed
+
+
+@pytest.mark.parametrize("app", [app for app in APPS.values() if app.server.listens], ids=lambda app: app.name)
 def test_ports_follow_from_the_registry(filters: dict[str, Any], app: Any) -> None:
     assert filters["app_ports"](app.name, "4") == [port for each in app.instances for port in each.ports(4)]
 
@@ -106,6 +117,17 @@ def write(path: Path, shape: str, secrets: dict[str, str], **variables: Any) -> 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_examples_have_no_mistake(tmp_path: Path, secrets: dict[str, str], shape: str) -> None:
     write(tmp_path / "hosts.yml", shape, secrets)
+    assert check(tmp_path / "hosts.yml") == ""
+
+
+def test_a_key_of_another_certificate(tmp_path: Path, secrets: dict[str, str]) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    one, other = (self_signed(tmp_path / name) for name in ("one", "other"))
+    own = {"tls": "own", "tls_certificate": one["TLS_CERTIFICATE"], "tls_key": other["TLS_KEY"]}
+    write(tmp_path / "hosts.yml", SHAPES[0], secrets, **own)
+    assert f"{own['tls_key']} is not the key of" in check(tmp_path / "hosts.yml")
+    write(tmp_path / "hosts.yml", SHAPES[0], secrets, **own | {"tls_key": one["TLS_KEY"]})
     assert check(tmp_path / "hosts.yml") == ""
 
 

@@ -12,9 +12,12 @@ import pytest
 from deploy.core import nginx
 from deploy.core.apps import APPS, App
 from deploy.core.settings import PROJECT, values
+from deploy.doctor.limits import LISTEN_QUEUES
 from deploy.servers import SERVERS
 from tests.faults import self_signed
 from tests.servers import program
+
+pytestmark = pytest.mark.slow
 
 # This machine alone; and nginx on a host of its own, with instances on it and on others.
 ALONE: dict[str, str] = {}
@@ -80,9 +83,9 @@ def test_nginx_accepts_many_instances(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_requests_of_an_instance_fit_its_listen_queue() -> None:
-    for server in SERVERS.values():
+    for kind, queue in LISTEN_QUEUES.items():
         for workers in (1, 2, 16, 64):
-            assert not server.listen_queue or server.max_conns(workers) <= server.listen_queue
+            assert kind not in SERVERS or SERVERS[kind].max_conns(workers) <= queue
 
 
 def test_a_missing_setting_is_named(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The message of `make up` on a machine that it cannot prepare itself. Functions stand in for such machines."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +37,19 @@ def test_a_full_disk_stops_make_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "FREE_DISK", 10**18)
     with pytest.raises(SystemExit, match=r"GB free on disk\n.*is needed"):
         preflight.check_disk()
+
+
+@pytest.mark.parametrize("has_uv", [True, False])
+def test_nothing_is_installed_through_a_link(has_uv: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The link leads to the environment of another checkout."""
+    other, link = tmp_path / "other", tmp_path / ".venv"
+    uv = other / "bin/uv"
+    uv.parent.mkdir(parents=True)
+    if has_uv:
+        uv.write_text('#!/bin/sh\ncase "$*" in *--check*) exit 1 ;; esac\ntouch $(dirname $0)/installed\n')
+        uv.chmod(0o755)
+    link.symlink_to(other)
+    monkeypatch.setattr(preflight, "VENV", link)
+    with pytest.raises(SystemExit, match=rf"{link} is a link to {other}, which differs .*\n +rm {link}, and run"):
+        preflight.install([])
+    assert list(uv.parent.iterdir()) == ([uv] if has_uv else [])

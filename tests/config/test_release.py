@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.core.console import Failed
-from deploy.targets.hosts import release
+from deploy.targets.hosts import commands
 from deploy.targets.hosts.fleet import Fleet
 
 
@@ -23,15 +23,15 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     who = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
     for words in (["init", "--quiet"], ["add", "--all"], [*who, "commit", "--quiet", "--message=The first"]):
         subprocess.run(["git", *words], cwd=root, check=True)
-    monkeypatch.setattr(release, "PROJECT", root)
+    monkeypatch.setattr(commands, "PROJECT", root)
     return root
 
 
 def test_a_release_has_the_commit_and_a_manifest(repository: Path, tmp_path: Path) -> None:
     (repository / "code.py").write_text("committed = False\n")
     (repository / "secret.txt").write_text("left lying about")
-    made = release.manifest("HEAD")
-    with tarfile.open(release.build(made, tmp_path)) as archive:
+    made = commands.manifest("HEAD")
+    with tarfile.open(commands.build(made, tmp_path)) as archive:
         assert sorted(archive.getnames()) == ["RELEASE.json.new", "code.py", "run", "uv.lock"]
         assert archive.getmember("run").issym()
         code, manifest = (archive.extractfile(name) for name in ("code.py", "RELEASE.json.new"))
@@ -48,7 +48,7 @@ def test_a_release_has_the_commit_and_a_manifest(repository: Path, tmp_path: Pat
 @pytest.mark.parametrize("ref", ["no-such-branch", "--upload-pack=true", ""])
 def test_a_ref_that_does_not_exist(repository: Path, ref: str) -> None:
     with pytest.raises(Failed, match="there is no such commit"):
-        release.manifest(ref)
+        commands.manifest(ref)
 
 
 def test_an_inventory_that_does_not_exist() -> None:

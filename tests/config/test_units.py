@@ -12,6 +12,8 @@ from deploy.core.apps import INSTANCES, PROJECT
 from deploy.servers import SERVERS
 from tests.servers import program
 
+pytestmark = pytest.mark.slow
+
 UNITS = PROJECT / "deploy/systemd"
 APPS = PROJECT / "deploy/ansible/apps"
 SERVICES = sorted([*UNITS.glob("*.service"), *APPS.glob("*/*.service")])
@@ -50,7 +52,7 @@ def test_every_server_kind_has_a_unit() -> None:
 
 
 def test_a_role_installs_every_file() -> None:
-    tasks = "".join(file.read_text() for file in (PROJECT / "deploy/ansible/roles").rglob("tasks/*.yml"))
+    tasks = "".join(file.read_text() for file in (PROJECT / "deploy/ansible/roles").rglob("*.yml"))
     of_servers = {server.unit.format(instance="") + ".service" for server in SERVERS.values()}
     files = [file.name for file in UNITS.iterdir() if installed(file.name) not in of_servers]
     assert not [name for name in files if name not in tasks]

@@ -10,9 +10,12 @@ import pytest
 
 from deploy.core.apps import App, Instance
 from deploy.core.settings import PROJECT
+from deploy.doctor.limits import LISTEN_QUEUES, OPEN_FILES
 from deploy.servers import uwsgi as kind
 from tests.config.files import apps, grace_period, nginx, supervisor, unit_timeout
 from tests.config.uwsgi import uwsgi, uwsgi_number
+
+pytestmark = pytest.mark.slow
 
 each_app = pytest.mark.parametrize("app", apps("uwsgi"), ids=lambda app: app.name)
 each_instance = pytest.mark.parametrize("instance", [i for app in apps("uwsgi") for i in app.instances], ids=str)
@@ -42,8 +45,8 @@ def test_nginx_takes_no_larger_headers_than_uwsgi(app: App) -> None:
 
 @each_app
 def test_limits_are_those_of_the_server_kind(app: App) -> None:
-    assert uwsgi_number(app, "listen") == kind.LISTEN == app.server.listen_queue
-    assert uwsgi_number(app, "max-fd") == app.server.open_files
+    assert uwsgi_number(app, "listen") == kind.LISTEN == LISTEN_QUEUES[app.server.kind]
+    assert uwsgi_number(app, "max-fd") == OPEN_FILES[app.server.kind]
 
 
 @each_app

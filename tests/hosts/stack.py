@@ -16,7 +16,7 @@ import psutil
 import yaml
 
 from deploy.core import supervisor
-from deploy.targets.hosts.units import has_own_unit
+from deploy.targets.hosts.target import has_own_unit
 from tests.faults import self_signed
 from tests.hosts.hosts import Host, Network, hosts, members, shape
 from tests.stacks import Stack

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from deploy.core.apps import APPS, App
-from deploy.core.rotation import take_out_of_rotation
+from deploy.core.probe import take_out_of_rotation
 from deploy.core.settings import is_secret, parse
 from tests.stack.checks import each_app, is_from, upstream
 from tests.stacks import NativeStack, edited

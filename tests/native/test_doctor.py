@@ -13,8 +13,9 @@ import pytest
 
 from deploy.core.apps import APPS, INSTANCES, django
 from deploy.core.console import readable
-from deploy.core.rotation import put_in_rotation, take_out_of_rotation
+from deploy.core.probe import put_in_rotation, take_out_of_rotation
 from deploy.core.settings import SECRETS, is_secret, parse
+from deploy.doctor.limits import LISTEN_QUEUES, OPEN_FILES
 from tests.faults import self_signed
 from tests.servers import free_port, postgresql, program, redis
 from tests.stacks import NativeStack, copied, edited
@@ -25,7 +26,7 @@ class Migration(migrations.Migration):
     dependencies = [("{app}", "{last}")]
     operations = []
 """
-KINDS = {app.server.kind for app in APPS.values() if app.server.open_files}
+KINDS = {app.server.kind for app in APPS.values() if app.server.kind in OPEN_FILES}
 FIRST, *_, LAST = INSTANCES
 
 
@@ -245,7 +246,7 @@ def test_too_few_open_files(copy: NativeStack) -> None:
 
     for kind in KINDS:
         instance = next(instance for instance in INSTANCES.values() if instance.server.kind == kind)
-        need = instance.server.open_files
+        need = OPEN_FILES[kind]
         [worker, *_] = psutil.Process(copy.pids()[instance.name]).children()
         limit(worker, "1000:")
         try:
@@ -273,7 +274,7 @@ def test_a_queue_longer_than_the_kernel_allows(fresh: NativeStack) -> None:
         text=True,
         check=False,
     )
-    kinds = {app.server.kind for app in APPS.values() if app.server.listen_queue > 600}
+    kinds = {app.server.kind for app in APPS.values() if app.server.kind in LISTEN_QUEUES}
     assert bool(done.returncode) == bool(kinds), done.stdout
     for kind in kinds:
         fault = f"net.core.somaxconn: 600, {kind} needs .*: it refuses to start"

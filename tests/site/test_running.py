@@ -22,6 +22,8 @@ from django.test import Client
 from tests import servers
 from tests.site.commands import manage
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("name", "value"),

@@ -6,8 +6,8 @@ import pytest
 from django.db import migrations, models
 from django.db.migrations.operations.base import Operation
 
+from deploy.ansible.apps.site import schema
 from deploy.core.apps import PROJECT
-from deploy.targets.hosts import schema
 
 
 @pytest.mark.django_db

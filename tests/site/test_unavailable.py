@@ -22,6 +22,8 @@ from tests import servers
 from tests.faults import away
 from tests.site.commands import manage
 
+pytestmark = pytest.mark.slow
+
 FIRST_DATA = """
 from django.contrib.auth.models import User
 User.objects.create_superuser("admin", password="correct horse")

@@ -59,7 +59,7 @@ def add_make_target(folder: Path) -> None:
 
 
 def call_another_helper(folder: Path) -> None:
-    replace(folder / "deploy/core/nginx.py", r"^from deploy.core.cores", r"from deploy.core.console import ok\n\g<0>")
+    replace(folder / "deploy/core/nginx.py", r"^(from deploy.core.console import Failed)$", r"\1, ok")
     replace(folder / "deploy/core/nginx.py", r'print\("reloaded"\)', 'ok("reloaded")')
 
 

@@ -150,6 +150,11 @@ def test_a_project_is_small(made: Make) -> None:
     assert lines <= 11_000
 
 
+def test_the_doctor_goes_with_the_proofs(made: Make) -> None:
+    found = texts(made("site,api", "none"))
+    assert [file for file, text in found.items() if "doctor" in f"{file} {text}".lower()] == []
+
+
 def test_the_template_is_small() -> None:
     files = output(PROJECT, "git", "ls-files", "--cached", "--others", "--exclude-standard", "template").splitlines()
     assert sum((PROJECT / file).read_text().count("\n") for file in files) <= 600

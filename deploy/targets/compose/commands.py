@@ -12,22 +12,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deploy.core.apps import APPS, INSTANCES, SERVICES, django
-from deploy.core.console import Failed, confirm, readable, step, table
+from deploy.core.console import confirm, nothing_runs, output, readable, table
 from deploy.core.settings import one_at_a_time, setting
 
 from . import generate
 from . import up as up_steps
-from .target import ComposeTarget, output
-
-NOTHING_RUNS = "Nothing is running. `make up` starts it."
+from .target import ComposeTarget
 
 
 def running_target() -> ComposeTarget:
     """Raises SystemExit with status 3 if nothing runs."""
     target = ComposeTarget()
-    if not any(container["State"]["Running"] for container in target.containers().values()):
-        print(NOTHING_RUNS)
-        raise SystemExit(3)
+    if not target.is_running():
+        nothing_runs()
     return target
 
 
@@ -36,19 +33,11 @@ def up(_: argparse.Namespace, dev: bool = False) -> None:
     with one_at_a_time():
         generate.write(dev)
         target = ComposeTarget()
-        outdated = up_steps.find_outdated(target)
-        up_steps.update_core_services(target, outdated)
-        said = up_steps.prepare(target, outdated)
-        try:
-            up_steps.apply(target, outdated)
-            print()
-            for service in show_status(target):
-                target.wait_until_ready(service)
-            print(f"Up in {time.monotonic() - started:.1f} s. `make status`, `make logs`, `make down`.")
-        finally:
-            # It may have a password that nobody sees again.
-            if said:
-                print(f"\n{said}")
+        up_steps.up(target)
+        print()
+        for service in show_status(target):
+            target.wait_until_ready(service)
+        print(f"Up in {time.monotonic() - started:.1f} s. `make status`, `make logs`, `make down`.")
 
 
 def dev(options: argparse.Namespace) -> None:
@@ -79,19 +68,9 @@ def destroy(_: argparse.Namespace) -> None:
 
 
 def restart(options: argparse.Namespace) -> None:
-    """Roll one app, or all; or replace nginx's container, which leaves a second without nginx."""
     target = running_target()
-    started = time.monotonic()
     with one_at_a_time():
-        for name in [options.app] if options.app else APPS:
-            print(f"Restart {name}", flush=True)
-            if name == "nginx":
-                with step("new container"):
-                    target.start("nginx", recreate=True)
-                    target.wait_until_ready("nginx")
-            else:
-                target.roll(APPS[name])
-    print(f"\nDone in {time.monotonic() - started:.1f} s.")
+        target.restart_all(options.app)
 
 
 def status(_: argparse.Namespace) -> None:
@@ -154,11 +133,10 @@ def follow_logs(target: ComposeTarget, services: list[str], lines: int = 20) -> 
 def manage(options: argparse.Namespace) -> None:
     """Become Django's manage.py in a container of its app."""
     app = django()
-    if not app:
-        raise Failed("No app in deploy/apps.toml has a manage.py")
+    assert app
     target = running_target()
-    running = [each.name for each in app.instances if not target.why_not_ready(each)]
-    words = ["python", app.manage, *shlex.split(options.arguments)]
-    service = running[0] if running else app.instances[0].name
-    command = target.command("exec", *([] if sys.stdin.isatty() else ["-T"]), service, *words)
+    ready = (each.name for each in app.instances if not target.why_not_ready(each.name))
+    service = next(ready, app.instances[0].name)
+    words = [*([] if sys.stdin.isatty() else ["-T"]), service, "python", app.manage, *shlex.split(options.arguments)]
+    command = target.command("exec", *words)
     os.execvpe(command[0], command, target.environment)

@@ -33,10 +33,12 @@ def write(dev: bool = False) -> None:
     secrets: dict[str, Any] = {}
     for app in APPS.values():
         environment, sources = settings_of_app(app, variables)
+        # `make dev` may have a definition of its own.
+        usual, own = (PROJECT / f"deploy/docker/{app.name}{kind}.yml" for kind in ("", ".dev"))
         secrets |= {source: {"file": str(SECRETS / source)} for source in sources.values()}
         for instance in app.instances:
             services[instance.name] = {
-                "extends": {"file": str(definition(app, dev)), "service": app.name},
+                "extends": {"file": str(own if dev and own.exists() else usual), "service": app.name},
                 # Compose fills in $NAME, and $$ is a dollar.
                 "environment": {name: value.replace("$", "$$") for name, value in environment.items()}
                 | {"APP": app.name, "INSTANCE": instance.name},
@@ -47,7 +49,9 @@ def write(dev: bool = False) -> None:
     if variables["TLS"] == "on":
         services["nginx"] = {"ports": [f"{variables['ADDRESS']}:{variables['PLAIN_PORT']}:8080"]}
     write_nginx_settings(variables)
-    replace(SERVICES, json.dumps({"services": services, "secrets": secrets}, indent=1))
+    fresh = SERVICES.with_name(f"{SERVICES.name}.new")
+    fresh.write_text(json.dumps({"services": services, "secrets": secrets}, indent=1))
+    fresh.rename(SERVICES)
 
 
 def settings(dev: bool) -> dict[str, str]:
@@ -60,13 +64,6 @@ def settings(dev: bool) -> dict[str, str]:
         | {"REDIS_URL": f"redis://apps:{redis}@redis:6379/0"}
         | ({"DEBUG": "on", "CORES": "1"} if dev else {"DEBUG": "off"})
     )
-
-
-def definition(app: App, dev: bool) -> Path:
-    """Return the compose file that defines an instance of an app. `make dev` may have one of its own."""
-    files = PROJECT / "deploy/docker"
-    own = files / f"{app.name}.dev.yml"
-    return own if dev and own.exists() else files / f"{app.name}.yml"
 
 
 def settings_of_app(app: App, variables: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -82,13 +79,18 @@ def write_secret(name: str, content: str) -> Path:
 
     So compose sees that the service changed, and an instance that still runs keeps the secret that it started with.
     """
-    file = SECRETS / f"{name}-{digest(content)}"
-    write_readable(file, content)
-    return file
+    return write_readable(SECRETS / f"{name}-{digest(content)}", content)
 
 
 def digest(content: str) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def write_readable(file: Path, content: str) -> Path:
+    """Write a file in place: a container that has it mounted sees the new content."""
+    file.write_text(content)
+    file.chmod(0o644)
+    return file
 
 
 def data_service(variables: Mapping[str, str]) -> dict[str, Any]:
@@ -117,18 +119,6 @@ def write_nginx_settings(variables: Mapping[str, str]) -> None:
     lines = [f"{name}='{value}'\n" for name, value in {**variables, **tls}.items() if not is_secret(name)]
     write_readable(MOUNTED / "nginx.env", "".join(lines))
     write_readable(MOUNTED / "apps.toml", (PROJECT / "deploy/apps.toml").read_text())
-
-
-def write_readable(file: Path, content: str) -> None:
-    """Write a file in place: a container that has it mounted sees the new content."""
-    file.write_text(content)
-    file.chmod(0o644)
-
-
-def replace(file: Path, content: str) -> None:
-    fresh = file.with_name(f"{file.name}.new")
-    fresh.write_text(content)
-    fresh.rename(file)
 
 
 def is_stale() -> bool:

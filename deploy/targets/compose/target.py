@@ -4,15 +4,15 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from typing import Any
 
-from deploy.core.apps import APPS, INSTANCES, App, Instance
-from deploy.core.console import Failed, ok, readable, step
+from deploy.core.apps import APPS, INSTANCES, Instance
+from deploy.core.console import LOG_END, Failed, ok, output, readable_end, step
 from deploy.core.preflight import check_disk, check_port
-from deploy.core.roll import show_roll, wait_until_ready
+from deploy.core.roll import Target
 from deploy.core.settings import ENV_FILE, PROJECT, VAR, make_env_file
 
 from . import generate
@@ -37,20 +37,8 @@ def engine() -> tuple[str, str]:
     return f"Docker {version}, compose {compose}", f"Docker {version} answers"
 
 
-def output(*command: str, timeout: float | None = None) -> str:
-    """Return what a command prints; empty if it fails."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        return ""
-    return "" if done.returncode else done.stdout.strip()
-
-
 def is_running() -> bool:
-    """Return whether a container of the stack runs."""
-    if not engine()[0]:
-        return False
-    return any(container["State"]["Running"] for container in ComposeTarget().containers().values())
+    return bool(engine()[0]) and ComposeTarget().is_running()
 
 
 def check_machine(running: bool) -> None:
@@ -62,8 +50,7 @@ def check_machine(running: bool) -> None:
     ok(versions)
     check_port(own=running)
     check_disk()
-    if make_env_file():
-        print(f"Secrets made in {ENV_FILE}. Keep the file, and keep it private.")
+    make_env_file()
     generate.write()
     target = ComposeTarget()
     print("Images", flush=True)
@@ -76,7 +63,7 @@ def check_machine(running: bool) -> None:
         target.compose("build", "--quiet", "nginx", *instances)
 
 
-class ComposeTarget:
+class ComposeTarget(Target):
     """The stack's containers. `generate.write` must have written its services."""
 
     # docker-compose.yml reads VAR_DIR beside the settings.
@@ -87,14 +74,11 @@ class ComposeTarget:
         if generate.is_stale():
             generate.write()
 
-    # Compose
-
     def command(self, *words: str) -> list[str]:
         settings = ["--env-file", str(ENV_FILE)] if ENV_FILE.exists() else []
-        files = ["--file", "docker-compose.yml"]
-        if generate.SERVICES.exists():
-            files += ["--file", str(generate.SERVICES)]
-        return ["docker", "compose", "--project-directory", str(PROJECT), *settings, *files, *words]
+        generated = ["--file", str(generate.SERVICES)] if generate.SERVICES.exists() else []
+        files = ["--project-directory", str(PROJECT), *settings, "--file", "docker-compose.yml", *generated]
+        return ["docker", "compose", *files, *words]
 
     def compose(self, *words: str) -> str:
         """Run `docker compose`. Return its output. Raises Failed with the end of it."""
@@ -120,8 +104,6 @@ class ComposeTarget:
         """All services but nginx and the instances."""
         return [name for name in self.hashes if name != "nginx" and name not in INSTANCES]
 
-    # Containers
-
     def containers(self) -> dict[str, dict[str, Any]]:
         """Return what the engine says of the container of each service, also of services that were removed."""
         # Not the containers of `docker compose run`.
@@ -132,6 +114,9 @@ class ComposeTarget:
 
     def container(self, service: str) -> dict[str, Any] | None:
         return self.containers().get(service)
+
+    def is_running(self) -> bool:
+        return any(container["State"]["Running"] for container in self.containers().values())
 
     def why_outdated(self, container: dict[str, Any] | None) -> str:
         """Return how a service's container differs from what `up` would start; empty if it does not."""
@@ -156,8 +141,8 @@ class ComposeTarget:
     def probe(self, where: str, command: str, service: str) -> subprocess.CompletedProcess[str]:
         return self.run_in(where, "python3", "-m", "deploy.core.probe", command, service)
 
-    def remove_unregistered(self) -> list[str]:
-        """Stop and remove the containers of services that are no longer configured. Return their names."""
+    def remove_unregistered(self) -> bool:
+        """Stop and remove the containers of services that are no longer configured. Return whether there were any."""
         found = {name: each for name, each in self.containers().items() if name not in self.hashes}
         for name, container in found.items():
             self.probe("nginx", "out", name)
@@ -165,9 +150,8 @@ class ComposeTarget:
             self.probe(name, "idle", name)
             output("docker", "stop", container["Id"])
             output("docker", "rm", container["Id"])
-        return list(found)
-
-    # What a roll needs (deploy/core/roll.py)
+            print(f"  · {name} is no longer configured: removed", flush=True)
+        return bool(found)
 
     def in_rotation(self) -> set[str]:
         """Return the names of the instances in rotation. Their links are in a volume that nginx's container has."""
@@ -189,63 +173,54 @@ class ComposeTarget:
     def restart(self, instance: Instance) -> None:
         self.start(instance.name, recreate=True)
 
-    def why_not_ready(self, service: str | Instance) -> str:
-        """Return why a service is not ready; empty if it is."""
-        name = str(service)
-        if name == "nginx" or (name in INSTANCES and INSTANCES[name].server.listens):
-            done = self.probe(name, "ready", name)
-            return done.stdout.strip() or "no answer" if done.returncode else ""
-        container = self.container(name)
-        return why_state_not_ready(container["State"]) if container else "no container"
+    def replace_nginx(self) -> None:
+        """A second passes without nginx."""
+        with step("new container"):
+            self.start("nginx", recreate=True)
+            self.wait_until_ready("nginx")
 
-    def wait_until_ready(self, service: str | Instance) -> None:
-        """Raises Failed, with the end of the log, if the service keeps stopping or is not ready in time."""
-        name = str(service)
-        first = self.container(name)
+    def why_not_ready(self, service: str) -> str:
+        if service != "nginx" and not (service in INSTANCES and INSTANCES[service].server.listens):
+            return self.why_not_running(service)
+        done = self.probe(service, "ready", service)
+        return done.stdout.strip() or "no answer" if done.returncode else ""
+
+    def why_not_running(self, service: str) -> str:
+        container = self.container(service)
+        if not container:
+            return "no container"
+        state = container["State"]
+        if not state["Running"] or state["Restarting"]:
+            return f"its container is {state['Status']}"
+        if state.get("Health", {}).get("Status") == "unhealthy":
+            return "its health check fails"
+        started = datetime.fromisoformat(state["StartedAt"][:19]).replace(tzinfo=UTC)
+        if datetime.now(UTC) - started < timedelta(seconds=COMMAND_READY_AFTER):
+            return f"it has run for less than {COMMAND_READY_AFTER} s"
+        return ""
+
+    def stopping_check(self, service: str) -> Callable[[], bool]:
+        first = self.container(service)
         restarts = first["RestartCount"] if first else 0
 
-        def cannot_stay_up() -> bool:
-            container = self.container(name)
-            return not container or has_failed(container, restarts)
+        def has_stopped() -> bool:
+            container = self.container(service)
+            if not container or container["RestartCount"] > restarts:
+                return True
+            state = container["State"]
+            return bool(state["Restarting"] or state["Status"] in ("exited", "dead"))
 
-        wait_until_ready(name, lambda: self.why_not_ready(name), cannot_stay_up, lambda: tail(self.container(name)))
+        return has_stopped
 
-    def is_serving(self, instance: Instance) -> bool:
-        return self.is_in_rotation(instance) and not self.why_not_ready(instance)
-
-    def roll(self, app: App, instances: Iterable[Instance] = ()) -> None:
-        """Roll an app, or some of its instances. Raises Failed at the first that does not become ready."""
-        show_roll(self, app, instances or app.instances)
+    def log(self, service: str) -> str:
+        container = self.container(service)
+        if not container:
+            return "(no container)"
+        command = ["docker", "logs", "--tail", str(LOG_END), container["Id"]]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        return readable_end(done.stdout)
 
 
 @cache
 def image_id(name: str) -> str:
     return output("docker", "image", "inspect", "--format", "{{.Id}}", name)
-
-
-def why_state_not_ready(state: dict[str, Any]) -> str:
-    """Return why a container that nginx sends nothing is not ready; empty if it is."""
-    if not state["Running"] or state["Restarting"]:
-        return f"its container is {state['Status']}"
-    if state.get("Health", {}).get("Status") == "unhealthy":
-        return "its health check fails"
-    started = datetime.fromisoformat(state["StartedAt"][:19]).replace(tzinfo=UTC)
-    if datetime.now(UTC) - started < timedelta(seconds=COMMAND_READY_AFTER):
-        return f"it has run for less than {COMMAND_READY_AFTER} s"
-    return ""
-
-
-def has_failed(container: dict[str, Any], restarts: int) -> bool:
-    """Return whether a container ended. `restarts`: how often the engine had restarted it before."""
-    state = container["State"]
-    return state["Restarting"] or state["Status"] in ("exited", "dead") or container["RestartCount"] > restarts
-
-
-def tail(container: dict[str, Any] | None) -> str:
-    """Return the end of a container's log, for people."""
-    if not container:
-        return "(no container)"
-    # A server prints some thirty lines before it comes to a fault. The restarted one may have printed nothing yet.
-    command = ["docker", "logs", "--tail", "50", container["Id"]]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    return "\n".join(map(readable, done.stdout.splitlines())) or "(empty)"

@@ -7,26 +7,35 @@ from . import generate
 from .target import STOPPED, ComposeTarget
 
 
-def find_outdated(target: ComposeTarget) -> dict[str, str]:
-    """Return the services that do not run with the images and settings that are here, and why."""
+def up(target: ComposeTarget) -> None:
+    """Start what does not run, roll what is outdated, and give nginx its new configuration."""
     containers = target.containers()
     reasons = {service: target.why_outdated(containers.get(service)) for service in target.hashes}
-    return {service: why for service, why in reasons.items() if why}
-
-
-def update_core_services(target: ComposeTarget, outdated: dict[str, str]) -> None:
-    """Start PostgreSQL and Redis, or replace them."""
+    outdated = {service: why for service, why in reasons.items() if why}
     if services := [service for service in target.core_services if service in outdated]:
         with step(", ".join(services)):
             target.start("--wait", *services)
+    prepare(target, outdated)
+    if "nginx" in outdated:
+        nginx = containers.get("nginx")
+        # A replacement leaves the port without nginx for a second.
+        with step(f"nginx: {outdated['nginx']}"):
+            if nginx and nginx["State"]["Running"]:
+                target.compose("run", "--rm", "--no-deps", "-T", "nginx", "python3", "-m", "deploy.core.nginx", "check")
+            target.start("nginx")
+            target.wait_until_ready("nginx")
+    started = start_apps(target)
+    rolled = roll_apps(target, [app for app in APPS.values() if app not in started], outdated)
+    reloaded = reload_nginx(target)
+    # nginx sends them nothing any more.
+    removed = target.remove_unregistered()
+    generate.remove_old_secrets()
+    if not (outdated or rolled or reloaded or removed):
+        print("Already up to date.")
 
 
-def prepare(target: ComposeTarget, outdated: dict[str, str]) -> str:
-    """Run what a release of each changed app needs once, in a container with its new image.
-
-    Return what the apps say of the first data that they made. Raises Failed with the output of what failed.
-    """
-    said = []
+def prepare(target: ComposeTarget, outdated: dict[str, str]) -> None:
+    """Run what a release of each changed app needs once, in a container with its new image."""
     for app in APPS.values():
         changed = any(outdated.get(instance.name, STOPPED) != STOPPED for instance in app.instances)
         if changed and (app.prepare or app.seed):
@@ -34,31 +43,10 @@ def prepare(target: ComposeTarget, outdated: dict[str, str]) -> str:
             commands += [f"python {app.seed}"] if app.seed else []
             with step(f"{app.name}: {', '.join(app.prepare)}"):
                 run = ("run", "--rm", "--no-deps", "-T", app.instances[0].name, "sh", "-ec", "\n".join(commands))
-                said.append(target.compose(*run).strip())
-    return "\n".join(filter(None, said))
-
-
-def apply(target: ComposeTarget, outdated: dict[str, str]) -> None:
-    """Start what does not run, roll what is outdated, and give nginx its new configuration."""
-    update_nginx(target, outdated)
-    started = start_apps(target)
-    rolled = roll_apps(target, [app for app in APPS.values() if app not in started], outdated)
-    reloaded = reload_nginx(target)
-    removed = remove_unregistered(target)
-    generate.remove_old_secrets()
-    if not (outdated or rolled or reloaded or removed):
-        print("Already up to date.")
-
-
-def update_nginx(target: ComposeTarget, outdated: dict[str, str]) -> None:
-    """Start nginx, or replace its container. A replacement leaves the port without nginx for a second."""
-    if "nginx" in outdated:
-        container = target.container("nginx")
-        with step(f"nginx: {outdated['nginx']}"):
-            if container and container["State"]["Running"]:
-                target.compose("run", "--rm", "--no-deps", "-T", "nginx", "python3", "-m", "deploy.core.nginx", "check")
-            target.start("nginx")
-            target.wait_until_ready("nginx")
+                said = target.compose(*run).strip()
+            # At once: it may have a password that nobody sees again, and what follows may fail.
+            if said:
+                print(f"\n{said}\n", flush=True)
 
 
 def start_apps(target: ComposeTarget) -> list[App]:
@@ -71,7 +59,7 @@ def start_apps(target: ComposeTarget) -> list[App]:
             target.start(*(instance.name for instance in instances))
         for instance in instances:
             with step(f"{instance} ready"):
-                target.wait_until_ready(instance)
+                target.wait_until_ready(instance.name)
                 target.put_in_rotation(instance)
     return stopped
 
@@ -97,11 +85,3 @@ def reload_nginx(target: ComposeTarget) -> bool:
     if done.stdout.strip():
         print("  · nginx has a new configuration: reloaded", flush=True)
     return bool(done.stdout.strip())
-
-
-def remove_unregistered(target: ComposeTarget) -> list[str]:
-    """Remove instances that are no longer in the registry, now that nginx sends them nothing."""
-    removed = target.remove_unregistered()
-    for name in removed:
-        print(f"  · {name} is no longer configured: removed", flush=True)
-    return removed

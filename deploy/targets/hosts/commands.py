@@ -1,6 +1,7 @@
 """The commands of this target. Each prints a plan first and a result at the end."""
 
 import argparse
+import hashlib
 import json
 import os
 import shlex
@@ -9,24 +10,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import wraps
+from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any
 
-from deploy.core.apps import APPS, INSTANCES, django
-from deploy.core.console import Failed, step, table
+import yaml
 
-from . import release, vault
+from deploy.core.apps import APPS, INSTANCES, PROJECT, django
+from deploy.core.console import Failed, follow, step, table
+from deploy.core.settings import SECRETS
+
 from .fleet import GROUPS, HOST_COMMAND, Fleet
-from .logs import follow
-
-Command = Callable[[argparse.Namespace], None]
 
 
-def on_fleet(command: Callable[[Fleet, argparse.Namespace], None]) -> Command:
+def on_fleet(command: Callable[[Fleet, argparse.Namespace], None]) -> Callable[[argparse.Namespace], None]:
     """Read the inventory before a command, and print the time that it took."""
 
-    @wraps(command)
     def run(options: argparse.Namespace) -> None:
         started = time.monotonic()
         with step(f"inventory {options.inventory}"):
@@ -45,19 +45,30 @@ def plan(fleet: Fleet, what: str, *more: tuple[str, str]) -> None:
 
 
 def secrets(options: argparse.Namespace) -> None:
-    vault.make_secrets(Fleet(options.inventory))
+    """Add the secrets that the inventory's encrypted file lacks, and the vault's password if there is none."""
+    fleet = Fleet(options.inventory)
+    if not fleet.password.exists() and "ANSIBLE_VAULT_PASSWORD_FILE" not in os.environ:
+        fleet.password.touch(mode=0o600)
+        fleet.password.write_text(token_urlsafe(32) + "\n")
+        print(f"The vault's password is in {fleet.password}. Keep it private, and outside the repository.")
+    file = fleet.directory / "group_vars/all/secrets.yml"
+    contents = (yaml.safe_load(fleet.ansible("vault", "view", str(file))) or {}) if file.exists() else {}
+    known = contents.setdefault("secrets", {})
+    made = {name: make() for name, make in SECRETS.items() if name not in known}
+    if not made:
+        print(f"{file} has all secrets already.")
+        return
+    known.update(made)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fleet.ansible("vault", "encrypt", "--output", str(file), "-", text=yaml.safe_dump(contents))
+    print(f"{', '.join(made)} made in {file}, which is encrypted. Commit it.")
 
 
 @on_fleet
 def provision(fleet: Fleet, _: argparse.Namespace) -> None:
     plan(fleet, "Provision")
     if not fleet.play("provision"):
-        raise Failed(
-            "Provisioning failed on at least one host. Fix the cause and run it again: it skips finished steps"
-        )
-
-
-# Releases
+        raise Failed("Provisioning failed on a host. Fix the cause and run it again: it skips finished steps")
 
 
 def current(fleet: Fleet, host: str) -> str:
@@ -65,23 +76,52 @@ def current(fleet: Fleet, host: str) -> str:
     return fleet.ask(host, 'basename "$(readlink /srv/app/current)"')
 
 
+def git(*words: str) -> bytes:
+    done = subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, check=False)
+    if done.returncode:
+        raise Failed(f"git {' '.join(words)}: {done.stderr.decode().strip()}")
+    return done.stdout
+
+
+def manifest(ref: str) -> dict[str, str]:
+    """Return name (such as `20261121T164000-1a2b3c4`), ref, commit, subject, built (UTC, ISO 8601), lock (SHA-256)."""
+    try:
+        commit = git("rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}").decode().strip()
+    except Failed:
+        raise Failed(f"REF is {ref!r}: there is no such commit") from None
+    now = datetime.now(UTC)
+    return {
+        "name": f"{now:%Y%m%dT%H%M%S}-{commit[:7]}",
+        "ref": ref,
+        "commit": commit,
+        "subject": git("log", "-1", "--format=%s", commit).decode().strip(),
+        "built": now.isoformat(timespec="seconds"),
+        "lock": hashlib.sha256(git("show", f"{commit}:uv.lock")).hexdigest(),
+    }
+
+
+def build(release: dict[str, str], directory: Path) -> Path:
+    """Return the path of NAME.tar.gz: the commit's tree and RELEASE.json.new, which a host renames at the end."""
+    archive, added = directory / f"{release['name']}.tar.gz", directory / "RELEASE.json.new"
+    added.write_text(json.dumps(release, indent=2))
+    git("archive", "--format=tar.gz", f"--output={archive}", f"--add-file={added}", release["commit"])
+    return archive
+
+
 @on_fleet
 def deploy(fleet: Fleet, options: argparse.Namespace) -> None:
     ref = options.ref or "HEAD"
-    made = release.manifest(ref)
+    made = manifest(ref)
     with fleet.lock(f"deploy of {ref}"):
         before = {host: current(fleet, host) for host in fleet.hosts}
         now = ", ".join(sorted({name for name in before.values() if name})) or "nothing"
         plan(fleet, "Deploy", ("release", made["name"]), ("ref", f"{ref}: {made['subject']}"), ("now", now))
         with tempfile.TemporaryDirectory() as directory:
-            archive = release.build(made, Path(directory))
+            archive = build(made, Path(directory))
             deployed = fleet.play("deploy", release=made["name"], archive=str(archive), archive_directory=directory)
         if not deployed:
             go_back(fleet, before, made["name"])
     print(f"\n{made['name']} serves.")
-
-
-up = deploy
 
 
 def go_back(fleet: Fleet, before: dict[str, str], failed: str) -> None:
@@ -139,18 +179,9 @@ def newer_migrations(fleet: Fleet, name: str, now: str) -> tuple[list[str], list
     return newer, [each for each in newer if each in ours["breaking"] or each not in ours["known"]]
 
 
-# Services
-
-
-def check_name(name: str, names: list[str]) -> None:
-    if name not in ("", *names):
-        raise Failed(f"APP is {name!r}: should be one of {', '.join(names)}, or empty")
-
-
 @on_fleet
 def restart(fleet: Fleet, options: argparse.Namespace) -> None:
     """Roll one app, or all, one host at a time; or make nginx read its files."""
-    check_name(options.app, ["nginx", *APPS])
     names = {"nginx": ["edge"], "": list(APPS)}.get(options.app, [options.app])
     with fleet.lock(f"restart of {options.app or 'all apps'}"):
         for name in names:
@@ -184,13 +215,8 @@ def drain(fleet: Fleet, options: argparse.Namespace) -> None:
 
 @on_fleet
 def status(fleet: Fleet, _: argparse.Namespace) -> None:
-    """Show each host: release, services, disk, failed units, newest backup."""
-    table(
-        [
-            ("host", "groups", "release", "services", "disk", "failed units", "newest backup"),
-            *(fleet_row(fleet, host) for host in fleet.hosts),
-        ]
-    )
+    head = ("host", "groups", "release", "services", "disk", "failed units", "newest backup")
+    table([head, *(fleet_row(fleet, host) for host in fleet.hosts)])
 
 
 fleet = status
@@ -200,40 +226,32 @@ def fleet_row(fleet: Fleet, host: str) -> tuple[str, ...]:
     groups = fleet.groups_of(host)
     try:
         found = json.loads(fleet.ask(host, f"{HOST_COMMAND} status"))
-        backup = newest_backup(fleet, host) if "data" in groups else "-"
+        backup = (
+            json.loads(fleet.ask(host, "app-backup status")) if "data" in groups else {"newest": "-", "failed": False}
+        )
     except (Failed, ValueError, subprocess.TimeoutExpired) as error:
         return host, " ".join(groups), "-", str(error).splitlines()[-1][:60], "-", "-", "-"
     ready = [name for name, state in found["services"].items() if state == "ready"]
     said = [f"{' '.join(ready)} ready"] if ready else []
     said += [f"{name}: {state}" for name, state in found["services"].items() if state != "ready"]
     failed = " ".join(found["failed"]) or "none"
-    return host, " ".join(groups), found["release"], "; ".join(said) or "-", f"{found['disk']:.0%}", failed, backup
-
-
-def newest_backup(fleet: Fleet, host: str) -> str:
-    state = json.loads(fleet.ask(host, "app-backup status"))
-    return f"{state['newest'] or 'none'}{', the last one failed' if state['failed'] else ''}"
+    newest = f"{backup['newest'] or 'none'}{', the last one failed' if backup['failed'] else ''}"
+    return host, " ".join(groups), found["release"], "; ".join(said) or "-", f"{found['disk']:.0%}", failed, newest
 
 
 def logs(options: argparse.Namespace) -> None:
     """Follow the logs of an app, an instance, nginx or `access` on all hosts that have them."""
     fleet = Fleet(options.inventory)
     name = options.app
-    check_name(name, ["nginx", "access", *APPS, *INSTANCES])
     group = INSTANCES[name].app.name if name in INSTANCES else {"nginx": "edge", "access": "edge"}.get(name, name)
-    hosts = (
-        fleet.groups[group]
-        if group
-        else [host for host in fleet.hosts if host in fleet.groups["edge"] + fleet.app_hosts]
-    )
+    hosts = fleet.groups[group] if group else fleet.serving
     follow({host: fleet.ssh(host, f"{HOST_COMMAND} logs {name}", terminal=True) for host in hosts})
 
 
 def manage(options: argparse.Namespace) -> None:
     """Become Django's manage.py on the first host of its app, at this terminal."""
     app = django()
-    if not app:
-        raise Failed("No app in deploy/apps.toml has a manage.py")
+    assert app
     fleet = Fleet(options.inventory)
     host = fleet.first(app)
     words = shlex.join(shlex.split(options.arguments))
@@ -241,28 +259,25 @@ def manage(options: argparse.Namespace) -> None:
     os.execvp(command[0], command)
 
 
-# Data
-
-
-def data_command(playbook: str, options: argparse.Namespace, **variables: Any) -> Fleet:
-    with step(f"inventory {options.inventory}"):
-        fleet = Fleet(options.inventory)
+def play_data(fleet: Fleet, playbook: str, **variables: Any) -> None:
     shown = [("backup", str(variables["backup"]))] if variables else []
     plan(fleet, playbook.replace("-", " ").capitalize(), *shown)
     if not fleet.play(playbook, **variables):
         raise Failed(f"{playbook} failed: see above")
-    return fleet
 
 
-def backup(options: argparse.Namespace) -> None:
-    fleet = data_command("backup", options)
+@on_fleet
+def backup(fleet: Fleet, _: argparse.Namespace) -> None:
+    play_data(fleet, "backup")
     state = json.loads(fleet.ask(fleet.groups["data"][0], "app-backup status"))
     print(f"\n{state['newest']}: {state['bytes'] / 1e6:,.1f} MB, on the host and in backups/{fleet.directory.name}")
 
 
-def restore(options: argparse.Namespace) -> None:
-    data_command("restore", options, backup=options.backup or "newest", force=options.force == "yes")
+@on_fleet
+def restore(fleet: Fleet, options: argparse.Namespace) -> None:
+    play_data(fleet, "restore", backup=options.backup or "newest", force=options.force == "yes")
 
 
-def restore_drill(options: argparse.Namespace) -> None:
-    data_command("restore-drill", options)
+@on_fleet
+def restore_drill(fleet: Fleet, _: argparse.Namespace) -> None:
+    play_data(fleet, "restore-drill")

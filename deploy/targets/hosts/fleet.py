@@ -23,10 +23,8 @@ GROUPS = ("edge", *APPS, "data")
 # On the first host. The file says who holds the lock; the lock itself ends with the holder's connection.
 LOCK = "/run/app-deploy.lock"
 # A host without apps has no virtual environment.
-HOST_COMMAND = (
-    "cd /srv/app/current && { [ -x .venv/bin/python ] && p=.venv/bin/python || p=python3; } "
-    "&& $p -m deploy.targets.hosts.host"
-)
+HOST_PYTHON = "cd /srv/app/current && { [ -x .venv/bin/python ] && p=.venv/bin/python || p=python3; } && $p"
+HOST_COMMAND = f"{HOST_PYTHON} -m deploy.targets.hosts.host"
 
 
 class Fleet:
@@ -50,7 +48,7 @@ class Fleet:
                 f"stack needs edge, data, and a group for each app in deploy/apps.toml ({', '.join(APPS)})"
             )
         self.app_hosts = [host for host in self.hosts if any(host in self.groups[app] for app in APPS)]
-        # Those that run nginx or an app, those with nginx first.
+        # Hosts that run nginx or an app. Those with nginx are first.
         self.serving = [host for host in self.hosts if host in [*self.groups["edge"], *self.app_hosts]]
         self.held: list[int] = []
         self.batch = {"batch": batch} if batch else {}
@@ -61,13 +59,9 @@ class Fleet:
     def groups_of(self, host: str) -> list[str]:
         return [name for name in GROUPS if host in self.groups[name]]
 
-    # Ansible
-
     def environment(self) -> dict[str, str]:
-        settings = {"ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg")}
-        if self.password.exists():
-            settings["ANSIBLE_VAULT_PASSWORD_FILE"] = str(self.password)
-        return os.environ | settings
+        vault = {"ANSIBLE_VAULT_PASSWORD_FILE": str(self.password)} if self.password.exists() else {}
+        return os.environ | {"ANSIBLE_CONFIG": str(ANSIBLE / "ansible.cfg")} | vault
 
     def ansible(self, program: str, *words: str, text: str = "") -> str:
         """Run `ansible-PROGRAM` with `text` as its input. Return its output. Raises Failed with its errors."""
@@ -89,8 +83,6 @@ class Fleet:
         # The playbook holds the lock too: it may still run after somebody killed `make`.
         done = subprocess.run(command, cwd=PROJECT, env=self.environment(), pass_fds=self.held, check=False)
         return done.returncode == 0
-
-    # ssh
 
     def ssh(self, host: str, command: str, terminal: bool = False) -> list[str]:
         """Return the words of a command that runs another one on a host, as root."""

@@ -4,48 +4,50 @@ deploy/ansible lays out the host (system.py). A host with only nginx has no Pyth
 """
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 
+from deploy.core import console
 from deploy.core.apps import APPS, INSTANCES, django
-from deploy.core.console import Failed
+from deploy.core.console import Failed, ok, output
+from deploy.core.settings import one_at_a_time
 
-from .checks import check
-from .logs import follow
-from .releases import PYTHON, as_app, current, discard, manage_at_terminal, prepare, prune, releases, schema, switch
-from .system import ROOT, VAR, groups, instances_here, one_roll_at_a_time, output, read_environment, run
-from .target import HostTarget, apply_nginx, why_nginx_not_ready
-from .units import programs_here, unit_of, write_programs
+from .releases import APP_USER, PYTHON, as_app, check, discard, identity, prepare, prune, schema, switch
+from .system import LOCK, RELEASES, ROOT, VAR, current, groups, instances_here, read_environment
+from .target import HostTarget, programs_here, unit_of, write_programs
 
 
-def roll(name: str, *apps: str) -> None:
-    """Make a release current, and roll what does not run it yet: instances of these apps, or nginx for `edge`."""
-    with one_roll_at_a_time():
+def roll(name: str, *names: str) -> None:
+    """Make a release current, and roll what does not run it yet: instances of apps, or nginx for `edge`."""
+    with one_at_a_time(LOCK):
         if said := switch(name):
-            print(f"  ✓ {said}", flush=True)
-        roll_here(apps, every=False)
+            ok(said)
+        roll_here(names, every=False)
 
 
-def restart(*apps: str) -> None:
+def restart(*names: str) -> None:
     """Roll all instances of apps, or make nginx read its files."""
-    with one_roll_at_a_time():
-        roll_here(apps, every=True)
+    with one_at_a_time(LOCK):
+        roll_here(names, every=True)
 
 
 def roll_here(names: tuple[str, ...], every: bool) -> None:
     if programs_here():
         as_app(current(), PYTHON, "-m", "deploy.targets.hosts.host", "write-programs")
+    target = HostTarget()
     for name in names:
-        if name in APPS:
-            HostTarget().roll(APPS[name], every)
+        if app := APPS.get(name):
+            target.roll(app, [each for each in app.instances if every or not target.is_up_to_date(each)])
         else:
-            apply_nginx()
+            target.replace_nginx()
 
 
 def drain() -> str:
     """Stop the instances of this host when they hold no request. A reboot or a deploy starts them."""
-    with one_roll_at_a_time():
+    with one_at_a_time(LOCK):
         target = HostTarget()
         for instance in instances_here():
             target.take_out_of_rotation(instance)
@@ -59,91 +61,70 @@ def drain() -> str:
 
 def down() -> str:
     """Stop nginx and all instances of this host. A reboot or a deploy starts them."""
-    with one_roll_at_a_time():
-        if "edge" in groups():
-            run("systemctl", "stop", "nginx")
+    nginx = ["nginx"] if "edge" in groups() else []
+    with one_at_a_time(LOCK):
+        for service in nginx:
+            console.run("systemctl", "stop", service)
         stop_instances()
-    return f"{' '.join([*(['nginx'] if 'edge' in groups() else []), *map(str, instances_here())])} stopped"
+    return f"{' '.join([*nginx, *map(str, instances_here())])} stopped"
 
 
 def stop_instances() -> None:
     if units := {unit_of(instance).unit for instance in instances_here()}:
-        run("systemctl", "stop", *sorted(units))
+        console.run("systemctl", "stop", *sorted(units))
 
 
 def status() -> str:
-    """Return JSON: release, releases (names), services (name: "ready" or why not), failed (units), disk (0 to 1)."""
+    """Return JSON: release, services (name: "ready" or why not), failed (units), disk (0 to 1)."""
     disk = shutil.disk_usage(ROOT)
-    found = {
-        "release": current(),
-        "releases": [manifest["name"] for manifest in releases()],
-        "services": services(),
-        "failed": [line.split()[0] for line in output("systemctl", "--failed", "--plain", "--no-legend").splitlines()],
-        "disk": disk.used / disk.total,
-    }
+    failed = [line.split()[0] for line in output("systemctl", "--failed", "--plain", "--no-legend").splitlines()]
+    found = {"release": current(), "services": services(), "failed": failed, "disk": disk.used / disk.total}
     return json.dumps(found)
 
 
 def services() -> dict[str, str]:
+    target = HostTarget()
     found = {}
     for instance in instances_here():
-        target = HostTarget()
         release = target.release(instance)
-        notes = [target.why_not_ready(instance) or "ready"] if release else ["stopped"]
+        notes = [target.why_not_ready(instance.name) or "ready"] if release else ["stopped"]
         notes += [] if target.is_in_rotation(instance) else ["out of rotation"]
         notes += [f"runs {release}"] if release not in ("", current()) else []
         found[instance.name] = ", ".join(notes)
-    if "edge" in groups():
-        found["nginx"] = why_nginx_not_ready() or "ready"
-    return found
+    return found | ({"nginx": target.why_not_ready("nginx") or "ready"} if "edge" in groups() else {})
 
 
-def follow_logs(wanted: str = "") -> None:
+def logs(wanted: str = "") -> None:
     """Follow the logs of an app, an instance, nginx or `access`; of all of these without a name."""
-    found = {instance.name: [*unit_of(instance).log_command(), "--follow"] for instance in instances_here()}
+    found = {instance.name: [*unit_of(instance).log_command(20), "--follow"] for instance in instances_here()}
     if "edge" in groups():
         found["nginx"] = ["journalctl", "--unit", "nginx", "--lines=20", "--output=cat", "--follow"]
         found["access"] = ["tail", "--lines=20", "--follow=name", "--retry", str(VAR / "log/access.log")]
     apps = {name: INSTANCES[name].app.name for name in found if name in INSTANCES}
-    follow({name: command for name, command in found.items() if wanted in ("", name, apps.get(name, ""))})
+    console.follow({name: command for name, command in found.items() if wanted in ("", name, apps.get(name, ""))})
 
 
 def manage(name: str, *arguments: str) -> None:
+    """Run Django's manage.py of a release at the terminal of this process."""
     app = django()
     assert app, "no app in deploy/apps.toml has a manage.py"
-    manage_at_terminal(name, app, *arguments)
+    words = [PYTHON, app.manage, *arguments]
+    environment = os.environ | identity(app)
+    done = subprocess.run(words, cwd=RELEASES / name, env=environment, check=False, **APP_USER)
+    sys.exit(done.returncode)
 
 
-def examine() -> str:
-    """Return the findings of `make doctor` on this host, as JSON."""
-    from deploy.doctor import examine_host
-
-    return str(examine_host(groups()))
-
-
-COMMANDS: dict[str, Callable[..., str | None]] = {
-    "check": check,
-    "discard": discard,
-    "doctor": examine,
-    "down": down,
-    "drain": drain,
-    "logs": follow_logs,
-    "manage": manage,
-    "prepare": lambda name, app: prepare(name, APPS[app]),
-    "prune": prune,
-    "restart": restart,
-    "roll": roll,
-    "schema": lambda name, app: schema(name, APPS[app]),
-    "status": status,
-    "switch": switch,
-    "write-programs": write_programs,
-}
+COMMANDS: tuple[Callable[..., str | None], ...] = (
+    *(check, discard, prepare, prune, schema, switch),
+    *(down, drain, logs, manage, restart, roll, status, write_programs),
+)
 
 
 def main(command: str, *words: str) -> None:
     read_environment()
     try:
-        if said := COMMANDS[command](*words):
+        by_name = {each.__name__.replace("_", "-"): each for each in COMMANDS}
+        if said := by_name[command](*words):
             print(said)
     except Failed as failed:
         raise SystemExit(str(failed)) from None

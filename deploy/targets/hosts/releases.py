@@ -1,29 +1,38 @@
-"""The releases on this host, and commands in the directory of one."""
+"""The releases on this host: commands in the directory of one, and its check before it becomes current."""
 
 import contextlib
 import json
 import os
 import shutil
-import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deploy.core.apps import App
-from deploy.core.console import Failed, readable
+from deploy.core.apps import APPS, App
+from deploy.core.console import Failed, ok, run
 
-from .system import CURRENT, RELEASES
-from .units import remove_unregistered
+from .system import CURRENT, RELEASES, apps_here, current, groups, release_of
+from .target import programs_here, remove_unregistered
 
 PYTHON = ".venv/bin/python"
-
-
-def current() -> str:
-    """Return the name of the current release; empty before the first."""
-    return CURRENT.readlink().name if CURRENT.is_symlink() else ""
+# subprocess's options to be the apps' user.
+APP_USER: dict[str, Any] = {"user": "app", "group": "app", "extra_groups": ()}
+SUPERVISOR_OPTIONS = """
+from pathlib import Path
+import os
+from supervisor.options import ServerOptions
+from deploy.targets.hosts.target import programs_here
+from deploy.core.supervisor import write_programs
+write_programs(Path(os.environ["VAR_DIR"]), programs_here())
+options = ServerOptions()
+options.realize(["-c", "deploy/supervisor/supervisord.conf"])
+"""
 
 
 def releases() -> list[dict[str, str]]:
-    """Return the manifests (release.py) of the complete releases, oldest first."""
+    """Return the manifests of the complete releases, oldest first."""
     found = [json.loads(file.read_text()) for file in RELEASES.glob("*/RELEASE.json")]
     return sorted(found, key=lambda manifest: manifest["name"])
 
@@ -41,13 +50,7 @@ def switch(name: str) -> str | None:
 
 def in_use() -> set[str]:
     """Return the releases in which a process works: a draining instance, or supervisord, which outlives releases."""
-    found = {current()}
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            works = (process / "cwd").resolve(strict=True)
-            if works.is_relative_to(RELEASES) and works != RELEASES:
-                found.add(works.relative_to(RELEASES).parts[0])
-    return found
+    return {current(), *(release_of(process.name) for process in Path("/proc").glob("[0-9]*"))}
 
 
 def prune(keep: str) -> str:
@@ -66,27 +69,17 @@ def discard(name: str) -> None:
         shutil.rmtree(RELEASES / name, ignore_errors=True)
 
 
-def as_app(name: str, *command: str, **variables: str) -> str:
-    """Run a command in a release's directory, with the apps' user and environment. Return its output.
+def run_in(name: str, *command: str, variables: dict[str, str], **options: Any) -> str:
+    """Run a command in a release's directory. Return its output. Raises Failed with it."""
+    try:
+        return run(*command, cwd=RELEASES / name, env=os.environ | variables, **options)
+    except Failed as failed:
+        raise Failed(f"{name}: {failed}") from None
 
-    Raises Failed with the output.
-    """
-    done = subprocess.run(
-        command,
-        cwd=RELEASES / name,
-        env=os.environ | variables,
-        user="app",
-        group="app",
-        extra_groups=[],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        said = "\n".join(map(readable, done.stdout.strip().splitlines()))
-        raise Failed(f"{name}: {' '.join(command[:4])} failed:\n\n{said}")
-    return done.stdout.strip()
+
+def as_app(name: str, *command: str, **variables: str) -> str:
+    """Do the same with the apps' user and environment."""
+    return run_in(name, *command, variables=variables, **APP_USER)
 
 
 def identity(app: App) -> dict[str, str]:
@@ -94,22 +87,40 @@ def identity(app: App) -> dict[str, str]:
     return {"APP": app.name, "INSTANCE": app.instances[0].name}
 
 
-def prepare(name: str, app: App) -> None:
-    """Run what a release needs once before its instances start, for example migrations."""
-    for what, command in app.prepare.items():
-        as_app(name, PYTHON, *command.split(), **identity(app))
-        print(f"  ✓ {what}", flush=True)
+def prepare(name: str, app: str) -> None:
+    """Run what a release needs once before an app's instances start, for example migrations."""
+    for what, command in APPS[app].prepare.items():
+        as_app(name, PYTHON, *command.split(), **identity(APPS[app]))
+        ok(what)
 
 
-def schema(name: str, app: App) -> str:
-    """Return the schema that a release's Django app expects, beside the database's, as JSON (schema.py)."""
-    return as_app(name, PYTHON, "deploy/targets/hosts/schema.py", str(Path(app.manage).parent), **identity(app))
+def schema(name: str, app: str) -> str:
+    """Return the schema that a release's app expects, beside the database's, as JSON."""
+    file = f"deploy/ansible/apps/{app}/schema.py"
+    return as_app(name, PYTHON, file, str(Path(APPS[app].manage).parent), **identity(APPS[app]))
 
 
-def manage_at_terminal(name: str, app: App, *arguments: str) -> None:
-    """Run Django's manage.py at the terminal of this process."""
-    command = [PYTHON, app.manage, *arguments]
-    account: dict[str, Any] = {"user": "app", "group": "app", "extra_groups": []}
-    done = subprocess.run(command, cwd=RELEASES / name, env=os.environ | identity(app), check=False, **account)
-    if done.returncode:
-        raise SystemExit(done.returncode)
+def check(name: str) -> None:
+    """Let each server read its own files, and import the apps. Raises Failed if the release cannot run here."""
+    with scratch_directory() as scratch:
+        for app in apps_here():
+            own = identity(app) | {"VAR_DIR": scratch, "BIND": ""}
+            if app.manage:
+                as_app(name, PYTHON, app.manage, "check", "--deploy", "--fail-level=WARNING", **own)
+            if command := app.server.check_command(app.name):
+                as_app(name, *command, **own)
+        if programs_here():
+            as_app(name, PYTHON, "-c", SUPERVISOR_OPTIONS, VAR_DIR=scratch, SUPERVISOR_LOG_SIZE="10MB")
+        if "edge" in groups():
+            run_in(name, sys.executable, "-m", "deploy.core.nginx", "check", variables={"VAR_DIR": scratch})
+
+
+@contextlib.contextmanager
+def scratch_directory() -> Iterator[str]:
+    """Yield a directory for run-time files, of the apps' user."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for directory in ("run", "log", "tmp", "supervisor", "static", "media"):
+            (Path(scratch) / directory).mkdir()
+        for path in (Path(scratch), *Path(scratch).iterdir()):
+            shutil.chown(path, "app", "app")
+        yield scratch

@@ -1,21 +1,17 @@
-"""The layout of a host, and commands on it. Standard library only: a host of the group edge has no Python packages."""
+"""The layout of a host, and its part of the stack. Standard library only: a host of the group edge has no packages."""
 
-import contextlib
-import fcntl
 import os
-import subprocess
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from deploy.core.apps import APPS, App, Instance
-from deploy.core.console import Failed
 from deploy.core.settings import parse
 
 ROOT = Path("/srv/app")
 # CURRENT is a link to a directory in RELEASES.
 RELEASES, CURRENT, VAR = ROOT / "releases", ROOT / "current", ROOT / "var"
 RUN = VAR / "run"
+# Held during a roll, which goes on to its end even if its controller dies.
+LOCK = Path("/run/app-roll.lock")
 # Provision writes these, and instances read them when they start.
 ENVIRONMENT, SECRETS = ROOT / "environment", ROOT / "secrets"
 
@@ -24,6 +20,20 @@ def read_environment() -> None:
     """Add this host's settings to the environment of this process."""
     if ENVIRONMENT.exists():
         os.environ.update(parse(ENVIRONMENT.read_text()))
+
+
+def current() -> str:
+    """Return the name of the current release; empty before the first."""
+    return CURRENT.readlink().name if CURRENT.is_symlink() else ""
+
+
+def release_of(pid: int | str) -> str:
+    """Return the name of the release in whose directory a process works; empty if there is none."""
+    try:
+        works = Path(f"/proc/{pid}/cwd").resolve(strict=True)
+    except OSError:
+        return ""
+    return works.relative_to(RELEASES).parts[0] if RELEASES in works.parents else ""
 
 
 def groups() -> list[str]:
@@ -37,31 +47,3 @@ def apps_here() -> list[App]:
 
 def instances_here() -> list[Instance]:
     return [instance for app in apps_here() for instance in app.instances]
-
-
-def run(*command: str) -> None:
-    """Raises Failed, with the command's output, if it fails."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if done.returncode:
-        raise Failed(f"{' '.join(command[:3])} failed:\n{done.stdout}")
-
-
-def output(*command: str) -> str:
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
-
-
-def wait_until(condition: Callable[[], object], otherwise: str) -> None:
-    """Return when the condition is true. Raises Failed after ten seconds."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        if time.monotonic() > deadline:
-            raise Failed(otherwise)
-        time.sleep(0.1)
-
-
-@contextlib.contextmanager
-def one_roll_at_a_time() -> Iterator[None]:
-    """Wait for another roll on this host. A roll goes on to its end even if its controller dies."""
-    with Path("/run/app-roll.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

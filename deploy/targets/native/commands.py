@@ -6,22 +6,18 @@ import os
 import pwd
 import shlex
 import shutil
-import subprocess
 import sys
-import time
 from datetime import datetime
 from pathlib import Path
 
 import psutil
 
 from deploy.core.apps import APPS, INSTANCES, django
-from deploy.core.console import Failed, confirm, readable, table
-from deploy.core.settings import ENV_FILE, PROJECT, VAR, make_env_file, one_at_a_time, parse
+from deploy.core.console import Failed, confirm, follow, nothing_runs, table
+from deploy.core.settings import PROJECT, VAR, make_env_file, one_at_a_time, parse
 
 from . import up as up_steps
 from .target import LOG, RUN, NativeTarget, variables
-
-NOTHING_RUNS = "Nothing is running. `make up` starts it."
 
 
 def drop_root() -> None:
@@ -45,18 +41,16 @@ def drop_root() -> None:
             )
 
 
-def running_target() -> NativeTarget:
+def last_target() -> NativeTarget:
     """Return the stack of the last `make up`, with its variables. Raises SystemExit if there is none."""
     if not up_steps.ENVIRONMENT.exists():
-        print("Nothing has run here yet. `make up` starts it.")
-        raise SystemExit(3)
+        nothing_runs("Nothing has run here yet")
     drop_root()
     return NativeTarget(parse(up_steps.ENVIRONMENT.read_text()))
 
 
 def up(_: argparse.Namespace) -> None:
-    if make_env_file():
-        print(f"Secrets made in {ENV_FILE}. Keep the file, and keep it private.")
+    make_env_file()
     found = variables()
     drop_root()
     with one_at_a_time():
@@ -64,14 +58,14 @@ def up(_: argparse.Namespace) -> None:
 
 
 def down(_: argparse.Namespace) -> None:
-    target = running_target()
+    target = last_target()
     with one_at_a_time():
         count = target.shut_down()
     print(f"Stopped {count} processes." if count else "Nothing was running.")
 
 
 def destroy(_: argparse.Namespace) -> None:
-    target = running_target()
+    target = last_target()
     with one_at_a_time():
         confirm(VAR.parent.name, f"everything in {VAR}")
         target.shut_down()
@@ -83,39 +77,28 @@ def destroy(_: argparse.Namespace) -> None:
 
 def restart(options: argparse.Namespace) -> None:
     """Roll one app, or all; or upgrade nginx in place."""
-    target = running_target()
+    target = last_target()
     with one_at_a_time():
         if not target.is_running():
-            print(NOTHING_RUNS)
-            raise SystemExit(3)
+            nothing_runs()
         if target.why_not_ready("nginx"):
             raise Failed("nginx does not answer, so nobody is served. See `make logs APP=nginx`, then run `make up`.")
-        started = time.monotonic()
-        for name in [options.app] if options.app else APPS:
-            print(f"Restart {name}", flush=True)
-            if name == "nginx":
-                target.upgrade_nginx()
-                print("  ✓ the installed nginx has taken over", flush=True)
-            else:
-                target.roll(APPS[name])
-        print(f"\nDone in {time.monotonic() - started:.1f} s.")
+        target.restart_all(options.app)
 
 
 def status(_: argparse.Namespace) -> None:
-    target = running_target()
+    target = last_target()
     if not target.is_running():
-        print(NOTHING_RUNS)
-        raise SystemExit(3)
+        nothing_runs()
     rows: list[tuple[str, ...]] = [("service", "pid", "state", "since", "memory", "requests", "watchers")]
     total = 0.0
     for service, info in target.processes().items():
         found, memory = status_rows(target, service, info["pid"], info["statename"].lower())
         rows += found
         total += memory
+    total += megabytes(psutil.Process(int(target.supervisor.getPID())))
     table(rows)
-    print(
-        f"\n{up_steps.address(target)}  {total + megabytes(target.supervisord()):.0f} MB in all, supervisord included."
-    )
+    print(f"\n{up_steps.address(target)}  {total:.0f} MB in all, supervisord included.")
 
 
 def status_rows(target: NativeTarget, service: str, pid: int, state: str) -> tuple[list[tuple[str, ...]], float]:
@@ -153,25 +136,12 @@ def logs(options: argparse.Namespace) -> None:
     files = sorted(file for name in names for file in LOG.glob(f"{name}.log"))
     if not files:
         raise Failed(f"No log of {options.app or 'anything'} in {LOG}. Has it run?")
-    with subprocess.Popen(
-        ["tail", "--lines=20", "--follow=name", "--retry", *files], stdout=subprocess.PIPE, text=True
-    ) as tail:
-        assert tail.stdout
-        name = files[0].stem
-        with contextlib.suppress(KeyboardInterrupt):
-            for line in tail.stdout:
-                # tail prints a file's name when it continues with another file.
-                if line.startswith("==> "):
-                    name = Path(line[4:-5]).stem
-                elif line.strip():
-                    print(f"{name:<11} {readable(line.rstrip())}", flush=True)
+    follow({file.stem: ["tail", "--lines=20", "--follow=name", "--retry", str(file)] for file in files})
 
 
 def manage(options: argparse.Namespace) -> None:
     """Become Django's manage.py, with the settings of the running stack."""
     app = django()
-    if not app:
-        raise Failed("No app in deploy/apps.toml has a manage.py")
-    target = running_target()
+    assert app
     words = [sys.executable, str(PROJECT / app.manage), *shlex.split(options.arguments)]
-    os.execve(words[0], words, os.environ | target.variables)
+    os.execve(words[0], words, os.environ | last_target().variables)

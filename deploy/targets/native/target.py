@@ -1,4 +1,4 @@
-"""The stack on this machine: services under supervisord, instances behind nginx, and how to roll them."""
+"""The stack on this machine: services under supervisord, instances behind nginx."""
 
 import contextlib
 import os
@@ -6,24 +6,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from deploy.core import nginx, rotation, supervisor
-from deploy.core.apps import INSTANCES, SERVICES, App, Instance
-from deploy.core.console import Failed, readable
+from deploy.core import roll, supervisor
+from deploy.core.apps import SERVICES, Instance
+from deploy.core.console import ok, readable_end, run
 from deploy.core.cores import cores
-from deploy.core.probe import why_nginx_not_ready
-from deploy.core.roll import show_roll, wait_until_ready
 from deploy.core.settings import COMPOSE_ONLY, PROJECT, VAR, values
-from deploy.servers import SERVERS
 
 RUN, LOG = VAR / "run", VAR / "log"
-BIN = Path(sys.executable).parent
 
 
 def variables() -> dict[str, str]:
@@ -40,14 +35,14 @@ def variables() -> dict[str, str]:
     }
 
 
-class NativeTarget:
+class NativeTarget(roll.Target):
     """The stack whose run-time files are in VAR, with the variables that `variables()` returns."""
+
+    run = RUN
 
     def __init__(self, variables: dict[str, str]) -> None:
         self.variables = variables
         self.workers = int(variables["CORES"])
-
-    # supervisord and its services
 
     @property
     def supervisor(self) -> Any:
@@ -57,12 +52,10 @@ class NativeTarget:
         return supervisor.is_answering(VAR)
 
     def processes(self) -> dict[str, dict[str, Any]]:
-        """Return what supervisord says of each service that it has: `statename`, `pid` and more.
-
-        After an upgrade in place supervisord does not know the pid of nginx's master, so the pid file has it.
-        """
+        """Return what supervisord says of each service that it has: `statename`, `pid` and more."""
         known = {info["name"]: info for info in self.supervisor.getAllProcessInfo()}
         infos = {service: known[service] for service in SERVICES if service in known}
+        # After an upgrade in place supervisord does not know the pid of nginx's master.
         infos["nginx"]["pid"] = nginx_master()
         return infos
 
@@ -70,27 +63,10 @@ class NativeTarget:
         supervisor.write_programs(VAR, SERVICES)
         environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
         environment |= {"VAR_DIR": str(VAR), "SUPERVISOR_LOG_SIZE": "10MB"}
-        configuration = PROJECT / "deploy/supervisor/supervisord.conf"
-        subprocess.run([BIN / "supervisord", "-c", configuration], env=environment, cwd=PROJECT, check=True)
-        deadline = time.monotonic() + 10
-        while not self.is_running():
-            if time.monotonic() > deadline:
-                raise Failed(f"supervisord does not answer:\n{tail(LOG / 'supervisord.log')}")
-            time.sleep(0.05)
-
-    def remove_unregistered(self) -> list[str]:
-        """Stop services that are no longer in the registry. Return their names."""
-        removed = sorted(supervisor.reread(self.supervisor)[2])
-        for service in removed:
-            rotation.take_out_of_rotation(RUN, service)
-            # Its kind left the registry with it. Kinds without its files return at once.
-            for server in SERVERS.values():
-                server.wait_until_idle(RUN, service)
-            supervisor.remove(self.supervisor, service)
-        return removed
-
-    def supervisord(self) -> psutil.Process:
-        return psutil.Process(int(self.supervisor.getPID()))
+        supervisord = str(Path(sys.executable).with_name("supervisord"))
+        configuration = str(PROJECT / "deploy/supervisor/supervisord.conf")
+        subprocess.run([supervisord, "-c", configuration], env=environment, cwd=PROJECT, check=True)
+        wait_until(self.is_running, "supervisord does not answer", "supervisord")
 
     def shut_down(self) -> int:
         """Stop every process and remove every socket. Return how many processes there were."""
@@ -114,23 +90,12 @@ class NativeTarget:
     def all_processes(self) -> Iterator[psutil.Process]:
         """Yield the stack's processes, also those that a killed supervisord or master left behind."""
         for process in psutil.process_iter():
-            try:
+            with contextlib.suppress(psutil.Error):
                 environment = process.environ()
                 # supervisord's children inherit its environment. nginx writes its title over its own.
                 below = "SUPERVISOR_LOG_SIZE" in environment and environment.get("VAR_DIR") == str(VAR)
                 if below or (process.name() == "nginx" and process.cwd() == str(VAR)):
                     yield process
-            except psutil.Error:
-                continue
-
-    # nginx
-
-    def configure_nginx(self) -> bool:
-        """Write nginx's configuration. Return True if anything changed. Raises Failed if nginx does not accept it."""
-        try:
-            return nginx.configure(VAR, self.workers, self.variables)
-        except nginx.Refused as refused:
-            raise Failed(str(refused)) from None
 
     def reload_nginx(self) -> None:
         """Reload nginx. Return when all workers that accept connections have the new configuration."""
@@ -138,7 +103,7 @@ class NativeTarget:
         os.kill(nginx_master(), signal.SIGHUP)
         wait_until(lambda: not any(map(accepts, old)), "nginx did not reload")
 
-    def upgrade_nginx(self) -> None:
+    def replace_nginx(self) -> None:
         """Replace nginx by the installed version (https://nginx.org/en/docs/control.html#upgrade).
 
         Both accept connections on the same sockets until the old one has finished its requests.
@@ -154,52 +119,20 @@ class NativeTarget:
         # would stay as long as its workers hold watchers. They need no master to finish.
         with contextlib.suppress(psutil.NoSuchProcess):
             old.kill()
-
-    # Instances
-
-    def why_not_ready(self, service: str | Instance) -> str:
-        """Return why a service is not ready; empty if it is."""
-        if service == "nginx":
-            return why_nginx_not_ready(RUN)
-        instance = service if isinstance(service, Instance) else INSTANCES[service]
-        if not instance.server.listens:
-            found = supervisor.state(self.supervisor, instance.name)
-            return "" if found == "RUNNING" else f"supervisord says {found}"
-        return instance.server.why_not_ready(RUN, instance.name, self.workers)
-
-    def wait_until_ready(self, service: str | Instance) -> None:
-        """Raises Failed, with the end of the log, if the service keeps stopping or is not ready in time."""
-        wait_until_ready(
-            str(service),
-            lambda: self.why_not_ready(service),
-            lambda: supervisor.cannot_stay_up(self.supervisor, str(service)),
-            lambda: tail(LOG / f"{service}.log"),
-        )
-
-    def take_out_of_rotation(self, instance: Instance) -> None:
-        rotation.take_out_of_rotation(RUN, instance.name)
-
-    def put_in_rotation(self, instance: Instance) -> None:
-        rotation.put_in_rotation(RUN, instance.name)
-
-    def is_in_rotation(self, instance: Instance) -> bool:
-        return rotation.is_in_rotation(RUN, instance.name)
-
-    def wait_until_idle(self, instance: Instance) -> None:
-        instance.server.wait_until_idle(RUN, instance.name)
-
-    def start_service(self, service: str) -> None:
-        supervisor.restart(self.supervisor, service)
+        ok("the installed nginx has taken over")
 
     def restart(self, instance: Instance) -> None:
         supervisor.restart(self.supervisor, instance.name)
 
-    def is_serving(self, instance: Instance) -> bool:
-        return self.is_in_rotation(instance) and not self.why_not_ready(instance)
+    def why_not_running(self, service: str) -> str:
+        return supervisor.why_not_running(self.supervisor, service)
 
-    def roll(self, app: App, instances: Iterable[Instance] = ()) -> None:
-        """Roll an app, or some of its instances. Raises Failed at the first that does not become ready."""
-        show_roll(self, app, instances or app.instances)
+    def stopping_check(self, service: str) -> Callable[[], bool]:
+        return lambda: supervisor.cannot_stay_up(self.supervisor, service)
+
+    def log(self, service: str) -> str:
+        log = LOG / f"{service}.log"
+        return readable_end(log.read_text(errors="replace") if log.exists() else "")
 
 
 def run_python(variables: Mapping[str, str], *command: str, **account: Any) -> str:
@@ -207,19 +140,7 @@ def run_python(variables: Mapping[str, str], *command: str, **account: Any) -> s
 
     `account` is subprocess's `user`, `group` and `extra_groups`, to run as another user.
     """
-    done: subprocess.CompletedProcess[str] = subprocess.run(
-        [sys.executable, *command],
-        cwd=PROJECT,
-        env=os.environ | variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        **account,
-    )
-    if done.returncode:
-        raise Failed(f"{' '.join(command)} failed:\n\n{done.stdout}")
-    return done.stdout.strip()
+    return run(sys.executable, *command, cwd=PROJECT, env=os.environ | variables, **account)
 
 
 def nginx_master() -> int:
@@ -236,15 +157,6 @@ def nginx_workers() -> list[psutil.Process]:
     return []
 
 
-def wait_until(condition: Callable[[], bool], otherwise: str) -> None:
-    """Return when the condition is true. Raises Failed, with the end of nginx's log, after ten seconds."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        if time.monotonic() > deadline:
-            raise Failed(f"{otherwise}:\n{tail(LOG / 'nginx.log')}")
-        time.sleep(0.02)
-
-
 def accepts(nginx_worker: psutil.Process) -> bool:
     """Return whether a worker accepts connections. A worker that only finishes its requests says so in its title."""
     try:
@@ -254,7 +166,7 @@ def accepts(nginx_worker: psutil.Process) -> bool:
         return False
 
 
-def tail(log: Path, lines: int = 20) -> str:
-    return (
-        "\n".join(map(readable, log.read_text(errors="replace").splitlines()[-lines:])) if log.exists() else "(empty)"
-    )
+def wait_until(condition: Callable[[], bool], otherwise: str, service: str = "nginx") -> None:
+    """Return when the condition is true. Raises Failed, with the end of a service's log, after ten seconds."""
+    log = LOG / f"{service}.log"
+    roll.wait_until(condition, lambda: f"{otherwise}:\n{readable_end(log.read_text() if log.exists() else '')}")

@@ -1,5 +1,6 @@
 """`make up` on this machine: start the stack, or apply what changed, with no failed request."""
 
+import contextlib
 import hashlib
 import json
 import time
@@ -7,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import psutil
 
-from deploy.core import rotation, supervisor
+from deploy.core import nginx, supervisor
 from deploy.core.apps import APPS, INSTANCES, SERVICES
 from deploy.core.console import step, table
 from deploy.core.settings import PROJECT, VAR, of_app, quote
@@ -23,12 +24,17 @@ SUPERVISORD = ["deploy/supervisor/supervisord.conf", "deploy/supervisor/nginx.co
 def up(target: NativeTarget) -> None:
     """Start the stack, or bring the running one to the state of the files and settings here."""
     started = time.monotonic()
-    make_directories()
+    for directory in (RUN, LOG, *(VAR / name for name in ("tmp", "supervisor", "static", "media"))):
+        directory.mkdir(parents=True, exist_ok=True)
+    RUN.chmod(0o700)
     was_running = target.is_running()
     wanted = fingerprints(target)
-    changed = find_changes(wanted, was_running)
-    said = prepare(target, changed)
-    write_environment(target)
+    applied = read_applied() if was_running else {}
+    changed = {name for name in wanted if applied.get(name) != wanted[name]}
+    prepare(target, changed)
+    # supervisord's services read it at each start.
+    ENVIRONMENT.touch(mode=0o600)
+    ENVIRONMENT.write_text("".join(f"{name}={quote(value)}\n" for name, value in target.variables.items()))
     if was_running and "supervisor" in changed:
         with step("supervisord has a new configuration: stopping"):
             target.shut_down()
@@ -37,20 +43,17 @@ def up(target: NativeTarget) -> None:
         changed |= apply_changes(target, changed)
     else:
         start(target)
-    wait_until_all_ready(target, changed if was_running else set(SERVICES))
+    for service in SERVICES:
+        shown = service in changed or not was_running
+        with step(f"{service} ready") if shown else contextlib.nullcontext():
+            target.wait_until_ready(service)
     APPLIED.write_text(json.dumps(wanted))
     if not changed:
         print("Already up to date.")
     print()
-    show_addresses(target, time.monotonic() - started)
-    if said:
-        print(f"\n{said}")
-
-
-def make_directories() -> None:
-    for directory in (RUN, LOG, *(VAR / name for name in ("tmp", "supervisor", "static", "media"))):
-        directory.mkdir(parents=True, exist_ok=True)
-    RUN.chmod(0o700)
+    show_addresses(target)
+    seconds = time.monotonic() - started
+    print(f"\n  {address(target)}  up in {seconds:.1f} s. `make status`, `make logs`, `make down`.")
 
 
 def fingerprints(target: NativeTarget) -> dict[str, str]:
@@ -74,41 +77,37 @@ def fingerprint(paths: Iterable[str], variables: Mapping[str, str] = {}) -> str:
     return digest.hexdigest()
 
 
-def find_changes(wanted: Mapping[str, str], was_running: bool) -> set[str]:
-    """Return the names of apps, and `supervisor`, that do not run with what is here now."""
-    applied = json.loads(APPLIED.read_text()) if was_running and APPLIED.exists() else {}
-    return {name for name in wanted if applied.get(name) != wanted[name]}
+def read_applied() -> dict[str, str]:
+    """Return the fingerprints of what the last `make up` applied."""
+    applied: dict[str, str] = json.loads(APPLIED.read_text()) if APPLIED.exists() else {}
+    return applied
 
 
-def prepare(target: NativeTarget, changed: set[str]) -> str:
-    """Run what each changed app needs before its instances start. Return what the first data has to say."""
-    said = []
+def prepare(target: NativeTarget, changed: set[str]) -> None:
+    """Run what each changed app needs before its instances start. Print what the first data has to say."""
     for app in APPS.values():
-        if app.name in changed and (app.prepare or app.seed):
-            print(app.name.capitalize(), flush=True)
-            variables = target.variables | {"APP": app.name, "INSTANCE": app.instances[0].name}
-            for what, command in app.prepare.items():
-                with step(what):
-                    run_python(variables, *command.split())
-            if app.seed:
-                with step("first data and accounts"):
-                    said.append(run_python(variables, *app.seed.split()))
-    return "\n".join(filter(None, said))
-
-
-def write_environment(target: NativeTarget) -> None:
-    """Write the variables that supervisord's services read at each start."""
-    ENVIRONMENT.touch(mode=0o600)
-    ENVIRONMENT.write_text("".join(f"{name}={quote(value)}\n" for name, value in target.variables.items()))
+        if app.name not in changed or not (app.prepare or app.seed):
+            continue
+        print(app.name.capitalize(), flush=True)
+        variables = target.variables | {"APP": app.name, "INSTANCE": app.instances[0].name}
+        for what, command in app.prepare.items():
+            with step(what):
+                run_python(variables, *command.split())
+        if app.seed:
+            with step("first data and accounts"):
+                said = run_python(variables, *app.seed.split())
+            # At once: it may have a password that nobody sees again, and what follows may fail.
+            if said:
+                print(f"\n{said}\n", flush=True)
 
 
 def start(target: NativeTarget) -> None:
     print("Services", flush=True)
     target.shut_down()
     RUN.mkdir(mode=0o700, exist_ok=True)
-    target.configure_nginx()
-    for instance in INSTANCES:
-        rotation.put_in_rotation(RUN, instance)
+    nginx.configure(VAR, target.workers, target.variables)
+    for instance in INSTANCES.values():
+        target.put_in_rotation(instance)
     with step("supervisord"):
         target.start_supervisord()
 
@@ -116,47 +115,25 @@ def start(target: NativeTarget) -> None:
 def apply_changes(target: NativeTarget, changed: set[str]) -> set[str]:
     """Roll what changed or does not serve, then reload nginx. Return what was touched."""
     supervisor.write_programs(VAR, SERVICES)
-    touched = restart_stopped(target)
+    # supervisord gave these up, or somebody stopped them.
+    infos = target.processes().items()
+    touched = {service for service, info in infos if info["statename"] not in ("RUNNING", "STARTING")}
+    for service in touched:
+        supervisor.restart(target.supervisor, service)
     for app in APPS.values():
         out = [instance for instance in app.instances if not target.is_in_rotation(instance)]
         if app.name in changed or out:
             why = "its code or settings changed" if app.name in changed else f"{out[0]} is out of rotation"
             print(f"Roll {app.name}: {why}", flush=True)
-            forget(app.name)
-            target.roll(app, () if app.name in changed else out)
+            # If this roll fails, the next `make up` rolls the app again, even if the edit is taken back.
+            APPLIED.write_text(json.dumps({name: each for name, each in read_applied().items() if name != app.name}))
+            target.roll(app, app.instances if app.name in changed else out)
             touched |= {app.name, *(instance.name for instance in app.instances)}
-    if target.configure_nginx():
+    if nginx.configure(VAR, target.workers, target.variables):
         touched.add("nginx")
         with step("nginx has a new configuration: reloading"):
             target.reload_nginx()
-    touched |= set(target.remove_unregistered())
-    return touched
-
-
-def restart_stopped(target: NativeTarget) -> set[str]:
-    """Start services that supervisord gave up or somebody stopped. Return their names."""
-    stopped = {
-        service for service, info in target.processes().items() if info["statename"] not in ("RUNNING", "STARTING")
-    }
-    for service in stopped:
-        target.start_service(service)
-    return stopped
-
-
-def forget(app: str) -> None:
-    """Make the next `make up` roll the app again if this roll fails, even if the edit is taken back."""
-    applied = json.loads(APPLIED.read_text()) if APPLIED.exists() else {}
-    applied.pop(app, None)
-    APPLIED.write_text(json.dumps(applied))
-
-
-def wait_until_all_ready(target: NativeTarget, shown: set[str]) -> None:
-    for service in SERVICES:
-        if service in shown:
-            with step(f"{service} ready"):
-                target.wait_until_ready(service)
-        else:
-            target.wait_until_ready(service)
+    return touched.union(supervisor.remove_unregistered(VAR))
 
 
 def address(target: NativeTarget) -> str:
@@ -164,13 +141,12 @@ def address(target: NativeTarget) -> str:
     return f"{scheme}://{target.variables['LISTEN']}/"
 
 
-def show_addresses(target: NativeTarget, seconds: float) -> None:
+def show_addresses(target: NativeTarget) -> None:
     rows = [("", "workers", "address")]
     for service, info in target.processes().items():
         instance = INSTANCES.get(service)
         sockets = instance.sockets(target.workers) if instance else []
         where = f"{RUN.relative_to(VAR.parent)}/{'.sock, '.join(sockets)}.sock" if sockets else ""
         workers = len(psutil.Process(info["pid"]).children()) if info["pid"] else 0
-        rows.append((service, str(workers), where if instance else address(target)))
-    table([tuple(f"  {row[0]}" if not column else cell for column, cell in enumerate(row)) for row in rows])
-    print(f"\n  {address(target)}  up in {seconds:.1f} s. `make status`, `make logs`, `make down`.")
+        rows.append((f"  {service}", str(workers), where if instance else address(target)))
+    table(rows)

@@ -22,6 +22,8 @@ from tests.api.served import Served
 from tests.api.watching import newest, news, watch
 from tornado_api import bus, handler, live, watching
 
+pytestmark = pytest.mark.slow
+
 
 async def raw(api: Served, path: str, *headers: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A client that reads when it is told to, and whose own buffers are small."""

@@ -21,6 +21,8 @@ from tests.api.watching import newest, news, watch
 from tests.faults import away
 from tornado_api import bus, database
 
+pytestmark = pytest.mark.slow
+
 
 async def test_missed_notification_is_repaired_by_the_next_check(api: Served) -> None:
     subject = await fresh(api)

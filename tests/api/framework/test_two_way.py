@@ -18,6 +18,8 @@ from tests.api.served import Served
 from tests.api.tokens import bearer, token
 from tornado_api import limits, live, websocket
 
+pytestmark = pytest.mark.slow
+
 ECHO = "/api/v1/sockets/echo"
 
 

@@ -26,6 +26,8 @@ from tests.api.served import PROJECT, serve
 from tests.api.tokens import token
 from tests.api.watching import blocks, news
 
+pytestmark = pytest.mark.slow
+
 GUNICORN = str(PROJECT / ".venv/bin/gunicorn")
 CONFIG = "deploy/gunicorn/config.py"
 

@@ -1,6 +1,7 @@
 """The api's limits fit those of nginx, gunicorn and the kernel."""
 
 from deploy.core.apps import APPS
+from deploy.doctor.limits import OPEN_FILES
 from tests.config.files import nginx, seconds_until_noticed
 from tests.config.gunicorn import gunicorn
 from tornado_api import limits
@@ -28,4 +29,4 @@ def test_nginx_takes_no_larger_body_than_the_api() -> None:
 
 
 def test_a_worker_may_open_a_file_for_each_watcher() -> None:
-    assert API.server.open_files == 2 * limits.MAX_WATCHERS
+    assert OPEN_FILES[API.server.kind] == 2 * limits.MAX_WATCHERS

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.targets.hosts import static
+from deploy.ansible.apps.site import static
 
 
 @pytest.fixture

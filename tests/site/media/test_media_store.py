@@ -15,6 +15,8 @@ from django.test import Client
 
 from tests.faults import away
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def http_client(media_port: int) -> Iterator[httpx.Client]:

@@ -89,6 +89,7 @@ def test_the_page_has_no_inline_script_or_style(member: Client) -> None:
     assert "<script>" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "value",
     ["", "hunter2", "a:hunter2", f"a:{'x' * 32},a:{'y' * 32}", f":{'x' * 32}"],

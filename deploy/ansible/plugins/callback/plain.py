@@ -79,14 +79,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._display.display(f"      cannot be reached: {result._result.get('msg', '')}")
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        rows = [("host", "tasks", "changed", "failed", "seconds")]
+        row = "  {:<12}  {:<5}  {:<7}  {:<6}  {}"
+        self._display.display("\n" + row.format("host", "tasks", "changed", "failed", "seconds"))
         for host in sorted(stats.processed):
             counts = stats.summarize(host)
             failed = counts["failures"] + counts["unreachable"]
             seconds = f"{self.seconds.get(host, 0):.0f}"
-            rows.append((host, str(counts["ok"]), str(counts["changed"]), str(failed), seconds))
-        widths = [max(len(row[column]) for row in rows) for column in range(5)]
-        self._display.display("")
-        for row in rows:
-            self._display.display("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+            self._display.display(row.format(host, counts["ok"], counts["changed"], failed, seconds))
         self._display.display(f"  {time.monotonic() - self.began:.0f} s in all")

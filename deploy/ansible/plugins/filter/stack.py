@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-ANSIBLE = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ANSIBLE.parents[1]))
+DEPLOY = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(DEPLOY.parent))
 
 from deploy.core import settings  # noqa: E402
 from deploy.core.apps import APPS  # noqa: E402
@@ -29,14 +29,27 @@ def registered_apps(groups: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]
             "always_unix": app.server.always_unix,
             "manage": app.manage,
             "prepare": bool(app.prepare),
-            # The timers in apps/APP, which run on one host.
-            "timers": sorted(path.stem for path in (ANSIBLE / "apps" / app.name).glob("*.timer")),
-            # The file in deploy/systemd, without `.service`, and the units that start at boot.
-            "unit_file": app.server.unit.format(instance="").removeprefix("tandem-"),
+            # The units that start at boot, and the files in deploy/ of all units.
             "units": sorted({app.server.unit.format(instance=instance) for instance in app.instances}),
+            "unit_files": [
+                f"systemd/{app.server.unit.format(instance='').removeprefix('tandem-')}.service",
+                *timer_files(app.name),
+            ],
         }
         for app in APPS.values()
     ]
+
+
+def timer_files(app: str) -> list[str]:
+    """Return the files in deploy/ of an app's timers and their services."""
+    timers = sorted((DEPLOY / "ansible/apps" / app).glob("*.timer"))
+    return [str(file.relative_to(DEPLOY)) for timer in timers for file in (timer.with_suffix(".service"), timer)]
+
+
+def unit_name(file: str) -> str:
+    """Return a unit's name on a host. nginx's replaces the one of Debian's package."""
+    name = Path(file).name
+    return name if name == "nginx.service" else f"tandem-{name}"
 
 
 def app_ports(app: str, cores: int | str) -> list[int]:
@@ -97,4 +110,5 @@ class FilterModule:
             "host_settings": host_settings,
             "registered_apps": registered_apps,
             "setting_faults": setting_faults,
+            "unit_name": unit_name,
         }

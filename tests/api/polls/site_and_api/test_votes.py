@@ -5,6 +5,7 @@ import os
 import sys
 from collections import Counter
 
+import pytest
 import sqlalchemy as sa
 
 from tests.api.checks import problem
@@ -12,6 +13,8 @@ from tests.api.polls.questions import ask, vote
 from tests.api.served import PROJECT, Served
 from tests.api.watching import newest
 from tests.site.commands import manage
+
+pytestmark = pytest.mark.slow
 
 
 async def test_site_and_api_write_the_same_row(api: Served, database_url: str) -> None:

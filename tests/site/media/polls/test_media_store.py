@@ -16,6 +16,8 @@ from polls.models import Question
 from tests.faults import away
 from tests.site.media.test_media_store import files
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_picture_comes_back_and_goes_with_its_question(
     store: MediaStore, media_prefix: Path, member: Client, django_capture_on_commit_callbacks: Any

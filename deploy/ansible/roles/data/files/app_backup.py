@@ -1,31 +1,34 @@
 #!/usr/bin/env python3
-"""Backups of the data host, and the way back: the database, and the files that were uploaded.
+"""Back up the database and the uploaded files of the data host, and restore them.
 
-    app-backup backup                   what the service runs, daily; prints the backup's name
-    app-backup status                   the newest one's name, age and size, as JSON
-    app-backup drill [NAME]             restores it (the newest) beside the database, compares, drops that again
-    app-backup restore NAME [--force]   puts it in place of the database, as root; `newest` is a name
-    app-backup pack NAME                prints it as a tar file, to be kept elsewhere
-    app-backup unpack FILE              takes that back
+    app-backup backup                     for the service, daily; prints the backup's name
+    app-backup status                     the newest backup's name, age and size, as JSON
+    app-backup drill [NAME]               restores it (the newest) beside the database, compares, and drops that again
+    app-backup restore [NAME] [--force]   puts it in place of the database, as root
+    app-backup pack [NAME]                prints it as a tar file, to be kept elsewhere
+    app-backup unpack FILE                takes that back
 
-A backup is a directory of /var/backups/app with its time for a name: database.dump as by pg_dump, media/ with the
-uploaded files, and manifest.json. What is unchanged in media/ is a hard link to the file of the backup before. Until it
-is whole and checked, it has .partial behind its name. Every backup of the last day is kept, of the last week the newest
-of each day, of the last four weeks the newest of each week.
+A backup is a directory of /var/backups/app, named by its time: database.dump from pg_dump, media/ with the uploaded
+files, and manifest.json. An unchanged file in media/ is a hard link to the previous backup's. The name ends in .partial
+until the backup is complete and verified. Backups of the last day are kept, the newest of each day for a week, and the
+newest of each week for four weeks.
 
-Debian's own Python and nothing else; PostgreSQL's commands are asked as its superuser, over its unix socket.
+It needs only Debian's own Python. It runs PostgreSQL's commands as the superuser, over the unix socket.
 """
 
 import argparse
 import contextlib
 import fcntl
+import filecmp
 import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -38,18 +41,18 @@ DATABASE = "tandem"
 
 NAME = "%Y-%m-%dT%H%M%SZ"
 NAMES = r"\d{4}-\d\d-\d\dT\d{6}Z"
-# Rows as text are compared: in one time zone.
+# Rows are compared as text, so in one time zone.
 ENVIRONMENT = {**os.environ, "PGTZ": "UTC", "PGCLIENTENCODING": "UTF8"}
 PSQL = ["psql", "--no-psqlrc", "--no-align", "--tuples-only", "--quiet", "--set=ON_ERROR_STOP=1"]
 
-# "schema.table", its rows, and the sum of their hashes: one that changed is found out too, in whatever order they come.
+# "schema.table", its rows, and the sum of their hashes, which finds a changed row and does not depend on the order.
 TABLES = r"""
 SELECT format(
     'SELECT %L, count(*), coalesce(sum((''x'' || left(md5(t::text), 15))::bit(60)::bigint), 0) FROM %I.%I t',
     schemaname || '.' || tablename, schemaname, tablename
 ) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1 \gexec
 """
-# The newest migration of each app, where there is Django.
+# The newest migration of each app, if there is Django.
 SCHEMA = r"""
 SELECT 'SELECT app, max(name) FROM django_migrations GROUP BY app ORDER BY app'
 WHERE to_regclass('django_migrations') IS NOT NULL \gexec
@@ -69,21 +72,22 @@ class Manifest(TypedDict):
 
 
 class Failed(Exception):
-    """What the command ends with, in words."""
+    """The message that the command ends with."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="app-backup")
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("backup")
-    commands.add_parser("status")
-    commands.add_parser("drill").add_argument("name", nargs="?", default="newest")
-    to_restore = commands.add_parser("restore")
-    to_restore.add_argument("name")
-    to_restore.add_argument("--force", action="store_true")
-    commands.add_parser("pack").add_argument("name")
-    commands.add_parser("unpack").add_argument("file", type=Path)
+    parser.add_argument("command", choices=["backup", "status", "drill", "restore", "pack", "unpack"])
+    parser.add_argument("name", nargs="?", default="newest")
+    parser.add_argument("--force", action="store_true")
     given = parser.parse_args()
+    commands = {
+        "backup": lambda: print(backup()),
+        "drill": lambda: drill(find(given.name)),
+        "restore": lambda: restore(find(given.name), given.force),
+        "pack": lambda: pack(find(given.name), sys.stdout.buffer),
+        "unpack": lambda: print(unpack(Path(given.name))),
+    }
     os.umask(0o077)
     try:
         if given.command == "status":
@@ -91,53 +95,35 @@ def main() -> None:
             return
         if (os.geteuid() == 0) != (given.command == "restore"):
             raise Failed("only `restore` is for root; the service makes backups, and the rest is for postgres")
-        with one_at_a_time():
-            if given.command == "backup":
-                print(backup())
-            elif given.command == "drill":
-                drill(find(given.name))
-            elif given.command == "restore":
-                restore(find(given.name), given.force)
-            elif given.command == "pack":
-                pack(find(given.name), sys.stdout.buffer)
-            else:
-                print(unpack(given.file))
+        # One at a time. The lock ends with this process.
+        fcntl.flock(os.open(BACKUPS, os.O_RDONLY), fcntl.LOCK_EX)
+        commands[given.command]()
     except (Failed, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"app-backup: {error}")
-
-
-@contextlib.contextmanager
-def one_at_a_time() -> Iterator[None]:
-    directory = os.open(BACKUPS, os.O_RDONLY)
-    try:
-        fcntl.flock(directory, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(directory)
 
 
 # The database
 
 
-def as_postgres() -> dict[str, Any]:
-    """For subprocess: what root runs as PostgreSQL's superuser."""
-    return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-
-
 def run(command: list[str], **options: Any) -> str:
-    """What it prints; raises Failed with what it complained of."""
+    """Return what a command prints. Raises Failed with its errors."""
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", env=ENVIRONMENT, **options)
     if done.returncode:
         raise Failed(f"{command[0]}: {done.stderr.strip() or f'ended with {done.returncode}'}")
     return str(done.stdout)
 
 
+def run_as_postgres(command: list[str], **options: Any) -> str:
+    who = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+    return run(command, **who, **options)
+
+
 def sql(database: str, statements: str) -> str:
-    return run([*PSQL, f"--dbname={database}"], input=statements, **as_postgres())
+    return run_as_postgres([*PSQL, f"--dbname={database}"], input=statements)
 
 
-def exists(database: str) -> bool:
-    return bool(sql("postgres", f"SELECT 1 FROM pg_database WHERE datname = '{database}'"))  # noqa: S608
+def drop(database: str) -> None:
+    sql("postgres", f"DROP DATABASE IF EXISTS {database};")
 
 
 def read_tables(lines: str) -> dict[str, Table]:
@@ -146,51 +132,32 @@ def read_tables(lines: str) -> dict[str, Table]:
 
 
 def dump(destination: Path) -> tuple[dict[str, str], dict[str, Table]]:
-    """Writes the database to a file; its schema, and its tables as they were in that very snapshot."""
-    with subprocess.Popen(
-        [*PSQL, f"--dbname={DATABASE}"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd="/",
-        env=ENVIRONMENT,
-        **as_postgres(),
-    ) as session:
-
-        def ask(statements: str) -> str:
-            assert session.stdin
-            assert session.stdout
-            session.stdin.write(f"{statements}\n\\echo end\n")
-            session.stdin.flush()
-            lines = []
-            while (line := session.stdout.readline()) != "end\n":
-                if not line:
-                    raise Failed("psql: ended before its time")
-                lines.append(line)
-            return "".join(lines)
-
-        ask("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;")
-        snapshot = ask("SELECT pg_export_snapshot();").strip()
-        schema = dict(line.split("|") for line in ask(SCHEMA).splitlines())
-        tables = read_tables(ask(TABLES))
-        with destination.open("wb") as file:
-            command = ["pg_dump", "--format=custom", f"--snapshot={snapshot}", f"--dbname={DATABASE}"]
-            done = subprocess.run(
-                command, stdout=file, stderr=subprocess.PIPE, cwd="/", env=ENVIRONMENT, **as_postgres()
-            )
-        if done.returncode:
-            raise Failed(f"pg_dump: {done.stderr.decode().strip()}")
-    return schema, tables
+    """Write the database to a file. Return its schema and its tables in the same snapshot."""
+    pg_dump = f"pg_dump --format=custom --snapshot=$SNAPSHOT --dbname={DATABASE} --file={shlex.quote(str(destination))}"
+    script = rf"""
+        BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
+        SELECT pg_export_snapshot() AS snapshot \gset
+        \setenv SNAPSHOT :snapshot
+        \! {pg_dump} 2>&1 && echo DUMPED
+        {SCHEMA}
+        \echo TABLES
+        {TABLES}"""
+    output = run([*PSQL, f"--dbname={DATABASE}"], input=script)
+    errors, dumped, rest = output.partition("DUMPED\n")
+    if not dumped:
+        raise Failed(f"pg_dump: {errors.strip()}")
+    schema, _, tables = rest.partition("TABLES\n")
+    return dict(line.split("|") for line in schema.splitlines()), read_tables(tables)
 
 
 def load(backup: Path, database: str) -> dict[str, Table]:
-    """Makes a database of a backup's dump, dropping one of that name; its tables."""
-    sql("postgres", f"DROP DATABASE IF EXISTS {database};")
+    """Make a database from a backup's dump, in place of one of that name. Return its tables."""
+    drop(database)
     # As roles/data makes it.
     options = f"OWNER {DATABASE} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'"
     sql("postgres", f"CREATE DATABASE {database} {options};")
     with (backup / "database.dump").open("rb") as file:
-        run(["pg_restore", "--single-transaction", f"--dbname={database}"], stdin=file, **as_postgres())
+        run_as_postgres(["pg_restore", "--single-transaction", f"--dbname={database}"], stdin=file)
     return read_tables(sql(database, TABLES))
 
 
@@ -198,8 +165,12 @@ def load(backup: Path, database: str) -> dict[str, Table]:
 
 
 def names() -> list[str]:
-    """Of the backups that there are, the newest last."""
+    """Return the names of the backups, the newest last."""
     return sorted(each.name for each in BACKUPS.iterdir() if re.fullmatch(NAMES, each.name))
+
+
+def time_of(name: str) -> datetime:
+    return datetime.strptime(name, NAME).replace(tzinfo=UTC)
 
 
 def find(name: str) -> Path:
@@ -225,14 +196,10 @@ def sha256(file: Path) -> str:
 
 
 def verify(backup: Path, files: dict[str, str]) -> list[str]:
-    """A line for each file that is missing or not what it was."""
-    faults = []
-    for name, expected in files.items():
-        if not (backup / name).is_file():
-            faults.append(f"{name} is missing")
-        elif sha256(backup / name) != expected:
-            faults.append(f"{name} is damaged")
-    return faults
+    """Return a line for each missing or damaged file."""
+    missing = {name for name in files if not (backup / name).is_file()}
+    damaged = {name for name in files.keys() - missing if sha256(backup / name) != files[name]}
+    return [f"{name} is {'missing' if name in missing else 'damaged'}" for name in sorted(missing | damaged)]
 
 
 def backup() -> str:
@@ -242,12 +209,17 @@ def backup() -> str:
         shutil.rmtree(left_behind)
     now = datetime.now(UTC)
     name = now.strftime(NAME)
-    previous, known = last_files()
-    partial = BACKUPS / f"{name}.partial"
-    partial.mkdir()
-    try:
-        # Files are there before the rows that name them, and go after those: so once before the dump, and then what
-        # has come since, or was still being written.
+    previous, known = BACKUPS, dict[str, str]()
+    if names():
+        previous = find("newest")
+        try:
+            known = read_manifest(previous)["files"]
+        except Failed as failed:
+            # Without sums everything is copied.
+            print(failed, file=sys.stderr)
+    with new_directory() as partial:
+        # A file is written before the row that names it and deleted after that row. So the files are copied before the
+        # dump, and after it those that are new or were still being written.
         linked, copied = copy_media(partial, previous, known)
         schema, tables = dump(partial / "database.dump")
         copied |= copy_media(partial, previous, {})[1]
@@ -255,41 +227,32 @@ def backup() -> str:
         manifest = Manifest(time=now.isoformat(timespec="seconds"), schema=schema, tables=tables, files=linked | copied)
         (partial / "manifest.json").write_text(json.dumps(manifest, indent=1))
         os.sync()
-        # What is linked was read when it was.
+        # copy_media has verified the linked files.
         if faults := verify(partial, copied):
             raise Failed("; ".join(faults))
-        with (partial / "database.dump").open("rb") as file:
-            run(["pg_restore", "--list"], stdin=file)
+        run(["pg_restore", "--list", str(partial / "database.dump")])
         partial.rename(BACKUPS / name)
-    except BaseException:
-        # Not for long, a full disk.
-        shutil.rmtree(partial)
-        raise
     for old in set(names()) - kept(names(), now):
         shutil.rmtree(BACKUPS / old)
     return name
 
 
-def last_files() -> tuple[Path, dict[str, str]]:
-    """The backup before this one, and the sums of its files; none if they are not to be had, and all is copied."""
-    found = names()
-    previous = BACKUPS / (found[-1] if found else "none")
-    try:
-        return previous, read_manifest(previous)["files"] if found else {}
-    except Failed as failed:
-        print(failed, file=sys.stderr)
-        return previous, {}
+@contextlib.contextmanager
+def new_directory() -> Iterator[Path]:
+    """Make a directory for a backup, and delete it unless it was renamed: otherwise a full disk stays full."""
+    with tempfile.TemporaryDirectory(dir=BACKUPS, suffix=".partial", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
 
 
 def copy_media(partial: Path, previous: Path, known: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Uploaded files that are not there yet: the sums of those that were linked, and of those that were copied."""
+    """Link or copy the uploaded files that are not in the backup yet. Return the sums of the linked and the copied."""
     linked, copied = {}, {}
     for directory, directories, files in os.walk(MEDIA):
         directories[:] = [each for each in directories if not each.startswith(".")]
         for source in (Path(directory, file) for file in files if not file.startswith(".")):
             name = str("media" / source.relative_to(MEDIA))
             destination = partial / name
-            # Deleted at this moment.
+            # A client may delete the file at this moment.
             with contextlib.suppress(FileNotFoundError):
                 if same(source, destination):
                     continue
@@ -301,32 +264,26 @@ def copy_media(partial: Path, previous: Path, known: dict[str, str]) -> tuple[di
                         linked[name] = known[name]
                         continue
                     print(f"{previous.name}/{name} is damaged, and copied anew", file=sys.stderr)
-                copied[name] = copy(source, destination)
+                copy(source, destination)
+                copied[name] = sha256(destination)
     return linked, copied
 
 
-def copy(source: Path, destination: Path) -> str:
-    """Content and time; the sum of what was read."""
-    digest = hashlib.sha256()
-    with source.open("rb") as content, destination.open("wb") as file:
-        while chunk := content.read(1 << 20):
-            digest.update(chunk)
-            file.write(chunk)
-    before = source.stat()
-    os.utime(destination, ns=(before.st_atime_ns, before.st_mtime_ns))
-    return digest.hexdigest()
-
-
 def same(one: Path, other: Path) -> bool:
-    """By size and time."""
-    if not other.is_file():
-        return False
-    return (one.stat().st_size, one.stat().st_mtime_ns) == (other.stat().st_size, other.stat().st_mtime_ns)
+    """Compare by size and time, and by content if only the times differ."""
+    return other.is_file() and filecmp.cmp(one, other)
+
+
+def copy(source: Path, destination: Path) -> None:
+    """Copy content and time. A file that changes meanwhile has another time afterwards, and is copied again."""
+    before = source.stat()
+    shutil.copyfile(source, destination)
+    os.utime(destination, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def kept(names: list[str], now: datetime) -> set[str]:
-    """Those that are not old."""
-    times = {name: datetime.strptime(name, NAME).replace(tzinfo=UTC) for name in sorted(names)}
+    """Return the names of the backups to keep."""
+    times = {name: time_of(name) for name in sorted(names)}
     newest_of_day = {taken.date(): name for name, taken in times.items()}
     newest_of_week = {taken.isocalendar()[:2]: name for name, taken in times.items()}
     return {
@@ -339,46 +296,39 @@ def kept(names: list[str], now: datetime) -> set[str]:
 
 
 def status() -> dict[str, Any]:
-    """`newest` is null when there is none; ages are in seconds. `failed` is of the service's last run."""
+    """Return the newest backup (null if there is none), its age in seconds, and if the service's last run failed."""
     found = names()
-    service = subprocess.run(
-        ["systemctl", "show", "--property=Result", "--value", "tandem-backup.service"],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=ENVIRONMENT,
-    )
-    state: dict[str, Any] = {
+    result = run(["systemctl", "show", "--property=Result", "--value", "tandem-backup.service"]).strip()
+    state = {
         "newest": found[-1] if found else None,
-        "failed": service.stdout.strip() not in ("success", ""),
+        "failed": result not in ("success", ""),
         "backups": len(found),
     }
     if found:
         newest = BACKUPS / found[-1]
-        taken = datetime.strptime(found[-1], NAME).replace(tzinfo=UTC)
-        state["age"] = round(time.time() - taken.timestamp())
+        state["age"] = round(time.time() - time_of(found[-1]).timestamp())
         state["bytes"] = sum(file.stat().st_size for file in newest.rglob("*") if file.is_file())
         state["schema"] = read_manifest(newest)["schema"]
     return state
 
 
-# The way back
+# Restore
 
 
 def compare(manifest: Manifest, tables: dict[str, Table]) -> bool:
-    """Prints a line for each table; True if they are what they were."""
-    lines = [("table", "rows in the backup", "rows restored", "")]
-    for name in sorted(manifest["tables"].keys() | tables.keys()):
-        then, now = manifest["tables"].get(name), tables.get(name)
+    """Print a line for each table. Return whether all are as they were."""
+    backed_up = manifest["tables"]
+    width = max(len(name) for name in ("table", *backed_up, *tables))
+    print(f"{'table':{width}}  rows in the backup  rows restored")
+    for name in sorted(backed_up.keys() | tables.keys()):
+        then, now = backed_up.get(name), tables.get(name)
         verdict = "same" if then == now else "DIFFERENT"
-        lines.append((name, str(then["rows"] if then else "-"), str(now["rows"] if now else "-"), verdict))
-    width = max(len(line[0]) for line in lines)
-    for name, then_rows, now_rows, verdict in lines:
-        print(f"{name:{width}}  {then_rows:>18}  {now_rows:>13}  {verdict}".rstrip())
-    return manifest["tables"] == tables
+        print(f"{name:{width}}  {then['rows'] if then else '-':>18}  {now['rows'] if now else '-':>13}  {verdict}")
+    return backed_up == tables
 
 
 def drill(backup: Path) -> None:
-    """Raises Failed when the backup does not give back what it was made of."""
+    """Raises Failed if the backup does not give back what it was made of."""
     manifest = read_manifest(backup)
     started = time.monotonic()
     if faults := verify(backup, manifest["files"]):
@@ -387,7 +337,7 @@ def drill(backup: Path) -> None:
     try:
         good = compare(manifest, load(backup, scratch))
     finally:
-        sql("postgres", f"DROP DATABASE IF EXISTS {scratch};")
+        drop(scratch)
     print(f"{len(manifest['files'])} files, none missing or damaged")
     print(f"{backup.name} restored beside the database in {time.monotonic() - started:.1f} s")
     if not good:
@@ -395,14 +345,14 @@ def drill(backup: Path) -> None:
 
 
 def restore(backup: Path, force: bool) -> None:
-    """Files that were there stay, and until the next restore the database, as tandem_replaced.
+    """Newer files stay. The replaced database stays until the next restore, as tandem_replaced.
 
-    Connections to that are not allowed: ALTER DATABASE tandem_replaced ALLOW_CONNECTIONS true.
+    It allows no connections until ALTER DATABASE tandem_replaced ALLOW_CONNECTIONS true.
     """
     manifest = read_manifest(backup)
     if faults := verify(backup, manifest["files"]):
         raise Failed("\n".join([f"{backup.name} is not what it was, and nothing was restored", *faults]))
-    before = exists(DATABASE)
+    before = sql("postgres", f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'")  # noqa: S608
     if before and not force:
         refuse_if_live()
     fresh, replaced = f"{DATABASE}_restored", f"{DATABASE}_replaced"
@@ -412,11 +362,14 @@ def restore(backup: Path, force: bool) -> None:
         sql(fresh, "ANALYZE;")
         # Before the rows that name them.
         restored = restore_media(backup, manifest)
-        sql("postgres", f"DROP DATABASE IF EXISTS {replaced};")
-        swap(fresh, replaced if before else "")
+        drop(replaced)
+        if before:
+            swap(fresh, replaced)
+        else:
+            sql("postgres", f"ALTER DATABASE {fresh} RENAME TO {DATABASE};")
     finally:
-        sql("postgres", f"DROP DATABASE IF EXISTS {fresh};")
-    # It has in its memory, and nowhere else, what it was told of the other database; and who listens there looks again.
+        drop(fresh)
+    # Its cache is of the replaced database. Clients that lose their subscriptions read again.
     run(["systemctl", "restart", "redis-server.service"])
     print(f"{backup.name} is in place; {restored} uploaded files were missing or different")
     if before:
@@ -425,12 +378,8 @@ def restore(backup: Path, force: bool) -> None:
 
 def refuse_if_live() -> None:
     rows = sum(table["rows"] for table in read_tables(sql(DATABASE, TABLES)).values())
-    connections = int(
-        sql(
-            "postgres",
-            f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{DATABASE}' AND backend_type = 'client backend'",  # noqa: S608
-        )
-    )
+    count = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{DATABASE}' AND backend_type = 'client backend'"  # noqa: S608
+    connections = int(sql("postgres", count))
     if rows or connections:
         raise Failed(
             f"the database is live: {rows} rows, {connections} connections. Nothing was restored; "
@@ -439,10 +388,7 @@ def refuse_if_live() -> None:
 
 
 def swap(fresh: str, replaced: str) -> None:
-    """Both names change at once. Who is connected is cut off, and connects to the new one."""
-    if not replaced:
-        sql("postgres", f"ALTER DATABASE {fresh} RENAME TO {DATABASE};")
-        return
+    """Change both names at once. Connected clients are cut off and connect to the new database."""
     try:
         sql(
             "postgres",
@@ -461,23 +407,19 @@ def swap(fresh: str, replaced: str) -> None:
 
 
 def restore_media(backup: Path, manifest: Manifest) -> int:
-    """Puts back what is missing or different; how many that were.
+    """Restore missing and different files. Return how many.
 
-    What has come since stays: its name is random and nothing refers to it, unless the database that was replaced comes
-    back.
+    Newer files stay. Their names are random, and nothing refers to them unless the replaced database comes back.
     """
     owner = MEDIA.stat()
     count = 0
-    for name, expected in manifest["files"].items():
-        if not name.startswith("media/"):
-            continue
+    for name in manifest["files"].keys() - {"database.dump"}:
         destination = MEDIA / name.removeprefix("media/")
-        if destination.is_file() and sha256(destination) == expected:
+        if destination.is_file() and sha256(destination) == manifest["files"][name]:
             continue
         for directory in reversed(destination.relative_to(MEDIA).parents[:-1]):
-            if not (MEDIA / directory).is_dir():
-                (MEDIA / directory).mkdir(mode=0o700)
-                os.chown(MEDIA / directory, owner.st_uid, owner.st_gid)
+            (MEDIA / directory).mkdir(exist_ok=True)
+            os.chown(MEDIA / directory, owner.st_uid, owner.st_gid)
         partial = destination.with_name(f".{destination.name}.partial")
         copy(backup / name, partial)
         os.chown(partial, owner.st_uid, owner.st_gid)
@@ -487,7 +429,7 @@ def restore_media(backup: Path, manifest: Manifest) -> int:
     return count
 
 
-# To and from elsewhere
+# Copies elsewhere
 
 
 def pack(backup: Path, file: IO[bytes]) -> None:
@@ -495,21 +437,17 @@ def pack(backup: Path, file: IO[bytes]) -> None:
 
 
 def unpack(file: Path) -> str:
-    """The name of the backup in it."""
+    """Return the name of the backup in the file."""
     members = run(["tar", "--list", f"--file={file}"]).splitlines()
-    name = members[0].split("/")[0] if members else ""
-    if not re.fullmatch(NAMES, name) or any(each.split("/")[0] != name for each in members):
+    tops = {member.split("/")[0] for member in members}
+    name = tops.pop() if len(tops) == 1 else ""
+    if not re.fullmatch(NAMES, name):
         raise Failed(f"{file} is not a packed backup")
-    partial = BACKUPS / f"{name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
+    with new_directory() as partial:
         run(["tar", "--extract", "--no-same-owner", "--strip-components=1", f"--file={file}", f"--directory={partial}"])
         if faults := verify(partial, read_manifest(partial)["files"]):
             raise Failed("; ".join(faults))
         partial.rename(BACKUPS / name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return name
 
 

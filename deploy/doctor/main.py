@@ -4,8 +4,6 @@ Third-party packages may be missing, so a check that needs one imports it itself
 """
 
 import argparse
-import json
-from collections.abc import Sequence
 
 from . import files, limits, machine, servers
 from .findings import Check, look, show
@@ -71,10 +69,3 @@ def main(options: argparse.Namespace) -> None:
     stack, checks = (ComposeStack(), COMPOSE) if options.target == "compose" else (NativeStack(), NATIVE)
     print(f"Doctor: {options.target}, {stack.var}", flush=True)
     raise SystemExit(1 if show(look(checks, stack)) else 0)
-
-
-def examine_host(groups: Sequence[str]) -> str:
-    """Examine the host that this runs on. Return JSON: a mark, a text and a remedy for each finding."""
-    from .host import HostStack
-
-    return json.dumps(list(look(HOST, HostStack(groups))))

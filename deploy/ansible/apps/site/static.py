@@ -1,4 +1,4 @@
-"""Static files of a Django app on a host: `python3 -m deploy.targets.hosts.static take DIRECTORY`, or `… prune`.
+"""Static files of a Django app on a host: `python3 -m deploy.ansible.apps.site.static take DIRECTORY`, or `… prune`.
 
 Those of earlier releases stay as long as the releases do, because open pages ask for them. Standard library only.
 """
@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from .system import RELEASES, VAR
+from deploy.targets.hosts.system import RELEASES, VAR
 
 
 def take(directory: Path) -> None:

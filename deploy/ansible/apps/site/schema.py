@@ -1,4 +1,4 @@
-"""Compare a release's migrations with the database's: `.venv/bin/python deploy/targets/hosts/schema.py django_site`.
+"""Compare a release's migrations with the database's: `python deploy/ansible/apps/site/schema.py django_site`.
 
 Prints JSON. `applied` and `known` are names of migrations (`auth.0001_initial`), in the database and in this release.
 `pending` are the known ones that are not applied, in order. The release before could not run with those in `breaking`.

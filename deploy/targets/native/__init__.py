@@ -1,1 +1,0 @@
-"""The target `native`: the stack on this machine, without containers."""

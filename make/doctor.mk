@@ -1,0 +1,3 @@
+##@ Find faults
+doctor: ## Find what is wrong with this machine or the stack, and how to fix it (INVENTORY=…)
+	@$(DEPLOY) doctor --inventory "$(INVENTORY)"
