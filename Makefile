@@ -67,8 +67,9 @@ check: lint test-quick ## Run the linters and the tests that start no process: a
 test: lint test-data test-stack ## Run everything that a change should pass before it is committed
 test-data: test-sqlite test-postgresql
 
-# Every folder of tests of an app or of the configuration. Projects differ in which they have.
-QUICK = $(wildcard $(addprefix tests/,site api config))
+# The tests of each app. Projects differ in their apps.
+APP_TESTS = $(wildcard tests/site tests/api)
+QUICK = $(APP_TESTS)
 test-quick: .venv-dev
 	.venv/bin/pytest -n 2 $(QUICK) -m "not slow"
 
@@ -77,7 +78,7 @@ test-sqlite: .venv-dev
 	.venv/bin/pytest -n 4 $(QUICK)
 
 test-postgresql: .venv-dev
-	.venv/bin/pytest -n 4 $(filter-out tests/config,$(QUICK)) --data=postgresql
+	.venv/bin/pytest -n 4 $(APP_TESTS) --data=postgresql
 
 test-stack: .venv-dev ## Start the stack, test it through nginx, and restart it under load
 	.venv/bin/pytest tests/smoke

@@ -1,6 +1,9 @@
 ##@ Prove it
 test-all: test test-faults test-compose test-hosts ## Run all tests, an hour; each part by itself:
 
+# The servers' configuration needs no database.
+QUICK += tests/config
+
 test-stack: test-stack-all
 test-stack-all: .venv-dev
 	.venv/bin/pytest tests/stack tests/native tests/docs tests/browser tests/parts

@@ -1,6 +1,6 @@
 """Limits of a request, a watcher and a process.
 
-tests/config checks that they fit the limits of nginx and supervisord.
+They fit the limits of nginx and supervisord: see the timeouts in deploy/README.md.
 """
 
 # Bytes of a request's body, as in nginx.

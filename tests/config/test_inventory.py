@@ -13,7 +13,7 @@ import yaml
 
 from deploy.core.apps import APPS, PROJECT
 from deploy.core.settings import EXAMPLE, SECRETS, parse
-from tests.servers import self_signed
+from tests.faults import self_signed
 
 pytestmark = pytest.mark.slow
 

@@ -90,10 +90,10 @@ def test_it_uses_every_package_and_declares_what_it_uses(project: Path) -> None:
     assert names <= locked
 
 
-# Names that a framework uses (settings, commands, hooks, arguments), or that two test files of the template share.
+# Names that a framework uses (settings, commands, hooks, arguments), or that tornado_api offers to features.
 USED_ELSEWHERE = re.compile(
     "unused (function|method|variable|attribute|class) "
-    "'([A-Z_]+|booted|cls|db|delete|handle|help|logs|origin|pytest_configure|setup)'"
+    "'([A-Z_]+|booted|cls|db|delete|deploy|handle|help|logs|origin|pytest_configure|setup|filters|Version|version_header|watch_routes)'"
 )
 
 
