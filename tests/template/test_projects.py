@@ -141,6 +141,15 @@ def test_help_lists_only_what_works(project: Path) -> None:
             assert (project / path).exists(), f"make {target}: {path}"
 
 
+def test_ci_runs_commands_that_exist(project: Path) -> None:
+    files = [project / ".gitlab-ci.yml", *project.glob(".github/workflows/*.yml")]
+    targets = {target for file in files for target in re.findall(r"\bmake ([a-z-]+)\"?$", file.read_text(), re.M)}
+    assert targets == {"check", "test", "deploy"}
+    for target in targets:
+        planned = make(project, "--dry-run", target)
+        assert planned.returncode == 0, planned.stdout
+
+
 @pytest.mark.xfail(strict=True, reason="The product and the deployment alone have more files and lines")
 def test_a_project_is_small(made: Make) -> None:
     found = texts(made("site,api", "none"))
