@@ -64,8 +64,9 @@ dev: ## Start the stack for work on the code: reloads on save, debug pages, logs
 
 check: lint test-quick ## Run the linters and the tests that start no process: after each edit
 
-test: lint test-data test-stack ## Run everything that a change should pass before it is committed
-test-data: test-sqlite test-postgresql
+TEST = lint test-sqlite test-postgresql test-stack
+test: .venv-dev ## Run everything that a change should pass before it is committed
+	@.venv/bin/python -m tests.run $(TEST)
 
 # The tests of each app. Projects differ in their apps.
 APP_TESTS = $(wildcard tests/site tests/api)

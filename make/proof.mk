@@ -1,12 +1,17 @@
 ##@ Prove it
-test-all: test test-faults test-compose test-hosts ## Run all tests, an hour; each part by itself:
+TEST += test-browser
+ALL := $(TEST) test-native test-faults test-compose test-hosts $(ALL)
+test-all: .venv-dev ## Run all tests, an hour; each part by itself:
+	@.venv/bin/python -m tests.run $(ALL)
 
 # The servers' configuration needs no database.
 QUICK += tests/config
 
-test-stack: test-stack-all
-test-stack-all: .venv-dev
-	.venv/bin/pytest tests/stack tests/native tests/docs tests/browser tests/parts
+test-native: .venv-dev ## Test the stack on this machine, and the commands that the documents show
+	.venv/bin/pytest tests/stack tests/native tests/docs tests/parts
+
+test-browser: .venv-dev ## Use the site in Chromium, as a visitor does
+	.venv/bin/pytest tests/browser
 
 test-faults: .venv-dev ## Release, restart, kill and break the stack under load, on PostgreSQL with Redis
 	.venv/bin/pytest tests/stack --data=postgresql

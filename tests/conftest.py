@@ -9,6 +9,7 @@ bring PostgreSQL and Redis.
 A folder of tests may have a plugin.py with fixtures and hooks that are known in all folders.
 """
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -49,6 +50,16 @@ def pytest_configure(config: pytest.Config) -> None:
                 raise pytest.UsageError(str(missing)) from missing
             pytest.exit(f"skipped: {missing}", returncode=0)
     config.add_cleanup(stack.close)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Write the counts for the table of tests/run.py."""
+    if file := os.environ.get("TEST_RESULTS"):
+        stats = terminalreporter.stats
+        counts = {kind: len(stats.get(kind, [])) for kind in ("passed", "failed", "error", "skipped")}
+        skipped = sorted({report.longrepr[2].removeprefix("Skipped: ") for report in stats.get("skipped", [])})
+        with Path(file).open("a") as results:
+            results.write(json.dumps({"counts": counts, "skipped": skipped}) + "\n")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -27,6 +27,7 @@ UNIMPORTED = {
     "django-stubs",
     "pytest-asyncio",
     "pytest-django",
+    "pytest-xdist",
     "types-psutil",
     "types-pyyaml",
 }
