@@ -69,7 +69,7 @@ test: .venv-dev ## Run everything that a change should pass before it is committ
 	@.venv/bin/python -m tests.run $(TEST)
 
 # The tests of each app. Projects differ in their apps.
-APP_TESTS = $(wildcard tests/site tests/api)
+APP_TESTS = $(wildcard $(addprefix tests/,site api))
 QUICK = $(APP_TESTS)
 test-quick: .venv-dev
 	.venv/bin/pytest -n 2 $(QUICK) -m "not slow"

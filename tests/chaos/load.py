@@ -75,10 +75,16 @@ class Watcher:
 
 
 class Load:
-    """The clients, at some 250 requests a second; `refusable` kinds may be answered 503 with Retry-After."""
+    """The clients, at some 250 requests a second; `refusable` kinds may be answered 503 with Retry-After.
 
-    def __init__(self, stack: Stack, crowd: Crowd, refusable: Iterable[str] = (), watchers: int = 8) -> None:
+    `slower` makes the pauses between a client's requests this many times as long.
+    """
+
+    def __init__(
+        self, stack: Stack, crowd: Crowd, refusable: Iterable[str] = (), watchers: int = 8, slower: float = 1
+    ) -> None:
         self.stack = stack
+        self.slower = slower
         self.people = crowd.people
         self.refusable = refusable
         self.counts = {kind: Count() for kind in GETS + POSTS}
@@ -199,7 +205,7 @@ class Load:
     async def rest(self, seconds: float) -> None:
         """Until the load stops, at most."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(random.uniform(0.5, 1.5) * seconds):
+            async with asyncio.timeout(random.uniform(0.5, 1.5) * self.slower * seconds):
                 await self.stopping.wait()
 
     async def get(self, kind: str, target: str, pause: float, headers: Mapping[str, str] = {}) -> None:
