@@ -85,7 +85,6 @@ test-stack: .venv-dev ## Start the stack, test it through nginx, and restart it 
 	.venv/bin/pytest tests/smoke
 
 # Not DL3008, pinned versions of apt's packages: Debian deletes old versions, so a pinned build fails at the next update.
-# Not DL3008, pinned versions of apt's packages: Debian deletes old versions, so a pinned build fails at the next update.
 lint: .venv-dev ## Run ruff, mypy, hadolint, ansible-lint, shellcheck, docker compose config
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
