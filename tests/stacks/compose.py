@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,11 +140,15 @@ class ComposeStack(Stack):
 
 
 def supervised(pid: int) -> int:
-    """Return the pid of the server in a container: its first process, or the program below supervisord."""
-    if not pid or "supervisord" not in " ".join(psutil.Process(pid).cmdline()):
-        return pid
-    below = [each.pid for each in psutil.Process(pid).children() if "fatal.py" not in " ".join(each.cmdline())]
-    return below[0] if below else 0
+    """Return the pid of a container's server: its first process, or the program below supervisord; 0 if it ended."""
+    with suppress(psutil.NoSuchProcess):
+        if not pid or "supervisord" not in " ".join(psutil.Process(pid).cmdline()):
+            return pid
+        for each in psutil.Process(pid).children():
+            with suppress(psutil.NoSuchProcess):
+                if "fatal.py" not in " ".join(each.cmdline()):
+                    return each.pid
+    return 0
 
 
 def docker(*command: str) -> str:
