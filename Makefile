@@ -59,7 +59,7 @@ fleet: ## Show each host: release, services, disk, newest backup
 	@$(HOSTS)
 
 ##@ Work
-dev: ## Start the stack for work on the code: reloads on save, debug pages, logs; in containers
+dev: ## Start the stack for work on the code: reloads on save, debug pages, logs
 	@$(DEPLOY) dev
 
 check: lint test-quick ## Run the linters and the tests that start no process: after each edit

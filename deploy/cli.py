@@ -56,7 +56,7 @@ def choose_target(options: argparse.Namespace) -> str:
     if options.inventory or options.verb in HOSTS:
         return "hosts"
     if options.verb in ("up", "dev"):
-        return choose_for_up(options.verb)
+        return choose_for_up()
     forced = forced_target()
     if options.verb in TOOLS:
         # One of them finds out that another user owns these files.
@@ -84,19 +84,14 @@ def why_target() -> tuple[str, str]:
     return "compose" if versions else "native", why
 
 
-def choose_for_up(verb: str) -> str:
+def choose_for_up() -> str:
     """Choose the target, check the settings, and make sure that the machine has what it needs."""
-    if verb != "dev":
-        target, why = why_target()
-        print(f"Stack: {target} ({why})", flush=True)
-    elif preflight.is_up():
-        raise Failed("The stack runs on this machine without containers. Run `make down` first")
-    else:
-        target = "compose"
+    target, why = why_target()
+    print(f"Stack: {target} ({why})", flush=True)
     if found := faults():
         raise Failed("\n✗ ".join([*found, f".env.example explains each. Fix it in {ENV_FILE} or in the environment"]))
     if target == "compose":
-        target = prepare_compose(verb)
+        target = prepare_compose()
     if target == "native":
         preflight.check_machine()
         preflight.install([])
@@ -105,13 +100,13 @@ def choose_for_up(verb: str) -> str:
     return target
 
 
-def prepare_compose(verb: str) -> str:
+def prepare_compose() -> str:
     """Get the images. If they cannot be had, and nobody insists on containers, return `native` instead."""
     running = compose.is_running()
     try:
         compose.check_machine(running)
     except Failed as failed:
-        if verb == "dev" or forced_target() or running:
+        if forced_target() or running:
             raise
         print(f"  ✗ {failed}\nStack: native (the images for compose cannot be had)", flush=True)
         return "native"

@@ -8,7 +8,7 @@ test-all: .venv-dev ## Run all tests, an hour; each part by itself:
 QUICK += tests/config
 
 test-native: .venv-dev ## Test the stack on this machine, and the commands that the documents show
-	.venv/bin/pytest tests/stack tests/native tests/docs tests/parts
+	.venv/bin/pytest tests/stack tests/native tests/dev tests/docs tests/parts
 
 test-browser: .venv-dev ## Use the site in Chromium, as a visitor does
 	.venv/bin/pytest tests/browser
@@ -19,7 +19,7 @@ test-faults: .venv-dev ## Release, restart, kill and break the stack under load,
 
 test-compose: .venv-dev ## Test the stack in containers, if there is a Docker engine; as root
 	.venv/bin/pytest tests/compose
-	.venv/bin/pytest tests/stack tests/parts --stack=compose
+	.venv/bin/pytest tests/stack tests/dev tests/parts --stack=compose
 	.venv/bin/pytest tests/scenarios --short --stack=compose
 
 test-hosts: .venv-dev ## Boot, provision and deploy to hosts, one and five; as root, with systemd-nspawn

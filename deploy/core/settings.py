@@ -111,6 +111,8 @@ def faults() -> list[str]:
     for name in ("PORT", "PLAIN_PORT"):
         if not (setting(name).isdecimal() and 1024 <= int(setting(name)) <= 65535):
             found.append(f"{name} is {setting(name)!r}: should be a number from 1024 to 65535")
+    if (debug := setting("DEBUG")) not in ("", "off"):
+        found.append(f"DEBUG is {debug!r}: remove it, and use `make dev`, which shows debug pages")
     if setting("TLS") == "on":
         found += [
             f"{name} is {setting(name)!r}: there is no such file"

@@ -126,6 +126,7 @@ def test_the_environment_wins(env_file: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("name", "value", "fault"),
     [
+        ("DEBUG", "on", "DEBUG is 'on': remove it, and use `make dev`, which shows debug pages"),
         ("CORES", "two", "CORES is 'two': should be a whole number from 1, or empty"),
         ("TLS", "yes", "TLS is 'yes': should be on or off"),
         ("PORT", "80", "PORT is '80': should be a number from 1024 to 65535"),

@@ -1,4 +1,4 @@
-"""The commands of this target: up, down, restart, status, logs, manage, destroy."""
+"""The commands of this target: up, dev, down, restart, status, logs, manage, destroy."""
 
 import argparse
 import contextlib
@@ -7,6 +7,7 @@ import pwd
 import shlex
 import shutil
 import sys
+import threading
 from datetime import datetime
 from pathlib import Path
 
@@ -55,6 +56,19 @@ def up(_: argparse.Namespace) -> None:
     drop_root()
     with one_at_a_time():
         up_steps.up(NativeTarget(found))
+
+
+def dev(options: argparse.Namespace) -> None:
+    """The stack with debug pages. Rolls an app when you save one of its files. Follows the logs until interrupted."""
+    make_env_file()
+    target = NativeTarget(variables() | {"DEBUG": "on", "CORES": "1"})
+    drop_root()
+    with one_at_a_time():
+        up_steps.up(target)
+    print()
+    threading.Thread(target=up_steps.roll_on_save, args=[target], daemon=True).start()
+    logs(options)
+    print("\nThe stack is still running. `make down` stops it.")
 
 
 def down(_: argparse.Namespace) -> None:

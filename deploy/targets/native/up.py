@@ -10,8 +10,9 @@ import psutil
 
 from deploy.core import nginx, supervisor
 from deploy.core.apps import APPS, INSTANCES, SERVICES
-from deploy.core.console import step, table
-from deploy.core.settings import PROJECT, VAR, of_app, quote
+from deploy.core.console import Failed, step, table
+from deploy.core.settings import PROJECT, VAR, of_app, one_at_a_time, quote
+from deploy.docker.reload import LOOK, files
 
 from .target import LOG, RUN, NativeTarget, run_python
 
@@ -134,6 +135,29 @@ def apply_changes(target: NativeTarget, changed: set[str]) -> set[str]:
         with step("nginx has a new configuration: reloading"):
             target.reload_nginx()
     return touched.union(supervisor.remove_unregistered(VAR))
+
+
+def roll_on_save(target: NativeTarget) -> None:
+    """Roll each app whose files change. If it fails, the instances that still serve keep the code before."""
+    sources = {app: [f"{source}/**/*" for source in app.source] for app in APPS.values()}
+    before = {app: files(patterns) for app, patterns in sources.items()}
+    while True:
+        time.sleep(LOOK)
+        for app, patterns in sources.items():
+            now = files(patterns)
+            saved = sorted({file for file, _ in now ^ before[app] if "__pycache__" not in file.parts})
+            before[app] = now
+            if not saved:
+                continue
+            print("Saved:", *saved, flush=True)
+            try:
+                with one_at_a_time():
+                    # Code and templates need no preparation. Migrations and static files do.
+                    if any(file.suffix not in (".py", ".html") or "migrations" in file.parts for file in saved):
+                        prepare(target, {app.name})
+                    target.roll(app, app.instances)
+            except Failed as failed:
+                print(f"✗ {failed}", flush=True)
 
 
 def address(target: NativeTarget) -> str:
