@@ -53,8 +53,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Write the counts for the table of tests/run.py."""
-    if file := os.environ.get("TEST_RESULTS"):
+    """Write the counts for the table of tests/run.py. With pytest-xdist, the first process has those of all."""
+    file = os.environ.get("TEST_RESULTS")
+    if file and not hasattr(terminalreporter.config, "workerinput"):
         stats = terminalreporter.stats
         counts = {kind: len(stats.get(kind, [])) for kind in ("passed", "failed", "error", "skipped")}
         skipped = sorted({report.longrepr[2].removeprefix("Skipped: ") for report in stats.get("skipped", [])})
