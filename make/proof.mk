@@ -1,7 +1,7 @@
 ##@ Prove it
 TEST += test-browser
 ALL := $(TEST) test-native test-faults test-compose test-hosts $(ALL)
-test-all: .venv-dev ## Run all tests, an hour; each part by itself:
+test-all: .venv-dev ## Run all tests, two hours; each part by itself:
 	@.venv/bin/python -m tests.run $(ALL)
 
 # The servers' configuration needs no database.
