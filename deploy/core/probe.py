@@ -41,6 +41,12 @@ def finish_requests(run: Path, instance: str) -> None:
         server.wait_until_idle(run, instance)
 
 
+def remove_sockets(run: Path, instance: str) -> None:
+    """Remove the sockets that a stopped instance left, which nobody will listen on again."""
+    for socket in run.glob(f"{instance}[.-]*"):
+        socket.unlink()
+
+
 def why_not_ready(run: Path, service: str, workers: int, address: str | None = None) -> str:
     """Return why nginx or an instance is not ready; empty if it is. `address` is where it has TCP ports, if any."""
     if service == "nginx":

@@ -10,7 +10,7 @@ from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
 from deploy.core.apps import INSTANCES, PROJECT
-from deploy.core.probe import finish_requests
+from deploy.core.probe import finish_requests, remove_sockets
 from deploy.core.settings import Words
 
 
@@ -87,6 +87,7 @@ def remove_unregistered(var: Path) -> list[str]:
         finish_requests(var / "run", service)
         stop(supervisor, service)
         supervisor.removeProcessGroup(service)
+        remove_sockets(var / "run", service)
     return removed
 
 

@@ -22,7 +22,7 @@ from tests.hosts.hosts import Host, Network, hosts, members, shape
 from tests.stacks import Stack
 
 # What starts and stops a service of the data host, by the name that an outage has.
-UNITS = {"database": "postgresql@*-main", "redis": "redis-server"}
+UNITS = {"database": "postgresql@*-main.service", "redis": "redis-server"}
 
 
 class HostsStack(Stack):

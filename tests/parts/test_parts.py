@@ -142,6 +142,7 @@ def test_a_third_instance(stack: Stack, record: Record) -> None:
     check_unnoticed(load)
     assert not [process for process in family if process.is_running()]
     assert not is_ready_in_status(stack, "site-c")
+    assert list((stack.seen / "run").glob("site-c*")) == []
 
 
 def wait_until_all_work(stack: Stack) -> None:

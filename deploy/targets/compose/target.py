@@ -150,6 +150,8 @@ class ComposeTarget(Target):
             self.probe(name, "idle", name)
             output("docker", "stop", container["Id"])
             output("docker", "rm", container["Id"])
+            # The sockets that nobody will listen on again.
+            self.run_in("nginx", "sh", "-c", f"rm -f var/run/{name}[.-]*")
             print(f"  · {name} is no longer configured: removed", flush=True)
         return bool(found)
 

@@ -104,8 +104,11 @@ def remove_unregistered() -> list[str]:
     removed = {line.split()[0].removesuffix(".service") for line in lines} - wanted
     # nginx on every host has its new configuration already.
     for unit in removed:
-        probe.finish_requests(RUN, unit.partition("@")[2])
+        instance = unit.partition("@")[2]
+        probe.finish_requests(RUN, instance)
         run("systemctl", "disable", "--now", unit)
+        if instance:
+            probe.remove_sockets(RUN, instance)
     if programs_here() and supervisor.is_answering(VAR):
         removed.update(supervisor.remove_unregistered(VAR))
     return sorted(removed)
