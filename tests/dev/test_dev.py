@@ -29,7 +29,8 @@ class Dev:
         self.stack = stack
         self.said: list[str] = []
         self.make = subprocess.Popen(
-            ["make", "--no-print-directory", "dev"],
+            # Whoever starts these tests in the background makes them, and what they start, ignore an interrupt.
+            ["env", "--default-signal=INT", "make", "--no-print-directory", "dev"],
             cwd=stack.project,
             env=stack.environment,
             stdout=subprocess.PIPE,
