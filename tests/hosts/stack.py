@@ -21,8 +21,10 @@ from tests.faults import self_signed
 from tests.hosts.hosts import Host, Network, hosts, members, shape
 from tests.stacks import Stack
 
-# What starts and stops a service of the data host, by the name that an outage has.
-UNITS = {"database": "postgresql@*-main.service", "redis": "redis-server"}
+# The services of the data host. A pattern would match no unit that is stopped; the cluster follows postgresql.service.
+UNITS = {"database": "postgresql.service", "redis": "redis-server.service"}
+# The unit that has the processes.
+PROCESSES = {"database": "postgresql@*-main.service", "redis": "redis-server.service"}
 
 
 class HostsStack(Stack):
@@ -226,10 +228,12 @@ class HostsStack(Stack):
         self.on("data")[0].run(f"cd / && psql --quiet --command={shlex.quote(statement)}", user="postgres")
 
     def outage(self, service: str, how: str) -> AbstractContextManager[None]:
-        commands = {"stopped": ("stop", "start"), "frozen": ("kill --signal=STOP", "kill --signal=CONT")}
-        if how not in commands:
-            return super().outage(service, how)
-        return self.around(*(f"systemctl {command} '{UNITS[service]}'" for command in commands[how]))
+        if how == "stopped":
+            return self.around(f"systemctl stop {UNITS[service]}", f"systemctl start {UNITS[service]}")
+        if how == "frozen":
+            kill = f"systemctl kill '{PROCESSES[service]}' --signal"
+            return self.around(f"{kill}=STOP", f"{kill}=CONT")
+        return super().outage(service, how)
 
     @contextmanager
     def around(self, before: str, after: str) -> Iterator[None]:
