@@ -59,7 +59,7 @@ def choose_target(options: argparse.Namespace) -> str:
         return choose_for_up()
     forced = forced_target()
     if options.verb in TOOLS:
-        # One of them finds out that another user owns these files.
+        # A tool reports files that another user owns.
         with contextlib.suppress(OSError):
             return forced or CHOSEN.read_text()
         return why_target()[0]

@@ -16,19 +16,15 @@ from copier.errors import CopierError, TaskError
 
 from deploy.core.console import Failed, step
 from deploy.core.settings import PROJECT
+from make.versions import ANSWERS, run
 
-# It names the repository that the project comes from.
-ANSWERS = ".copier-answers.yml"
 QUESTIONS = ("name", "domain", "apps", "sample", "proof")
 NO_DEFAULT = ("name", "domain")
 
 
 def git(folder: Path, *words: str) -> str:
     """Return git's output. Raises Failed with its error message."""
-    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Failed(f"git {words[0]}: {done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout.strip()
+    return run("git", *words, folder=folder)
 
 
 def choose_folder(folder: str) -> Path:

@@ -50,8 +50,8 @@ def upstream_servers(app: App, hosts: str, run: Path, workers: int, limited: boo
                 if address == "local":
                     lines.append(f"server unix:{run}/upstream/{instance}/{name}.sock max_fails=0{limit};")
                 else:
-                    # A dead host costs a request the time to connect, so nginx leaves it alone for ten seconds. As
-                    # `backup` it is tried all the same when no other server is left (http.conf).
+                    # A dead host costs a request the time to connect, so nginx skips it for ten seconds. The second
+                    # line lets nginx try it anyway when no other server is left (http.conf).
                     server = f"server {address}:{instance.port(worker)}{limit}"
                     lines += [f"{server} max_fails=1 fail_timeout=10s;", f"{server} max_fails=0 backup;"]
     return "\n    ".join(lines)

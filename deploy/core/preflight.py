@@ -133,7 +133,7 @@ def check_machine() -> None:
 
 
 def install(groups: Iterable[str], quiet: bool = False) -> None:
-    """Make .venv as uv.lock has it: the apps' packages and these groups. uv has the version that the lock names.
+    """Install what uv.lock pins into .venv: uv, the apps' packages and these groups.
 
     A symbolic link leads to the environment of another checkout, so it is only compared with uv.lock.
     """

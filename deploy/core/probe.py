@@ -67,8 +67,10 @@ def main(command: str, service: str) -> None:
         put_in_rotation(run, service)
     elif command == "idle":
         find(service).server.wait_until_idle(run, service)
+    elif command == "forget":
+        remove_sockets(run, service)
     else:
-        sys.exit(f"{command!r} should be one of ready, out, idle, in")
+        sys.exit(f"{command!r} should be one of ready, out, idle, in, forget")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from deploy.core.console import Failed
 
 # Seconds. An instance needs 1 to 3 to start; the rest is for a busy machine.
 READY_WITHIN = 30
+# A command that answers no requests is ready once it has run this long: startsecs in deploy/supervisor/command.conf.
+COMMAND_READY_AFTER = 2
 
 
 def wait_until(condition: Callable[[], object], otherwise: Callable[[], str]) -> None:

@@ -22,7 +22,8 @@ def files(patterns: list[str]) -> set[tuple[Path, int]]:
         for file in Path().glob(pattern):
             # An editor that replaces a file removes it for a moment.
             with suppress(FileNotFoundError):
-                found.add((file, file.stat().st_mtime_ns))
+                if file.is_file():
+                    found.add((file, file.stat().st_mtime_ns))
     return found
 
 

@@ -13,6 +13,7 @@ from tests.environment import runs_tests
 
 if TYPE_CHECKING:
     from tests.api.served import Served
+    from tornado_api.application import Feature
 
 
 OWN = {"APP": "api", "INSTANCE": "api-a", "BIND": ""}
@@ -45,8 +46,16 @@ def database_url() -> str:
 
 
 @pytest.fixture
-async def api(database_url: str) -> AsyncIterator[Served]:
+def features() -> list[Feature]:
+    """The project's own. A folder of tests may have a fixture of this name."""
+    from tornado_api.features import FEATURES
+
+    return FEATURES
+
+
+@pytest.fixture
+async def api(database_url: str, features: list[Feature]) -> AsyncIterator[Served]:
     from tests.api.served import serve
 
-    async with serve(database_url, os.environ["REDIS_URL"]) as served:
+    async with serve(database_url, os.environ["REDIS_URL"], features) as served:
         yield served

@@ -87,7 +87,7 @@ def digest(content: str) -> str:
 
 
 def write_readable(file: Path, content: str) -> Path:
-    """Write a file in place: a container that has it mounted sees the new content."""
+    """Write a file without replacing it, so that a container that mounts it sees the new content."""
     file.write_text(content)
     file.chmod(0o644)
     return file

@@ -12,13 +12,11 @@ from typing import Any
 from deploy.core.apps import APPS, INSTANCES, Instance
 from deploy.core.console import LOG_END, Failed, ok, output, readable_end, step
 from deploy.core.preflight import check_disk, check_port
-from deploy.core.roll import Target
+from deploy.core.roll import COMMAND_READY_AFTER, Target
 from deploy.core.settings import ENV_FILE, PROJECT, VAR, make_env_file
 
 from . import generate
 
-# Seconds. A command is ready once it has run for so long, as under supervisord (startsecs).
-COMMAND_READY_AFTER = 2
 # Why a container that is not outdated has to start.
 STOPPED = "it does not run"
 
@@ -150,8 +148,7 @@ class ComposeTarget(Target):
             self.probe(name, "idle", name)
             output("docker", "stop", container["Id"])
             output("docker", "rm", container["Id"])
-            # The sockets that nobody will listen on again.
-            self.run_in("nginx", "sh", "-c", f"rm -f var/run/{name}[.-]*")
+            self.probe("nginx", "forget", name)
             print(f"  · {name} is no longer configured: removed", flush=True)
         return bool(found)
 

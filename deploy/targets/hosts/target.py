@@ -9,13 +9,11 @@ from deploy.core import probe, supervisor
 from deploy.core.apps import INSTANCES, Instance
 from deploy.core.console import LOG_END, ok, output, readable_end, run
 from deploy.core.cores import cores
-from deploy.core.roll import Target, wait_until
+from deploy.core.roll import COMMAND_READY_AFTER, Target, wait_until
 from deploy.servers import SERVERS
 
 from .system import CURRENT, ENVIRONMENT, RUN, SECRETS, VAR, current, instances_here, release_of
 
-# Seconds that a command has to run before it counts as ready, as startsecs in deploy/supervisor/command.conf.
-STEADY = 2
 # nginx's certificate, which is renewed every two months.
 NGINX_SECRETS = ("tls_certificate", "tls_key")
 
@@ -49,7 +47,7 @@ class Unit:
         state, since = self.show("ActiveState"), self.show("ActiveEnterTimestampMonotonic")
         if state != "active":
             return f"systemd says {state}"
-        return "" if time.monotonic() - int(since) / 1e6 > STEADY else "it has just started"
+        return "" if time.monotonic() - int(since) / 1e6 > COMMAND_READY_AFTER else "it has just started"
 
     def log_command(self, lines: int) -> list[str]:
         return ["journalctl", "--unit", self.unit, f"--lines={lines}", "--output=cat"]
@@ -104,8 +102,9 @@ def remove_unregistered() -> list[str]:
     removed = {line.split()[0].removesuffix(".service") for line in lines} - wanted
     # nginx on every host has its new configuration already.
     for unit in removed:
-        instance = unit.partition("@")[2]
-        probe.finish_requests(RUN, instance)
+        # supervisord's unit is of no instance.
+        if instance := unit.partition("@")[2]:
+            probe.finish_requests(RUN, instance)
         run("systemctl", "disable", "--now", unit)
         if instance:
             probe.remove_sockets(RUN, instance)

@@ -131,8 +131,12 @@ class NativeTarget(roll.Target):
         return lambda: supervisor.cannot_stay_up(self.supervisor, service)
 
     def log(self, service: str) -> str:
-        log = LOG / f"{service}.log"
-        return readable_end(log.read_text(errors="replace") if log.exists() else "")
+        return end_of_log(service)
+
+
+def end_of_log(service: str) -> str:
+    log = LOG / f"{service}.log"
+    return readable_end(log.read_text(errors="replace") if log.exists() else "")
 
 
 def run_python(variables: Mapping[str, str], *command: str, **account: Any) -> str:
@@ -168,5 +172,4 @@ def accepts(nginx_worker: psutil.Process) -> bool:
 
 def wait_until(condition: Callable[[], bool], otherwise: str, service: str = "nginx") -> None:
     """Return when the condition is true. Raises Failed, with the end of a service's log, after ten seconds."""
-    log = LOG / f"{service}.log"
-    roll.wait_until(condition, lambda: f"{otherwise}:\n{readable_end(log.read_text() if log.exists() else '')}")
+    roll.wait_until(condition, lambda: f"{otherwise}:\n{end_of_log(service)}")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from tests.api.served import Served
+    from tornado_api.application import Feature
 
 
 @pytest.fixture(scope="session")
@@ -24,10 +22,8 @@ def database_url() -> str:
 
 
 @pytest.fixture
-async def api(database_url: str) -> AsyncIterator[Served]:
-    """The project's own app, and the sample's counters."""
+def features() -> list[Feature]:
+    """The project's own features, and the sample's counters."""
     from tests.api.framework.sample import ALL
-    from tests.api.served import serve
 
-    async with serve(database_url, os.environ["REDIS_URL"], ALL) as served:
-        yield served
+    return ALL

@@ -41,7 +41,7 @@ def media_port(media_prefix: Path) -> Iterator[int]:
 
 @pytest.fixture
 def store(media_port: int, settings: Any) -> MediaStore:
-    """Of a real nginx with nginx/media.conf; that of the site, too."""
+    """A client of the media store, which the site uses too."""
     from config.media import MediaStore
 
     url = f"http://127.0.0.1:{media_port}"

@@ -275,7 +275,7 @@ def same(one: Path, other: Path) -> bool:
 
 
 def copy(source: Path, destination: Path) -> None:
-    """Copy content and time. A file that changes meanwhile has another time afterwards, and is copied again."""
+    """Copy a file and its modification time. The next backup copies a file again if it changed during this copy."""
     before = source.stat()
     shutil.copyfile(source, destination)
     os.utime(destination, ns=(before.st_atime_ns, before.st_mtime_ns))
