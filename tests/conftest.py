@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests import servers
+from tests.cleanup import temporary_directory
 from tests.environment import environment, runs_tests
 
 # In reverse, so that pytest loads stacks/plugin.py before other plugins import it.
@@ -37,6 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    config.add_cleanup(stack.close)
+    # The workers of pytest-xdist inherit it.
+    if not hasattr(config, "workerinput") and not config.option.collectonly:
+        directory = stack.enter_context(temporary_directory())
+        # A short path: sockets are in tmp_path, and Linux allows their names 108 bytes.
+        config.option.basetemp = config.option.basetemp or str(directory / "t")
     if not runs_tests(config):
         return
     var = stack.enter_context(tempfile.TemporaryDirectory(prefix="tests-var-"))
@@ -49,7 +56,6 @@ def pytest_configure(config: pytest.Config) -> None:
             if config.getoption("nothing_missing"):
                 raise pytest.UsageError(str(missing)) from missing
             pytest.exit(f"skipped: {missing}", returncode=0)
-    config.add_cleanup(stack.close)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

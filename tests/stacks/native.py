@@ -14,6 +14,7 @@ import psycopg
 from dotenv import dotenv_values
 
 from deploy.core import supervisor
+from tests.cleanup import mentioning
 from tests.environment import PROJECT
 from tests.faults import away
 from tests.servers import program
@@ -115,16 +116,3 @@ class NativeStack(Stack):
     def administer(self, statement: str) -> None:
         with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
             connection.execute(statement.encode())
-
-
-def mentioning(path: Path) -> list[psutil.Process]:
-    """Return the other processes that have a path in their command or their environment."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            words = [*process.cmdline(), *process.environ().values()]
-        except psutil.Error:
-            continue
-        if any(str(path) in word for word in words) and process.pid != os.getpid():
-            found.append(process)
-    return found
