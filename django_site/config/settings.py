@@ -1,5 +1,6 @@
 """The site's settings. Values that differ between deployments come from the environment (.env.example)."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import dj_database_url
@@ -186,3 +187,17 @@ LOGGING = {
         "django.request": {"level": "ERROR"},  # What the client did wrong is in the access line.
     },
 }
+
+if DEBUG:
+    # `make dev` shows the log, so you see each mail there.
+    EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+    # Containers do not have it.
+    if find_spec("debug_toolbar"):
+        INSTALLED_APPS.append("debug_toolbar")
+        MIDDLEWARE.insert(0, "debug_toolbar.middleware.DebugToolbarMiddleware")
+        DEBUG_TOOLBAR_CONFIG = {
+            "SHOW_TOOLBAR_CALLBACK": lambda request: True,
+            # All panels at once, because another instance may answer the next request.
+            "RENDER_PANELS": True,
+            "IS_RUNNING_TESTS": False,
+        }

@@ -15,3 +15,5 @@ urlpatterns = [
     *(path(prefix, include(f"{app}.urls")) for app, prefix in APPS.items()),
     path("admin/", admin.site.urls),
 ]
+if "debug_toolbar" in settings.INSTALLED_APPS:
+    urlpatterns.append(path("__debug__/", include("debug_toolbar.urls")))

@@ -117,6 +117,25 @@ def test_django_shows_its_page_for_an_exception(dev: Dev) -> None:
         assert f"{kind}-src 'self' 'unsafe-inline';" in policy
 
 
+def test_mail_appears_in_the_log(dev: Dev) -> None:
+    send = (
+        '    from django.core.mail import send_mail\n    send_mail("Hello, reader", "", None, ["reader@localhost"])\n'
+    )
+    said = len(dev.said)
+    with edited(dev.stack, *VIEW[:2], f'{send}    return HttpResponse("sent")\n{VIEW[1]}'):
+        dev.serves("/", "sent")
+        dev.says("Subject: Hello, reader", after=said)
+    dev.serves("/", HEADING)
+
+
+def test_the_debug_toolbar(dev: Dev) -> None:
+    if isinstance(dev.stack, ComposeStack):
+        pytest.skip("containers do not have it")
+    page = dev.serves("/", 'id="djDebug"').text
+    for file in re.findall(r'(?:href|src)="(/static/debug_toolbar/[^"]+)"', page):
+        dev.serves(file, "")
+
+
 def test_the_api_answers_the_traceback_of_an_exception(dev: Dev) -> None:
     with edited(dev.stack, *HANDLER, '        raise RuntimeError("wrong")'):
         answer = dev.serves(ENDPOINT, "RuntimeError: wrong", status=500)

@@ -17,7 +17,7 @@ def test_a_run_that_ends_early(how: signal.Signals) -> None:
     deadline = time.monotonic() + 120
     with directory() as files:
         # tests/smoke starts the whole stack.
-        command = [PROJECT / ".venv/bin/pytest", "tests/smoke", "--data=postgresql"]
+        command = [str(PROJECT / ".venv/bin/pytest"), "tests/smoke", "--data=postgresql"]
         environment = os.environ | {"TMPDIR": str(files)}
         run = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL)
         while not list(files.glob("tests-*/smoke-*/var/run/nginx.pid")):

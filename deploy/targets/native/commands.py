@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from deploy.core import preflight
 from deploy.core.apps import APPS, INSTANCES, django
 from deploy.core.console import Failed, confirm, follow, nothing_runs, table
 from deploy.core.settings import PROJECT, VAR, make_env_file, one_at_a_time, parse
@@ -60,6 +61,7 @@ def up(_: argparse.Namespace) -> None:
 
 def dev(options: argparse.Namespace) -> None:
     """The stack with debug pages. Rolls an app when you save one of its files. Follows the logs until interrupted."""
+    preflight.install(["dev"], quiet=True)
     make_env_file()
     target = NativeTarget(variables() | {"DEBUG": "on", "CORES": "1"})
     drop_root()
