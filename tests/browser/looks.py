@@ -2,42 +2,43 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterable
+from typing import Literal
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page
 
 from tests.environment import PROJECT
 
 SCREENSHOTS = PROJECT / "artifacts/screenshots"
-LOOKS: list[dict[str, Any]] = [
-    {"viewport": {"width": width, "height": 844}, "color_scheme": scheme}
-    for width in (390, 1280)
-    for scheme in ("light", "dark")
+HEIGHT = 844
+LOOKS: list[tuple[int, Literal["light", "dark"]]] = [
+    (390, "light"),
+    (390, "dark"),
+    (1280, "light"),
+    (1280, "dark"),
 ]
 NARROWEST = 320
-looks = pytest.mark.parametrize("look", LOOKS, ids=lambda look: f"{look['viewport']['width']}-{look['color_scheme']}")
 
 
-def look_at(pages: Callable[[Page], Iterator[str]], page: Page, look: dict[str, Any]) -> None:
-    """Check every page that `pages` opens. It yields a name for each."""
+def look_at(page: Page, names: Iterable[str]) -> None:
+    """Check the page in each look, once for each name. Iterating over the names may open another page for each."""
     found = {}
-    for name in pages(page):
-        screenshot(page, name, look)
-        if problems := find_faults(page):
-            found[name] = problems
+    for name in names:
+        for width, scheme in LOOKS:
+            page.set_viewport_size({"width": width, "height": HEIGHT})
+            page.emulate_media(color_scheme=scheme)
+            screenshot(page, name, str(width), scheme)
+            if problems := find_faults(page):
+                found[f"{name} {width} {scheme}"] = problems
     assert not found, json.dumps(found, indent=1)
 
 
-def screenshot(page: Page, name: str, look: dict[str, Any] | None = None) -> None:
+def screenshot(page: Page, name: str, *look: str) -> None:
     """Save the whole page for people to look at: artifacts/screenshots/NAME-WIDTH-SCHEME.png."""
     words = re.findall(r"\w+", name) or ["home"]
-    if look:
-        words += [str(look["viewport"]["width"]), look["color_scheme"]]
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{'-'.join(words)}.png", full_page=True)
+    page.screenshot(path=SCREENSHOTS / f"{'-'.join([*words, *look])}.png", full_page=True)
 
 
 def find_faults(page: Page) -> list[str]:

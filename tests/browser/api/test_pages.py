@@ -1,11 +1,10 @@
 """The api's documentation in every look."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.browser.looks import look_at, looks
+from tests.browser.looks import look_at
 
 
 def pages(page: Page) -> Iterator[str]:
@@ -13,6 +12,6 @@ def pages(page: Page) -> Iterator[str]:
     yield "api"
 
 
-@looks
-def test_pages(visitor: Callable[..., Page], look: dict[str, Any]) -> None:
-    look_at(pages, visitor(**look), look)
+def test_pages(visitor: Callable[..., Page]) -> None:
+    page = visitor()
+    look_at(page, pages(page))

@@ -2,11 +2,10 @@
 
 import secrets
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.looks import look_at, looks
+from tests.browser.looks import look_at
 from tests.browser.site.people import fill_sign_up, sign_up
 from tests.sample import PNG
 
@@ -122,6 +121,6 @@ def pages(page: Page) -> Iterator[str]:
         yield name.replace(path, "/question/")
 
 
-@looks
-def test_pages(visitor: Visitor, look: dict[str, Any]) -> None:
-    look_at(pages, visitor(**look), look)
+def test_pages(visitor: Visitor) -> None:
+    page = visitor()
+    look_at(page, pages(page))

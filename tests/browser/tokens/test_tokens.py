@@ -2,11 +2,10 @@
 
 import secrets
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.looks import look_at, looks
+from tests.browser.looks import look_at
 from tests.browser.site.people import sign_up
 
 
@@ -34,6 +33,6 @@ def pages(page: Page) -> Iterator[str]:
     yield "token"
 
 
-@looks
-def test_pages(visitor: Callable[..., Page], look: dict[str, Any]) -> None:
-    look_at(pages, visitor(**look), look)
+def test_pages(visitor: Callable[..., Page]) -> None:
+    page = visitor()
+    look_at(page, pages(page))
