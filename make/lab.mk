@@ -6,7 +6,7 @@ lab: .venv-lab ## Deploy the site in every way there is and measure them, half a
 lab-list: .venv-lab ## List the ways: which are available here, and what the others need
 	@$(LAB) list
 
-ALL += test-lab
+BESIDE += test-lab
 test-lab: .venv-dev ## Start every mode of the lab, and test the verdicts of its report
 	.venv/bin/pytest tests/lab
 

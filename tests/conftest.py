@@ -4,7 +4,7 @@
 `--stack=native` (the default), `compose` or `hosts` chooses the target. The latter two
 bring PostgreSQL and Redis.
 `--nothing-missing` (CI) fails a test whose program is not installed, instead of skipping it.
-`--short` is what `make test` runs of long tests.
+`--short` is the form of long tests that `make test-all` runs. It leaves out tests with the marker `long`.
 
 A folder of tests may have a plugin.py with fixtures and hooks that are known in all folders.
 """
@@ -33,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--data", choices=["sqlite", "postgresql"], default="sqlite")
     parser.addoption("--stack", choices=["native", "compose", "hosts"], default="native")
     parser.addoption("--nothing-missing", action="store_true", help="a missing program fails its tests")
-    parser.addoption("--short", action="store_true", help="what `make test` runs of tests that take long")
+    parser.addoption("--short", action="store_true", help="the short form of long tests")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -56,6 +56,13 @@ def pytest_configure(config: pytest.Config) -> None:
             if config.getoption("nothing_missing"):
                 raise pytest.UsageError(str(missing)) from missing
             pytest.exit(f"skipped: {missing}", returncode=0)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("short"):
+        long = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

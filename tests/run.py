@@ -1,8 +1,10 @@
-"""Run parts of the tests, `python -m tests.run PART…`, and print a table. Each part is a target of make.
+"""Run parts of the tests and print a table: `python -m tests.run PART… [--beside PART…]`. A part is a target of make.
 
-A part that fails does not keep the others from running. The exit status is 1 if one failed.
+Parts after --beside run last, two at a time, and print their output when they end. A part that fails does not keep the
+others from running. The exit status is 1 if one failed.
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -10,41 +12,49 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from deploy.core.console import table
 
+Row = tuple[str, ...]
 
-def run(part: str) -> tuple[tuple[str, ...], set[str]]:
+
+def run(part: str, beside: bool = False) -> tuple[Row, set[str]]:
     """Run a part. Return its row of the table, and why it skipped tests. tests/conftest.py writes the counts."""
-    print(f"\n=== make {part}", flush=True)
-    with tempfile.NamedTemporaryFile() as results:
+    print(f"\n=== make {part}{' beside others' if beside else ''}", flush=True)
+    with tempfile.NamedTemporaryFile() as results, tempfile.TemporaryFile() as output:
         began = time.monotonic()
-        environment = os.environ | {"TEST_RESULTS": results.name}
-        done = subprocess.run(["make", "--no-print-directory", part], env=environment, check=False)
+        done = subprocess.run(
+            ["make", "--no-print-directory", part],
+            env=os.environ | {"TEST_RESULTS": results.name},
+            stdout=output if beside else None,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
         seconds = time.monotonic() - began
+        if beside:
+            output.seek(0)
+            print(f"\n=== make {part}: its output\n\n{output.read().decode(errors='replace')}", flush=True)
         sessions = [json.loads(line) for line in Path(results.name).read_text().splitlines()]
     counts = sum((Counter(session["counts"]) for session in sessions), Counter[str]())
     state = "failed" if done.returncode else "passed"
-    row = (
-        part,
-        state,
-        *(str(counts[kind] or "") for kind in ("passed", "failed", "error", "skipped")),
-        f"{seconds:.0f} s",
-    )
-    return row, {reason for session in sessions for reason in session["skipped"]}
+    numbers = (str(counts[kind] or "") for kind in ("passed", "failed", "error", "skipped"))
+    return (part, state, *numbers, f"{seconds:.0f} s"), {each for session in sessions for each in session["skipped"]}
 
 
 def main() -> None:
-    rows: list[tuple[str, ...]] = [("part", "", "passed", "failed", "errors", "skipped", "time")]
-    reasons: set[str] = set()
-    for part in sys.argv[1:]:
-        row, skipped = run(part)
-        rows.append(row)
-        reasons |= skipped
+    parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="*")
+    parser.add_argument("--beside", nargs="*", default=[])
+    options = parser.parse_args()
+    results = [run(part) for part in options.parts]
+    with ThreadPoolExecutor(2) as pool:
+        results += pool.map(lambda part: run(part, beside=True), options.beside)
+    rows: list[Row] = [("part", "", "passed", "failed", "errors", "skipped", "time"), *(row for row, _ in results)]
     print()
     table(rows)
-    for reason in sorted(reasons):
+    for reason in sorted(set().union(*(reasons for _, reasons in results))):
         print(f"skipped: {reason}")
     if failed := [row[0] for row in rows if row[1] == "failed"]:
         sys.exit(f"\n✗ failed: {', '.join(failed)}. `make PART` runs one again.")

@@ -12,11 +12,6 @@ def pytest_configure(config: pytest.Config) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("short"):
-        items[:] = [item for item in items if not item.get_closest_marker("long")]
-
-
 @pytest.fixture(scope="module")
 def stack(request: pytest.FixtureRequest) -> HostsStack:
     found: HostsStack = request.getfixturevalue(getattr(request, "param", "hosts"))

@@ -2,10 +2,15 @@
 
 from typing import Any
 
+import pytest
+
 from tests.chaos.table import Record
 from tests.hosts.stack import HostsStack
 from tests.parts.load import Requests
 from tests.parts.test_parts import PATHS, add, check_unnoticed, remove, roll, stop_cleanly
+
+# Each part needs two provisions and two deploys.
+pytestmark = pytest.mark.long
 
 
 def apply(stack: HostsStack) -> None:

@@ -40,8 +40,14 @@ async def test_rolling_restarts(stack: Stack, crowd: Crowd, record: Record, shor
     assert load.sum("sent") >= at_least
 
 
-async def test_a_new_release(stack: Stack, crowd: Crowd, record: Record) -> None:
+def skip_if_short_on_hosts(stack: Stack, short: bool) -> None:
+    if short and stack.rolls_back:
+        pytest.skip("tests/hosts/test_deploy.py makes releases on hosts")
+
+
+async def test_a_new_release(stack: Stack, crowd: Crowd, record: Record, short: bool) -> None:
     """An edit of both apps."""
+    skip_if_short_on_hosts(stack, short)
     before = stack.pids()
     async with Load(stack, crowd) as load:
         with ExitStack() as edits:
@@ -101,6 +107,7 @@ async def test_a_broken_release(
     stack: Stack,
     crowd: Crowd,
     record: Record,
+    short: bool,
     app: str,
     fault: str,
     path: str,
@@ -108,6 +115,7 @@ async def test_a_broken_release(
     reason: str,
 ) -> None:
     """It never gets past the first instance, and its message has the reason. The next good release repairs it."""
+    skip_if_short_on_hosts(stack, short)
     first, *others = stack.instances_of(app)
     (good, broken, repaired), untouched = texts, workers(stack, *others)
     async with Load(stack, crowd) as load:
