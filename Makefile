@@ -62,7 +62,8 @@ fleet: ## Show each host: release, services, disk, newest backup
 dev: ## Start the stack for work on the code: reloads on save, debug pages, logs
 	@$(DEPLOY) dev
 
-check: lint test-quick ## Run the linters and the tests that start no process: after each edit
+check: .venv-dev ## Run the linters and the tests that start no process: after each edit
+	@.venv/bin/python -m tests.run --beside lint test-quick
 
 TEST = lint test-sqlite test-postgresql test-stack
 test: .venv-dev ## Run everything that a change should pass before it is committed

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.core.apps import APPS, INSTANCES
 from deploy.core.settings import EXAMPLE, PROJECT, parse
-from tests.servers import free_port
+from tests.servers import free_port, program
 
 PAGES = [app.prefix for app in APPS.values() if app.prefix]
 
@@ -36,6 +36,8 @@ def make(environment: dict[str, str], *targets: str) -> str:
 
 @pytest.fixture(scope="module")
 def environment() -> Iterator[dict[str, str]]:
+    # Otherwise `make up` would install it.
+    program("nginx", "nginx libnginx-mod-http-brotli-static")
     # A short path: it is part of the names of sockets. Other users may enter it: root's stack runs as www-data.
     with tempfile.TemporaryDirectory(prefix="smoke-") as directory:
         Path(directory).chmod(0o755)
