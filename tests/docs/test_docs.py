@@ -1,4 +1,4 @@
-"""The documents: their links and paths exist, they explain each directive of the servers' files, and their commands run.
+"""The documents: links and paths exist, each directive of the servers' files is explained, and commands run as printed.
 
 The commands run on a copy of the project. The first word after a block's fence is its language, for GitHub. The rest is
 for this test:
@@ -22,7 +22,7 @@ from markdown_it.token import Token
 from tests.stacks import PROJECT, NativeStack, copied
 
 # These edit the copy, each on top of the one before, so they run last.
-EXTENDING = [f"extending-{subject}.md" for subject in ("site", "jobs", "api", "live")]
+EXTENDING = [f"extending-{subject}.md" for subject in ("site", "jobs", "api", "live", "live-page")]
 GUIDES = [path for path in sorted((PROJECT / "docs").glob("*.md")) if path.name not in EXTENDING]
 GUIDES += [PROJECT / "docs" / name for name in EXTENDING]
 CONFIGURATION = sorted((PROJECT / "docs").glob("configuration*.md"))
@@ -99,7 +99,7 @@ EXPLAINED = [PROJECT / path for path in TRACKED if re.fullmatch(SERVERS, path)]
 
 @pytest.mark.parametrize("file", EXPLAINED, ids=lambda file: str(file.relative_to(PROJECT)))
 def test_each_directive_is_explained(file: Path) -> None:
-    """The table below the heading with the file's path lists in its first column the directives of the file, and no other."""
+    """Below the heading with the file's path, the first column lists the directives of the file, and no other."""
     text = "".join(page.read_text() for page in CONFIGURATION)
     _, _, rest = text.partition(f"\n### `{file.relative_to(PROJECT)}`\n")
     cells = re.findall(r"(?m)^\| ([^|]*) \|", rest.partition("\n#")[0])
