@@ -1,7 +1,8 @@
 """Finds sentences that are hard to read, by patterns: `python3 -m tests.docs.prose`.
 
-It reads documents, comments and docstrings. A pattern is a hint. The check fails only if more than LIMIT lines in a thousand match, and prints each of them.
-CONTRIBUTING.md describes the style. EXCEPTIONS lists files and phrases that are right as they are.
+It reads documents, comments and docstrings. A pattern is a hint: the check fails only if more than LIMIT lines in a
+thousand match, and prints each of them. CONTRIBUTING.md describes the style. EXCEPTIONS lists lines that are right as
+they are.
 """
 
 import re
@@ -13,8 +14,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 LIMIT = 2.0
 # Each pattern with what to write instead.
 PATTERNS = {
-    r"(^|[.;:] )(What|Who|Whoever|Whatever) (is|are|was|has|have|comes|goes|lacks|runs)\b": "start with the thing itself",
-    r"(^|[.;:] )(What|Who|Whoever|Whatever) (waits|asks|only|still|cannot|does|it)\b": "start with the thing itself",
+    r"(^|[.;:] )(What|Who|Whoever|Whatever) (is|are|was|has|have|comes|goes|lacks)\b": "start with the thing itself",
+    r"(^|[.;:] )(What|Who|Whoever|Whatever) (runs|waits|asks|only|still|cannot|does|it)\b": "start with the thing itself",
     r"\b(that|those) (for|of) (an?|the) \w+[,.;]": "repeat the noun",
     r"\b(of|from) which\b|\bto whom\b": "make two sentences",
     r"\b(is|are) told\b": "name who sends, prints or reports what",
