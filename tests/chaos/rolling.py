@@ -1,4 +1,5 @@
-"""Picture of a rolling restart under load. `python -m tests.chaos.rolling` measures one, and draws docs/rolling-restart.svg.
+"""A picture of a rolling restart under load. `python -m tests.chaos.rolling` measures and draws
+docs/rolling-restart.svg.
 
 The load is 16 clients that read the site's page and the api's endpoint in turn, over kept-alive connections. The header
 X-Upstream of each response names the instance that served it.
@@ -18,7 +19,7 @@ from tests.sample import ENDPOINT, PAGE
 from tests.stacks import PROJECT, NativeStack, directory
 
 CLIENTS = 16
-# Seconds between two requests of a client, seconds of load before and after the restart, and seconds that one bar covers.
+# Seconds between two requests of a client; of load before and after the restart; and that one bar covers.
 PAUSE = 0.05
 CALM = 4.0
 BAR = 0.5

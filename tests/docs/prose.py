@@ -15,7 +15,7 @@ LIMIT = 2.0
 # Each pattern with what to write instead.
 PATTERNS = {
     r"(^|[.;:] )(What|Who|Whoever|Whatever) (is|are|was|has|have|comes|goes|lacks)\b": "start with the thing itself",
-    r"(^|[.;:] )(What|Who|Whoever|Whatever) (runs|waits|asks|only|still|cannot|does|it)\b": "start with the thing itself",
+    r"(^|[.;:] )(What|Who|Whoever|Whatever) (runs|waits|asks|only|still|cannot|does|it)\b": "name the subject",
     r"\b(that|those) (for|of) (an?|the) \w+[,.;]": "repeat the noun",
     r"\b(of|from) which\b|\bto whom\b": "make two sentences",
     r"\b(is|are) told\b": "name who sends, prints or reports what",
