@@ -87,7 +87,7 @@ def directives(file: Path) -> set[str]:
         return {*named, *(target.id for target in targets if isinstance(target, ast.Name))}
     if PROJECT / "nginx" in file.parents:
         text = re.sub(r"\$\{[A-Z_]+\}", "", text)
-        # What is in these are values.
+        # The contents of these blocks are values.
         text = re.sub(r"(?m)^( *)(map|types)\b(.*)\{\n(?:.*\n)*?\1\}", r"\1\2\3;", text)
         return set(re.findall(r"(?m)^ *([a-z_]+)\b(?![/.]).*(?:\n +'.*)*[;{]$", text))
     return set(re.findall(r"(?m)^([\w.-]+) ?=", text))
