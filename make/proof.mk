@@ -28,3 +28,7 @@ test-hosts: .venv-dev ## Boot, provision and deploy to hosts, one and five; as r
 
 chaos: .venv-dev ## Restarts, kills, outages and overload under load, and the table of what clients saw; ten minutes
 	.venv/bin/pytest tests/scenarios tests/chaos --data=postgresql
+
+lint: lint-prose
+lint-prose:
+	python3 -m tests.docs.prose

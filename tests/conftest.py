@@ -1,4 +1,4 @@
-"""pytest's options and what all tests share.
+"""pytest's options, and fixtures that all tests share.
 
 `--data=sqlite` (the default) or `--data=postgresql`, which brings Redis too, runs the same tests on either database.
 `--stack=native` (the default), `compose` or `hosts` chooses the target. The latter two
@@ -6,7 +6,7 @@ bring PostgreSQL and Redis.
 `--nothing-missing` (CI) fails a test whose program is not installed, instead of skipping it.
 `--short` is the form of long tests that `make test-all` runs. It leaves out tests with the marker `long`.
 
-A folder of tests may have a plugin.py with fixtures and hooks that are known in all folders.
+A folder of tests may have a plugin.py, whose fixtures and hooks are available in all folders.
 """
 
 import json
@@ -22,7 +22,7 @@ from tests import servers
 from tests.cleanup import temporary_directory
 from tests.environment import environment, runs_tests
 
-# In reverse, so that pytest loads stacks/plugin.py before other plugins import it.
+# In reverse order, so that pytest loads stacks/plugin.py before other plugins import it.
 plugins = sorted(Path(__file__).parent.glob("*/plugin.py"), reverse=True)
 pytest_plugins = [f"tests.{plugin.parent.name}.plugin" for plugin in plugins]
 

@@ -1,4 +1,4 @@
-"""Faults that tests make: servers that stop or freeze. And certificates, for tests with TLS."""
+"""Faults that tests cause: servers that stop or freeze. Also certificates for tests with TLS."""
 
 import signal
 import subprocess

@@ -7,7 +7,7 @@ import httpx
 
 from tests.stacks import Stack
 
-# Signing up would cost a slow password hash for each.
+# A sign-up would compute a slow password hash for each.
 MAKE = """
 import json
 import secrets
@@ -42,7 +42,7 @@ class Person:
 
     @property
     def cookie(self) -> str:
-        """The Cookie header."""
+        """Return the Cookie header."""
         return "; ".join(f"{name}={value}" for name, value in self.cookies.items())
 
 

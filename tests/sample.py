@@ -1,6 +1,6 @@
-"""The sample app as the tests of the deployment use it: they read questions, vote on them and watch their tallies.
+"""The sample app as the tests of the deployment use it: they read questions, vote, and watch tallies.
 
-Other modules of those tests know nothing of polls.
+No other module of those tests depends on polls.
 """
 
 import io
@@ -20,20 +20,20 @@ from PIL import Image
 from tests.people import CSRF, Person, make
 from tests.stacks import Stack
 
-# The question that `make up` makes first: its page, its tally, where people vote on it, and where clients watch it.
+# The first question, which `make up` creates: its page, its tally, where people vote, and where clients watch it.
 PAGE = "/questions/1/"
 ENDPOINT = "/api/v1/questions/1/results"
 SITE_POST = "/questions/1/vote/"
 API_POST = "/api/v1/questions/1/votes"
 LIVE = "/api/v1/live/questions/1"
-# The template of the first page, a heading that a test's new release changes, and text that it keeps.
+# The template of the first page, a heading that a test's new release changes, and text that stays.
 TEMPLATE = "django_site/templates/polls/list.html"
 EITHER = "<h1>Questions"
 OLD, NEW = f"{EITHER}</h1>", f"{EITHER} of today</h1>"
 HEADING = "Open questions"
-# Text of the endpoint's answer.
+# Text in the endpoint's response.
 WORD = '"version"'
-# The file and a line of the view and of the handler that make these answers; the models, and their last migration.
+# The file and a line of the view and of the handler of these responses; the models, and their last migration.
 VIEW = ("django_site/polls/views.py", "    return render(")
 HANDLER = (
     "tornado_api/polls/endpoints.py",
@@ -71,13 +71,13 @@ print(json.dumps([list(votes), list(versions)]))
 
 
 def write_on_site(client: httpx.Client) -> httpx.Response:
-    """Vote with the page's form. The status is 302 if the vote counts; each person has one."""
+    """Vote with the page's form. The status is 302 if the vote counts. Each person has one vote."""
     form = {"choice": first_choice(client), "csrfmiddlewaretoken": CSRF}
     return client.post(SITE_POST, data=form)
 
 
 def write_by_api(client: httpx.Client) -> httpx.Response:
-    """Vote by the api. The status is 201 if the vote counts; each person has one."""
+    """Vote by the api. The status is 201 if the vote counts. Each person has one vote."""
     return client.post(API_POST, json={"choice": first_choice(client)})
 
 
@@ -116,7 +116,7 @@ class Write:
 
     @property
     def row(self) -> tuple[int, str, int]:
-        """Its row in the database."""
+        """Return its row in the database."""
         return self.subject.id, self.person.name, self.choice
 
     def request(self, kind: str) -> tuple[str, dict[str, str], bytes]:
@@ -141,7 +141,7 @@ def lock(writes: Iterable[Write]) -> bytes:
 
 
 class Writes:
-    """The votes of one load: each person votes once on each of its questions, which have no other votes."""
+    """The votes of one load: each person votes once on each question. The questions have no other votes."""
 
     def __init__(self, people: list[Person], subjects: list[Subject]) -> None:
         self.subjects = subjects

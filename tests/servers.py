@@ -1,4 +1,4 @@
-"""The real PostgreSQL and Redis that tests run on: private ones, in a temporary directory, stopped at the end."""
+"""Private PostgreSQL and Redis servers for tests, in a temporary directory. They stop at the end."""
 
 import os
 import random
@@ -14,16 +14,16 @@ from pathlib import Path
 
 import psycopg
 
-# PostgreSQL refuses to run as root: as root, it runs as the account that Debian's package made.
+# PostgreSQL refuses to run as root. As root, it runs as the account of Debian's package.
 AS_POSTGRES = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.geteuid() == 0 else []
 
 
 class Missing(Exception):
-    """A program that this machine lacks; the message says what to install."""
+    """This machine lacks a program. The message says what to install."""
 
 
 def program(name: str, package: str) -> str:
-    """The path of an executable, Debian's versioned PostgreSQL directory included."""
+    """Return the path of an executable, also in Debian's versioned PostgreSQL directory."""
     debian = [str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"))]
     found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", *debian]))
     if found is None:
@@ -32,7 +32,7 @@ def program(name: str, package: str) -> str:
 
 
 def free_port() -> int:
-    """Below those that the kernel gives to clients (32768 on), one of which could take it before its server does."""
+    """Return a port below the ephemeral range (from 32768), where a client could take it before its server does."""
     while True:
         with socket.socket() as listener, suppress(OSError):
             listener.bind(("127.0.0.1", random.randint(10_000, 32_000)))
@@ -44,12 +44,12 @@ def connect(port: int) -> None:
 
 
 def connect_postgresql(port: int) -> None:
-    """It listens for a while before it takes connections."""
+    """Raise an exception until PostgreSQL accepts connections, which is later than it listens."""
     psycopg.connect(f"host=127.0.0.1 port={port} user=postgres connect_timeout=2").close()
 
 
 class Server:
-    """A server process that listens on 127.0.0.1:port; `connect` raises an exception while it does not answer."""
+    """A server process that listens on 127.0.0.1:port. `connect` raises an exception until it responds."""
 
     process: subprocess.Popen[bytes]
 
@@ -59,7 +59,7 @@ class Server:
         self.connect = connect
 
     def start(self) -> None:
-        """Returns when it answers."""
+        """Start the server. Return when it responds."""
         self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
@@ -77,7 +77,7 @@ class Server:
         self.process.wait(timeout=30)
 
 
-# By port, those of the blocks that are under way.
+# The running servers by port.
 servers: dict[int, Server] = {}
 
 
@@ -88,7 +88,7 @@ def running(
     stop: signal.Signals = signal.SIGTERM,
     connect: Callable[[int], None] = connect,
 ) -> Iterator[None]:
-    """A server process that listens on 127.0.0.1:port, until the block ends."""
+    """A server process that listens on 127.0.0.1:port, for the block."""
     server = servers[port] = Server(command, port, connect)
     try:
         server.start()
@@ -100,7 +100,7 @@ def running(
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """A PostgreSQL server of one's own; yields its DATABASE_URL."""
+    """A private PostgreSQL server. Yields its DATABASE_URL."""
     initdb, postgres = program("initdb", "postgresql"), program("postgres", "postgresql")
     with tempfile.TemporaryDirectory(prefix="postgresql-") as directory:
         if AS_POSTGRES:
@@ -120,7 +120,7 @@ def postgresql() -> Iterator[str]:
 
 @contextmanager
 def redis() -> Iterator[str]:
-    """A Redis server of one's own; yields its REDIS_URL."""
+    """A private Redis server. Yields its REDIS_URL."""
     server = program("redis-server", "redis-server")
     with tempfile.TemporaryDirectory(prefix="redis-") as directory:
         port = free_port()

@@ -1,10 +1,13 @@
 """Serves the app's OpenAPI document, a page for people that shows it, and the page's style sheet."""
 
+import html
+import re
 from pathlib import Path
 from typing import Any
 
 from tornado.template import Template
 
+from . import links
 from .handler import ResourceHandler
 
 HERE = Path(__file__).parent
@@ -13,7 +16,7 @@ STYLE = (HERE / "docs.css").read_bytes()
 
 
 def kind(schema: dict[str, Any]) -> str:
-    """A schema in words."""
+    """Describe a schema in words."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "anyOf" in schema:
@@ -25,6 +28,11 @@ def kind(schema: dict[str, Any]) -> str:
     words = [str(schema["type"]) + (f" ({schema['format']})" if "format" in schema else "")]
     words += [f"{word} {schema[key]}" for key, word in (("minimum", "from"), ("maximum", "to")) if key in schema]
     return " ".join(words)
+
+
+def markup(text: str) -> str:
+    """Return a description as HTML, with `code` in it as an element."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 class DocumentHandler(ResourceHandler):
@@ -42,10 +50,11 @@ class DocumentHandler(ResourceHandler):
             self.finish(STYLE)
         else:
             self.set_header("Content-Type", "text/html; charset=utf-8")
-            self.finish(PAGE.generate(document=self.document, kind=kind, example=self.example, prefix=self.prefix))
+            names = {"kind": kind, "markup": markup, "example": self.example, "links": links}
+            self.finish(PAGE.generate(document=self.document, prefix=self.prefix, **names))
 
     def example(self, operation: dict[str, Any]) -> str:
-        """An operation's curl command, with this server's address."""
+        """Return an operation's curl command, with the address of this server."""
         source = str(operation["x-codeSamples"][0]["source"])
         for before in " ", "'":
             source = source.replace(

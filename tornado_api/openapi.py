@@ -1,4 +1,7 @@
-"""The OpenAPI 3.1 document, made from the types that validate requests (schemas.py)."""
+"""The OpenAPI 3.1 document, generated from the types that validate requests (schemas.py).
+
+Descriptions are CommonMark. The page /api/ shows `code` in them as code.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
@@ -16,7 +19,7 @@ class Operation(NamedTuple):
     """A method of an endpoint.
 
     `example` follows `curl`. `problems` are the statuses of its errors, except those that every operation has. 401
-    means that it takes a token.
+    means that it needs a token. `descriptions` are of its problems, by status, where those of the section do not fit.
     """
 
     method: str
@@ -30,18 +33,20 @@ class Operation(NamedTuple):
     query: type[msgspec.Struct] | None = None
     headers: Mapping[str, Any] = {}
     body: type[msgspec.Struct] | None = None
+    descriptions: Mapping[int, str] = {}
 
 
 class Section(NamedTuple):
     """The part of the document that describes one feature.
 
     `types` are those that its operations name. `descriptions` are of its problems, by status, where the general ones
-    (DESCRIPTIONS) do not fit.
+    (DESCRIPTIONS) do not fit. `id` describes the parameter {id} of its paths.
     """
 
     operations: Sequence[Operation] = ()
     types: Sequence[type[msgspec.Struct]] = ()
     descriptions: Mapping[int, str] = {}
+    id: str = "The id"
 
 
 class About(NamedTuple):
@@ -57,17 +62,17 @@ def content(type: type[msgspec.Struct], media: str = JSON) -> dict[str, Any]:
 
 
 def text(description: str) -> Any:
-    """The type of a header."""
+    """Return the type of a header."""
     return Annotated[str, msgspec.Meta(description=description)]
 
 
 def version_header(description: str) -> dict[str, Any]:
-    """The ETag of ResourceHandler.answer_newest."""
+    """Describe the ETag of ResourceHandler.answer_newest."""
     return {"ETag": {"description": description, "schema": {"type": "string", "pattern": '^"[0-9]+"$'}}}
 
 
 def watch_operations(id: str, path: str, what: str, state: type[msgspec.Struct]) -> list[Operation]:
-    """The three ways to watch, served by watching.watch_routes."""
+    """Describe the three ways to watch that watching.watch_routes serves."""
     missing = (404,) if "{id}" in path else ()
     ways = (event_stream_operation, web_socket_operation, long_poll_operation)
     return [operation(id, path, what, state, missing) for operation in ways]
@@ -82,13 +87,14 @@ def event_stream_operation(
         f"{path}/events",
         f"{id}Events",
         f"Watch {what}: server-sent events",
-        f"An event's data is a {name}, the newest state, which replaces the one that you have. Its id is the "
-        f"version. After {HEARTBEAT} s without news the server sends a comment. When the stream ends, reconnect "
-        "after the time that `retry` gives, as browsers do.",
+        f"The data of each event is a {name}: the newest state, which replaces the one that you have. The id of the "
+        f"event is the version. After {HEARTBEAT} s without a change, the server sends a comment. When the stream "
+        "ends, reconnect after the time in `retry`, as browsers do.",
         f"--no-buffer {example}/events",
-        {200: {"description": "A stream", "content": {EVENTS: {"schema": {"type": "string"}}}}},
+        {200: {"description": "A stream of events", "content": {EVENTS: {"schema": {"type": "string"}}}}},
         missing,
-        headers={"Last-Event-ID": text("The version that you have: the stream begins with the next one")},
+        headers={"Last-Event-ID": text("The version that you have. The stream begins with a newer one")},
+        descriptions=BUSY,
     )
 
 
@@ -101,9 +107,9 @@ def web_socket_operation(
         f"{path}/socket",
         f"{id}Socket",
         f"Watch {what}: WebSocket",
-        f"A text message is a {name}, the newest state, which replaces the one that you have. The server closes "
-        "with 1012 when it restarts (reconnect after some random seconds), 1003 when you send a message, 1008 when "
-        "you do not read, and 1000 when the thing that you watch was deleted.",
+        f"Each text message is a {name}: the newest state, which replaces the one that you have. The server closes "
+        "the connection with 1012 when it restarts (reconnect after a few random seconds), with 1003 if you send a "
+        "message, with 1008 if you do not read, and with 1000 if the watched object was deleted.",
         "--no-buffer --http1.1 -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' "
         f"-H 'Sec-WebSocket-Key: bGl2ZSBzdGF0ZSBhcGkgMQ==' {example}/socket",
         {101: {"description": "The WebSocket is open"}},
@@ -111,8 +117,9 @@ def web_socket_operation(
         headers={
             "Upgrade": text("websocket"),
             "Sec-WebSocket-Version": text("13"),
-            "Sec-WebSocket-Key": text("As in RFC 6455"),
+            "Sec-WebSocket-Key": text("See RFC 6455"),
         },
+        descriptions=BUSY,
     )
 
 
@@ -125,28 +132,39 @@ def long_poll_operation(
         f"{path}/poll",
         f"{id}LongPoll",
         f"Watch {what}: long-poll",
-        "Answers at once if you do not have the newest version, and otherwise as soon as there is another.",
+        "If you do not have the newest version, the response comes at once. Otherwise it comes with the next change.",
         f"'{example}/poll?after=12&wait=10'",
         {
             200: {"description": f"The newest {name.lower()}", "content": content(state)},
-            204: {"description": "Nothing new in that time, or the server restarts: repeat the request"},
+            204: {"description": "No change in that time, or the server restarts. Repeat the request"},
         },
         (*missing, 422),
         query=LongPollQuery,
+        descriptions=BUSY,
     )
 
 
 DESCRIPTIONS = {
     400: "The request is malformed",
-    401: "The token is missing, malformed, expired or another site's",
-    403: "A page of another site may not open this",
-    404: "There is nothing at this address",
-    413: f"The body has more than {MAX_BODY} bytes",
-    415: "The body is not application/json",
-    422: "The body or the query is not as described, and `errors` names the field",
+    401: "The token is missing, malformed, expired, or signed with another key",
+    403: "The request comes from a page of another site",
+    404: "This address does not exist",
+    413: f"The body is larger than {MAX_BODY:,} bytes",
+    415: "The Content-Type is not application/json",
+    422: "A query parameter has a wrong value. `errors` names it",
     426: "The request is not a WebSocket handshake",
-    429: "Too many requests in a short time",
-    503: "The server restarts, the database does not answer, or too many clients are watching",
+    429: "Too many requests from your address. Wait for `Retry-After` seconds",
+    503: "The server restarts, or the database does not respond. Wait for `Retry-After` seconds",
+}
+# Of operations with a body.
+BODY = {
+    400: "The request, its JSON or a header is malformed",
+    422: "A field of the body is missing, unknown or has a wrong value. `errors` names it",
+}
+# Of operations with a long connection.
+BUSY = {
+    503: "The server restarts, the database does not respond, or too many clients are watching. Wait for `Retry-After` "
+    "seconds"
 }
 HEADERS = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}
 EVERYWHERE = (400, 503)
@@ -154,7 +172,6 @@ ID = {
     "name": "id",
     "in": "path",
     "required": True,
-    "description": "The id of the thing that the path names",
     "schema": {"type": "integer", "minimum": 1, "maximum": LARGEST_ID},
 }
 
@@ -166,8 +183,8 @@ def problem(status: int, description: str) -> dict[str, Any]:
     return response
 
 
-def parameters(endpoint: Operation) -> list[dict[str, Any]]:
-    found = [ID] if "{id}" in endpoint.path else []
+def parameters(endpoint: Operation, section: Section) -> list[dict[str, Any]]:
+    found = [{**ID, "description": section.id}] if "{id}" in endpoint.path else []
     if endpoint.query:
         schema = msgspec.json.schema_components([endpoint.query])[1][endpoint.query.__name__]
         for name, field in schema["properties"].items():
@@ -179,13 +196,15 @@ def parameters(endpoint: Operation) -> list[dict[str, Any]]:
     return found
 
 
-def operation(endpoint: Operation, descriptions: Mapping[int, str]) -> dict[str, Any]:
+def operation(endpoint: Operation, section: Section) -> dict[str, Any]:
+    own = BODY if endpoint.body else {}
+    descriptions = {**DESCRIPTIONS, **own, **section.descriptions, **endpoint.descriptions}
     problems = {status: problem(status, descriptions[status]) for status in (*endpoint.problems, *EVERYWHERE)}
     described = {
         "operationId": endpoint.id,
         "summary": endpoint.summary,
         "description": endpoint.description,
-        "parameters": parameters(endpoint),
+        "parameters": parameters(endpoint, section),
         "responses": {str(status): response for status, response in sorted({**endpoint.responses, **problems}.items())},
         "x-codeSamples": [{"lang": "Shell", "source": f"curl {endpoint.example}"}],
     }
@@ -197,13 +216,12 @@ def operation(endpoint: Operation, descriptions: Mapping[int, str]) -> dict[str,
 
 
 def document(about: About, sections: Iterable[Section]) -> dict[str, Any]:
-    """The document of an app, as in https://spec.openapis.org/oas/v3.1.1.html."""
+    """Return the document of an app: https://spec.openapis.org/oas/v3.1.1.html."""
     paths: dict[str, dict[str, Any]] = {}
     types: list[type[msgspec.Struct]] = [Problem]
     for section in sections:
-        descriptions = {**DESCRIPTIONS, **section.descriptions}
         for endpoint in section.operations:
-            paths.setdefault(endpoint.path, {})[endpoint.method] = operation(endpoint, descriptions)
+            paths.setdefault(endpoint.path, {})[endpoint.method] = operation(endpoint, section)
         types += section.types
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     return {
@@ -211,7 +229,7 @@ def document(about: About, sections: Iterable[Section]) -> dict[str, Any]:
         "info": {
             "title": about.title,
             "version": "1",
-            "description": f"{about.description} Errors are problem details (RFC 9457).",
+            "description": f"{about.description} Errors are problem documents (RFC 9457).",
         },
         "servers": [{"url": "/"}],
         "paths": paths,

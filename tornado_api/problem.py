@@ -7,14 +7,14 @@ import msgspec
 
 
 class FieldError(msgspec.Struct):
-    """`field` is a JSON path in the body, such as `$.name`, or the name of a query parameter."""
+    """A wrong value. `field` is its JSON path in the body, such as `$.name`, or the name of a query parameter."""
 
     field: str
     detail: str
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """A problem details object (RFC 9457). No `type` means about:blank: the problem is the status."""
+    """An error (RFC 9457). It has no `type`, because `status` identifies the kind of error."""
 
     title: str
     status: int

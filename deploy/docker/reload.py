@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-# Seconds between two looks. inotify may miss files that are saved on macOS or Windows and mounted here.
+# Seconds between two checks. inotify may miss files that are saved on macOS or Windows and mounted here.
 LOOK = 0.5
 
 

@@ -14,27 +14,27 @@ instance = apps.find(settings.INSTANCE)
 
 wsgi_app = instance.app.application
 worker_class = "tornado_api.worker.Worker"
-# With two instances, this is two processes per core.
+# Two instances make two processes per core.
 workers = cores()
 proc_name = instance.name
 logconfig_dict = LOGGING
 
-# The master does not listen: each worker has a socket of its own (pre_fork). On one shared socket the kernel gives
-# workers uneven shares of long connections: 261/69/37/33 of 400. nginx gives each of four sockets 100.
+# The master does not listen: each worker has its own socket (pre_fork). On one shared socket the kernel distributes
+# long connections unevenly: 261/69/37/33 of 400. With four sockets, nginx gives each 100.
 bind: list[str] = []
 # Seconds before an idle connection is closed. nginx closes it earlier (http.conf), so that it never sends a request
 # on a connection that is being closed.
 keepalive = 10
 
-# Seconds: a request ends within 20 (tornado_api/limits.py), a worker whose loop is blocked for 20 is killed, a draining
-# worker has 25, supervisord waits 30.
+# In seconds: a request ends within 20 (tornado_api/limits.py), a worker whose event loop is blocked for 20 is killed, a
+# draining worker has 25, and supervisord waits 30.
 timeout = 20
 graceful_timeout = 25
-# Workers are replaced before a memory leak matters, at random counts so that it is not all at once.
+# Workers are replaced before a memory leak matters, at random counts so that they do not all restart together.
 max_requests = 100_000
 max_requests_jitter = 20_000
 
-# gunicorn 25.1 turns this on by default, at one path in the home directory for all instances.
+# Since 25.1, gunicorn opens this socket by default, at one path in the home directory for all instances.
 control_socket_disable = True
 # The directory of the heartbeat file. On a disk, a slow write would look like a blocked worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
@@ -45,7 +45,8 @@ def on_starting(arbiter: Any) -> None:
 
     Two would both listen on the same paths, and the first to stop would remove the other's sockets.
     """
-    # A lock of this process alone, which its workers do not inherit: they may drain for longer than it lives.
+    # Only this process holds the lock. Its workers do not inherit it, because they may drain longer than the master
+    # lives.
     arbiter.lock = (settings.VAR_DIR / f"run/{instance.name}.lock").open("w")
     fcntl.lockf(arbiter.lock, fcntl.LOCK_EX)
 

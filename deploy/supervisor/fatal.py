@@ -1,6 +1,6 @@
-"""A listener of supervisord's events (http://supervisord.org/events.html): stops it when its program cannot start.
+"""An event listener (http://supervisord.org/events.html) that stops supervisord when its program cannot start.
 
-The container ends with it, and the engine restarts the container. Each change of a state is a line of JSON.
+The container then exits, and Docker restarts it. Each change of a program's state is logged as a line of JSON.
 """
 
 import json

@@ -1,11 +1,11 @@
-"""For servers that send the body that an application makes for HEAD, which has none (RFC 9110, section 9.3.2)."""
+"""For servers that send the body of an application's response to HEAD, which has none (RFC 9110, section 9.3.2)."""
 
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 
 def without_body(application: WSGIApplication) -> WSGIApplication:
-    """On a connection that is kept, the body would be taken for the next answer."""
+    """On a kept-alive connection, a client would take the body for the next response."""
 
     def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         body = application(environ, start_response)

@@ -1,4 +1,4 @@
-"""The bare WSGI callable (PEP 3333): what is left of a request when there is no framework and no database."""
+"""The bare WSGI callable (PEP 3333): a request without a framework and a database."""
 
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIEnvironment

@@ -1,4 +1,4 @@
-"""Static files from Python, by WhiteNoise, as a site without nginx has to."""
+"""Static files served by Python with WhiteNoise, for a site without nginx."""
 
 import os
 

@@ -1,8 +1,8 @@
-"""A socket server that finds where a request ends, and always answers the same: `python -m lab.scratch.always`.
+"""A socket server that finds the end of a request and always answers the same: `python -m lab.scratch.always`.
 
-This is what a web server costs before it understands anything. Of RFC 9112 it knows one thing: the head of a request
-ends with an empty line (2.1). So it takes a body for the start of the next request, sends a body to HEAD and no Date
-(RFC 9110, 6.6.1), never closes for who asks for that (9.6), and keeps an idle connection for ever. wsgi.py does these.
+This is the cost of a web server before it parses anything. It implements one rule of RFC 9112: an empty line ends the
+headers of a request (2.1). So it treats a body as the start of the next request, sends a body to HEAD and no Date (RFC
+9110, 6.6.1), never closes on request (9.6), and keeps an idle connection forever. wsgi.py implements these.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ from typing import NoReturn
 
 BODY = b"Hello, world!\n"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
-# Bytes of a request without its end, after which it is not waited for.
+# The server closes a connection after this many bytes without the end of a request.
 MAX_HEAD = 16_384
-# Connections that wait to be accepted; the kernel cuts it to net.core.somaxconn.
+# Connections that wait to be accepted. The kernel limits this to net.core.somaxconn.
 BACKLOG = 1024
 # The signals that wake the parent: stop, and a child has died.
 SIGNALS = {signal.SIGTERM, signal.SIGCHLD}
@@ -26,22 +26,25 @@ SIGNALS = {signal.SIGTERM, signal.SIGCHLD}
 
 def listen(port: int) -> socket.socket:
     listener = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
-    # Several processes wake up for one connection, and those that come second must not wait in accept().
+    # Several processes wake up for one connection. Those that lose the race must not block in accept().
     listener.setblocking(False)
-    # An answer that is more than one packet does not wait for the acknowledgement of its first (Nagle's algorithm,
-    # RFC 896). Accepted sockets inherit it.
+    # A response of more than one packet does not wait for the acknowledgement of its first packet (Nagle's algorithm,
+    # RFC 896). Accepted sockets inherit this option.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
 def prefork(serve: Callable[[], None], processes: int) -> None:
-    """Run `serve` in that many processes until SIGTERM, and replace each one that dies.
+    """Run `serve` in this many processes until SIGTERM, and replace each process that dies.
 
-    Python runs one thread at a time in a process, so using every core takes a process for each. The processes inherit
-    the listening socket, and the kernel gives each connection to one of those that accept.
+    Python runs one thread of a process at a time, so using every core takes several processes. They inherit the
+    listening
+    socket, and the kernel gives each connection to one of them.
 
-    The signals stay blocked and sigwait() takes them one by one. A handler could run at any point: between fork() and
-    add(), or again during the cleanup. A second SIGTERM within 0.3 ms of the first then left a child running, and
+    The signals stay blocked, and sigwait() returns them one by one. A handler could run at any point: between fork()
+    and
+    add(), or again during the cleanup. Without this, a second SIGTERM within 0.3 ms of the first left a child running,
+    and
     listening on the port, in 30 of 100 stops.
     """
     children: set[int] = set()
@@ -54,7 +57,7 @@ def prefork(serve: Callable[[], None], processes: int) -> None:
                 children.add(child)
             if signal.sigwait(SIGNALS) == signal.SIGTERM:
                 return
-            # Several children may have died: equal signals that wait are merged into one.
+            # Several children may have died: the kernel merges equal pending signals.
             while children and (died := os.waitpid(-1, os.WNOHANG)[0]):
                 children.remove(died)
     finally:
@@ -78,16 +81,16 @@ def run_child(serve: Callable[[], None]) -> NoReturn:
 
 
 def serve(listener: socket.socket) -> None:
-    """One thread, all connections: select() says which of them has something, and none is waited for.
+    """Serve all connections in one thread: select() reports those with data, and the process waits for none of them.
 
-    With a blocking recv() a client that keeps its connection would keep the process: four processes, four clients.
+    With a blocking recv(), a client that keeps its connection would occupy the process: four processes, four clients.
     """
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
     while True:
         for key, _ in selector.select():
             if key.data is None:
-                # A sibling may have been faster, or the client gone again.
+                # Another process may have accepted it, or the client disconnected.
                 with contextlib.suppress(OSError):
                     connection, _ = listener.accept()
                     connection.setblocking(False)
@@ -100,10 +103,11 @@ def serve(listener: socket.socket) -> None:
 
 
 def answer(connection: socket.socket, received: bytearray) -> bool:
-    """Answers every request that is whole; False when the connection is to be closed.
+    """Answer every complete request. Return False if the connection must be closed.
 
-    What recv() returns has nothing to do with where requests end: it may be half of one, or, from a client that does
-    not wait for answers (pipelining, 9.3.2), five and a half.
+    recv() does not return whole requests. It may return half of one, or five and a half from a client that does not
+    wait for
+    responses (pipelining, 9.3.2).
     """
     try:
         data = connection.recv(65_536)
@@ -112,7 +116,7 @@ def answer(connection: socket.socket, received: bytearray) -> bool:
         received += data
         *requests, rest = received.split(b"\r\n\r\n")
         received[:] = rest
-        # Fails when the client takes nothing and the kernel's buffer is full: that client is given up.
+        # Fails when the client reads nothing and the kernel's buffer is full. The server then closes the connection.
         connection.sendall(RESPONSE * len(requests))
     except OSError:
         return False

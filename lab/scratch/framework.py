@@ -1,7 +1,7 @@
-"""A WSGI framework: routes, handlers, templates, static files, errors, middleware. What Django has more of is care.
+"""A WSGI framework: routes, handlers, templates, static files, errors, middleware. Django adds decades of care.
 
-The application is one callable (PEP 3333), and what it does with a Request is to find a function that makes a Response
-of it. Middleware takes such a function and returns one. lab/modes/scratch-framework.md has an example that uses it all.
+The application is a callable (PEP 3333) that finds a function for a Request and returns its Response. Middleware takes
+such a function and returns another one. lab/modes/scratch-framework.md has an example that uses all of it.
 """
 
 import http
@@ -17,7 +17,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 MAX_FORM = 65_536
 METHODS = ("get", "post", "put", "patch", "delete")
-# What a route's parameter may be: its pattern, and what makes the argument of it.
+# The types of a route's parameters: the pattern, and the function that converts the argument.
 KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "int": ("[0-9]{1,18}", int),
     "str": ("[^/]+", str),
@@ -26,7 +26,7 @@ KINDS: dict[str, tuple[str, Callable[[str], Any]]] = {
 
 
 class HTTPError(Exception):
-    """Ends a request with a status."""
+    """Ends a request with this status."""
 
     def __init__(self, status: int, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(status)
@@ -43,7 +43,7 @@ class Request:
 
     @property
     def path(self) -> str:
-        """Raises HTTPError, 400: WSGI has bytes here, in the guise of latin-1."""
+        """Raises HTTPError, 400. WSGI passes bytes as a latin-1 string."""
         try:
             return str(self.environ.get("PATH_INFO", "")).encode("latin-1").decode() or "/"
         except UnicodeDecodeError:
@@ -54,10 +54,10 @@ class Request:
         return parse_qs(self.environ.get("QUERY_STRING", ""), keep_blank_values=True)
 
     def form(self) -> dict[str, list[str]]:
-        """Raises HTTPError: 400, 413, 415. Once: it reads the body."""
+        """Raises HTTPError: 400, 413, 415. Call it once: it reads the body."""
         if self.environ.get("CONTENT_TYPE", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
             raise HTTPError(415)
-        # No further: what comes after it on the connection is the next request, if anything comes at all.
+        # Read no further: the next bytes on the connection, if any, belong to the next request.
         length = self.environ.get("CONTENT_LENGTH") or "0"
         if not re.fullmatch("[0-9]+", length):
             raise HTTPError(400)
@@ -82,13 +82,13 @@ Middleware = Callable[[Call], Call]
 
 
 class Handler:
-    """A method for each HTTP method, named as it is. One object for each request."""
+    """Has a method for each HTTP method, with its name in lower case. Each request gets its own object."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
 
     def dispatch(self, arguments: dict[str, Any]) -> Response:
-        # HEAD is answered as GET; App leaves the body out.
+        # HEAD is answered like GET; App omits the body.
         name = "get" if self.request.method == "HEAD" else self.request.method.lower()
         if name not in METHODS or not hasattr(self, name):
             allowed = [each.upper() for each in METHODS if hasattr(self, each)]
@@ -109,13 +109,13 @@ class App:
     ) -> None:
         self.routes: list[tuple[re.Pattern[str], dict[str, Callable[[str], Any]], type[Handler]]] = []
         self.on_error = on_error
-        # Inside all middleware, which so sees the answers to errors too.
+        # Inside all middleware, so that middleware sees error responses too.
         self.call: Call = self.answer
         for each in reversed(list(middleware)):
             self.call = each(self.call)
 
     def route(self, pattern: str) -> Callable[[type[Handler]], type[Handler]]:
-        """`/questions/<int:id>`: what is in angle brackets becomes an argument of the handler's methods."""
+        """Convert a path such as `/questions/<int:id>`. The names in angle brackets become arguments of the handler."""
         kinds: dict[str, Callable[[str], Any]] = {}
         regex = ""
         for literal, kind, name in re.findall(r"([^<]+)|<(\w+):(\w+)>", pattern):
@@ -148,7 +148,7 @@ class App:
         except HTTPError as error:
             return self.on_error(request, error)
         except Exception:
-            # The client is told nothing of it.
+            # The client gets no details.
             traceback.print_exc(file=request.environ["wsgi.errors"])
             return self.on_error(request, HTTPError(500))
 
@@ -162,9 +162,9 @@ class App:
 
 
 def static_file(directory: Path, name: str) -> Response:
-    """Raises HTTPError, 404, also for what is not below `directory`.
+    """Raises HTTPError, 404, also for a file outside `directory`.
 
-    Resolved first, and then compared: `..`, an absolute name and a link that leads out are all the same then.
+    The path is resolved before it is compared, so that `..`, absolute paths and symbolic links cannot lead outside.
     """
     root = directory.resolve()
     try:

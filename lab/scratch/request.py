@@ -1,7 +1,7 @@
-"""HTTP/1.1 as it comes over a connection: where requests begin and end, and which of them are refused (RFC 9112).
+"""HTTP/1.1 on a connection: where requests begin and end, and which ones the server rejects (RFC 9112).
 
-Half of this file refuses. Two programs that disagree about where a request ends, a proxy and what is behind it, let one
-client put words into another's mouth (request smuggling): what is ambiguous must not be guessed.
+Half of this file rejects requests. If a proxy and the server behind it disagree about where a request ends, one client
+can add text to another client's request (request smuggling). So an ambiguous request is rejected.
 """
 
 import contextlib
@@ -14,21 +14,21 @@ from urllib.parse import unquote_to_bytes
 from wsgiref.types import WSGIEnvironment
 
 MAX_HEAD, MAX_BODY = 16_384, 1_048_576
-# Seconds for a request to come, for a kept connection to bring the next one, and for an answer to be taken.
+# Seconds for a request to arrive, for the next one on a kept-alive connection, and for a client to read a response.
 TIMEOUT = 10.0
 WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110, 5.6.2
-# The target is a path, or, as if to a proxy, a whole address (3.2).
+# The target is a path or, as for a proxy, an absolute address (3.2).
 REQUEST_LINE = re.compile(rf"({WORD}) (?=\S)(?:https?://[^/?\s]+)?([/?][^\x00- \x7f]*)? HTTP/([0-9])\.([0-9])")
-# Neither a space before the colon (5.1) nor a folded line (5.2), of which each reader makes something else.
+# No space before the colon (5.1) and no folded lines (5.2): servers interpret them differently.
 FIELD = re.compile(rf"({WORD}):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 
 
 class Refused(Exception):
-    """The status of a request that the application does not get to see, after which the connection ends."""
+    """The status for a request that is rejected before the application sees it. The connection then ends."""
 
 
 def parse(head: str) -> WSGIEnvironment:
-    """What a request's head says, by the names of CGI (RFC 3875, 4.1). Raises Refused."""
+    """Return the headers of a request under their CGI names (RFC 3875, 4.1). Raises Refused."""
     first, *lines = head.split("\r\n")
     line = REQUEST_LINE.fullmatch(first)
     if not line:
@@ -40,7 +40,7 @@ def parse(head: str) -> WSGIEnvironment:
     environ: WSGIEnvironment = {
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": "",
-        # Bytes in the guise of latin-1, as all strings here (PEP 3333, "Unicode Issues").
+        # Bytes as a latin-1 string, as everywhere in WSGI (PEP 3333, "Unicode Issues").
         "PATH_INFO": unquote_to_bytes(path.encode("latin-1")).decode("latin-1") or "/",
         "QUERY_STRING": query,
         "SERVER_PROTOCOL": f"HTTP/1.{minor}",
@@ -49,7 +49,7 @@ def parse(head: str) -> WSGIEnvironment:
         field = FIELD.fullmatch(each)
         if not field:
             raise Refused("400 Bad Request")
-        # X_User and X-User would be one variable, and a proxy in front may have cleared the latter only.
+        # X_User and X-User would become the same variable, and a proxy in front may have removed only X-User.
         if "_" in field[1]:
             continue
         name = field[1].upper().replace("-", "_")
@@ -60,11 +60,11 @@ def parse(head: str) -> WSGIEnvironment:
         environ[name] = f"{environ[name]}, {value}" if name in environ else value
     if minor != "0" and "HTTP_HOST" not in environ:  # 3.2
         raise Refused("400 Bad Request")
-    # A server may ask for the length in place of chunks (6.3); other codings it says it does not know (6.1).
+    # A server may require the length instead of chunks (6.3), and answers that it does not know other codings (6.1).
     coding = environ.get("HTTP_TRANSFER_ENCODING")
     if coding is not None:
         raise Refused("411 Length Required" if coding.lower() == "chunked" else "501 Not Implemented")
-    # Two of them are "1, 2" here, and so refused.
+    # Two values arrive here as "1, 2", and are therefore rejected.
     if not re.fullmatch("[0-9]{1,18}", environ.get("CONTENT_LENGTH", "0")):
         raise Refused("400 Bad Request")
     if int(environ.get("CONTENT_LENGTH", "0")) > MAX_BODY:
@@ -73,7 +73,7 @@ def parse(head: str) -> WSGIEnvironment:
 
 
 class Connection:
-    """What a client has sent that is not answered yet; `environ` is of the request whose body is still to come."""
+    """Received bytes that are not answered yet. `environ` belongs to a request whose body is still incomplete."""
 
     def __init__(self, client: socket.socket, address: str) -> None:
         self.client = client
@@ -83,7 +83,7 @@ class Connection:
         self.environ: WSGIEnvironment | None = None
         self.refused = False
         self.since = time.monotonic()
-        # Only answers may wait for the client: what is read is there when select() says so.
+        # Only writes may wait for the client. Reads happen when select() reports data.
         client.settimeout(TIMEOUT)
 
     @property
@@ -95,7 +95,7 @@ class Connection:
         return time.monotonic() > self.since + TIMEOUT
 
     def receive(self) -> bool:
-        """Takes what is there; False when the client hung up."""
+        """Receive available data. Return False if the client disconnected."""
         try:
             data = self.client.recv(65_536)
         except OSError:
@@ -107,7 +107,7 @@ class Connection:
         return bool(data)
 
     def next_request(self) -> WSGIEnvironment | None:
-        """The next one, when it is whole. Raises Refused."""
+        """Return the next request once it is complete. Raises Refused."""
         if self.environ is None:
             while self.received.startswith(b"\r\n"):  # 2.2: some clients send one after a body
                 del self.received[:2]
@@ -118,7 +118,7 @@ class Connection:
                 return None
             self.environ = parse(self.received[:end].decode("latin-1")) | self.about
             del self.received[: end + 4]
-            # The client asks whether it may send the body, and waits (RFC 9110, 10.1.1).
+            # The client asks for permission to send the body, and waits (RFC 9110, 10.1.1).
             if self.environ.get("HTTP_EXPECT", "").lower() == "100-continue" and not self.received:
                 with contextlib.suppress(OSError):
                     self.client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -138,9 +138,9 @@ class Connection:
         }
 
     def refuse(self, status: str) -> None:
-        """Answers, and waits for the client to hang up.
+        """Send the response, and wait until the client disconnects.
 
-        To close while it sends would reset the connection, and may take the answer with it (9.6).
+        Closing while the client sends would reset the connection, and the client might lose the response (9.6).
         """
         body = f"{status}\n"
         fields = f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close"

@@ -1,7 +1,6 @@
 """Templates: `{{ name.attribute }}`, escaped; `{% for each in names %} … {% end %}`; `{% if name %} … {% end %}`.
 
-`Template(text)` parses once, into a list of functions that each append to the output: the syntax is not looked at again
-with each page.
+`Template(text)` parses once into a list of functions that append to the output. Rendering a page parses nothing.
 """
 
 import html
@@ -16,7 +15,8 @@ NAME = r"[A-Za-z]\w*(?:\.[A-Za-z]\w*)*"
 
 
 def look_up(name: str, context: Context) -> Any:
-    """No part begins with an underscore (NAME): a template has no way to an object's insides."""
+    """Look up a dotted name. No part begins with an underscore (NAME), so a template cannot reach an object's
+    internals."""
     first, *rest = name.split(".")
     value = context[first]
     for each in rest:
@@ -29,7 +29,7 @@ def text(literal: str) -> Node:
 
 
 def variable(name: str) -> Node:
-    # Always, as sometimes somebody forgets it; quotes too, for attributes.
+    # Always, because people forget to escape. Quotes too, for attributes.
     return lambda context: html.escape(str(look_up(name, context)))
 
 
@@ -46,14 +46,14 @@ def render(nodes: list[Node], context: Context) -> str:
 
 
 class Template:
-    """Raises ValueError, with the tag, when it is not one of the above or does not end."""
+    """Raises ValueError with the tag if it is unknown or its block has no end."""
 
     def __init__(self, source: str) -> None:
         self.parts = TAG.split(source)
         self.nodes = self.parse("")
 
     def parse(self, opened: str) -> list[Node]:
-        """Up to the end of the block that the tag `opened` began."""
+        """Parse up to the end of the block that the tag `opened` began."""
         nodes: list[Node] = []
         while self.parts:
             part = self.parts.pop(0)

@@ -1,10 +1,10 @@
 """A WSGI server on sockets: `python -m lab.scratch.wsgi module:callable`, on PORT, with PROCESSES processes.
 
-What comes over the wire is read in request.py; here is what the application sees of it (PEP 3333), and the processes.
+request.py parses the connection's data. This file has the application's side (PEP 3333) and the processes.
 
-In each, one thread watches all connections, and calls the application when a request has come whole, body included. So
-a client that is slow to send, or keeps its connection and says nothing, costs a buffer, and the application has its
-process for itself. A client that is slow to take its answer does hold the process, for TIMEOUT at most.
+In each process, one thread watches all connections and calls the application for each complete request with its body. A
+client that sends slowly, or sends nothing, costs a buffer, and no time of the application. A client that reads its
+response slowly occupies the process, for at most TIMEOUT.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from wsgiref.util import is_hop_by_hop
 from lab.scratch.always import listen, prefork
 from lab.scratch.request import Connection, Refused
 
-# Seconds after SIGTERM for the requests that have begun to come, and between two looks at who is overdue.
+# Seconds after SIGTERM for requests that have begun to arrive, and between two checks for overdue connections.
 GRACE, TICK = 1.0, 0.2
 
 Headers = list[tuple[str, str]]
@@ -35,11 +35,11 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None,
 
 
 class Gone(Exception):
-    """The client, in the middle of its answer."""
+    """The client disconnected during its response."""
 
 
 class Answer:
-    """One call of the application. `keep`: another request may come over the connection."""
+    """One call of the application. `keep`: the connection may carry another request."""
 
     def __init__(self, connection: Connection, environ: WSGIEnvironment, keep: bool) -> None:
         self.connection, self.environ = connection, environ
@@ -47,7 +47,8 @@ class Answer:
         self.keep = keep and environ["SERVER_PROTOCOL"] != "HTTP/1.0" and "close" not in asked
         self.status = ""
         self.headers: Headers = []
-        # The head is sent; the body goes in chunks; it has no body; bytes of Content-Length that are still to come.
+        # Whether the headers were sent; whether the body is chunked; whether it has none; the remaining bytes of
+        # Content-Length.
         self.begun = self.chunked = self.empty = False
         self.left: int | None = None
 
@@ -64,9 +65,9 @@ class Answer:
         return self.write
 
     def write(self, data: bytes, size: int | None = None) -> None:
-        """The head waits for the first bytes: until then the application may make it a 500.
+        """Keep the headers until the first bytes of the body: the application may still change the response to a 500.
 
-        `size`: of the whole body, where it is known.
+        `size`: of the whole body, if it is known.
         """
         if not self.status:
             raise AssertionError("start_response() was not called")
@@ -83,7 +84,7 @@ class Answer:
     def head(self, size: int | None) -> bytes:
         self.begun = True
         given = {name.lower(): value for name, value in self.headers}
-        # These never have a body, and HEAD has the head of one (RFC 9112, 6.3).
+        # These never have a body. A response to HEAD has the headers of one (RFC 9112, 6.3).
         bodiless = self.status[:3] in ("204", "304")
         self.empty = bodiless or self.environ["REQUEST_METHOD"] == "HEAD"
         added = [] if "date" in given else [("Date", formatdate(usegmt=True))]
@@ -107,11 +108,11 @@ class Answer:
             raise Gone from error
 
     def run(self, application: WSGIApplication) -> bool:
-        """Whether the connection is kept."""
+        """Return whether the connection stays open."""
         try:
             result = application(self.environ, self.start_response)
             try:
-                # "Handling the Content-Length Header": a list of one is all there is.
+                # "Handling the Content-Length Header": a list with one item is the whole body.
                 alone = isinstance(result, (list, tuple)) and len(result) == 1
                 for data in result:
                     self.write(data, len(data) if alone else None)
@@ -122,7 +123,7 @@ class Answer:
                 if self.chunked:
                     self.send(b"0\r\n\r\n")
             finally:
-                # Whatever happened: a file is closed so, a connection to the database given back.
+                # In any case: this closes files and returns database connections.
                 if hasattr(result, "close"):
                     result.close()
         except Gone:
@@ -131,17 +132,17 @@ class Answer:
             traceback.print_exc()
             if not self.begun:
                 self.connection.refuse("500 Internal Server Error")
-            # Otherwise the client has part of an answer, and must not take the next one for the rest.
+            # Otherwise the client has part of a response and would take the next one for the rest.
             return not self.begun
         return self.keep and (self.empty or not self.left)
 
 
 def turn(connection: Connection, application: WSGIApplication, keep: bool) -> bool:
-    """Takes what came and answers what is whole; False when the connection ends."""
+    """Receive data and answer complete requests. Return False when the connection ends."""
     if not connection.receive():
         return False
     try:
-        # More than one, from a client that does not wait for answers (pipelining, RFC 9112, 9.3.2).
+        # There may be several, from a client that does not wait for responses (pipelining, RFC 9112, 9.3.2).
         while not connection.refused and (environ := connection.next_request()):
             if not Answer(connection, environ, keep).run(application):
                 return False
@@ -152,7 +153,7 @@ def turn(connection: Connection, application: WSGIApplication, keep: bool) -> bo
 
 
 def serve(listener: socket.socket, application: WSGIApplication) -> None:
-    """Until SIGTERM, and then for the requests that are under way. Who waits to be accepted then may be reset."""
+    """Serve until SIGTERM, then finish running requests. Connections in the queue may be reset."""
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
     stopping: list[float] = []
@@ -161,7 +162,7 @@ def serve(listener: socket.socket, application: WSGIApplication) -> None:
     while not stopping or (selector.get_map() and time.monotonic() < stopping[0] + GRACE):
         for key, _ in selector.select(TICK):
             if key.data is None:
-                # A sibling may have been faster, or the client gone again.
+                # Another process may have accepted it, or the client disconnected.
                 with contextlib.suppress(OSError):
                     client, (host, _) = listener.accept()
                     selector.register(client, selectors.EVENT_READ, Connection(client, host))
@@ -184,7 +185,7 @@ def serve(listener: socket.socket, application: WSGIApplication) -> None:
 
 if __name__ == "__main__":
     module, _, name = sys.argv[1].partition(":")
-    # Before the fork: the processes share its memory until they write to it.
+    # Load it before the fork: the processes share its memory until they write to it.
     application: WSGIApplication = getattr(import_module(module), name)
     listener = listen(int(os.environ["PORT"]))
     prefork(lambda: serve(listener, application), int(os.environ["PROCESSES"]))

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as browsers speak it to nginx: kept connections, and a clear word for how one ended."""
+"""An HTTP/1.1 client that behaves like a browser: it keeps connections, and reports exactly how a connection ended."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -8,15 +8,16 @@ import h11
 
 from tests.stacks import Stack
 
-# Seconds between two signs of life: more than any deadline of the stack's. It bounds a hang, and is no expectation.
+# Seconds without data before a test gives up: longer than any deadline of the stack. It bounds a hang.
 PATIENCE = 40
 
 
 class Lost(Exception):
-    """A connection ended before its answer did.
+    """A connection ended before its response did.
 
-    `unheard`: it was kept from a request before, and not a byte of an answer came. A server may close such a connection
-    at any moment, so RFC 9112, 9.3.1, lets a client send again what does no harm twice; browsers do.
+    `unheard`: the connection was kept from an earlier request, and no byte of the response came. A server may close
+    such a
+    connection at any moment, so RFC 9112, 9.3.1, lets a client repeat a safe request. Browsers do.
     """
 
     def __init__(self, reason: str, unheard: bool = False) -> None:
@@ -32,7 +33,7 @@ class Answer:
 
 
 class Connection:
-    """A client's connection to nginx, kept between its requests."""
+    """A client's connection to nginx, kept alive between requests."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -56,9 +57,9 @@ class Connection:
             self.writer = None
 
     async def begin(self, method: str, target: str, headers: Mapping[str, str] = {}, body: bytes = b"") -> Answer:
-        """Sends a request; its answer without the body, which data() gives. Raises Lost."""
+        """Send a request. Return its response without the body, which data() yields. Raises Lost."""
         kept = bool(self.writer) and self.http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
-        # A client that has read the connection's end does not send on it.
+        # A client that has read the end of the connection does not send on it.
         kept = kept and not self.reader.at_eof()
         if kept:
             self.http.start_next_cycle()
@@ -80,7 +81,7 @@ class Connection:
         return Answer(event.status_code, {name.decode(): value.decode() for name, value in event.headers})
 
     async def data(self) -> AsyncIterator[bytes]:
-        """What the answer's body brings, until its proper end. Raises Lost."""
+        """Yield the data of the response's body until its regular end. Raises Lost."""
         try:
             while not isinstance(event := await self.event(), h11.EndOfMessage):
                 assert isinstance(event, h11.Data), event
@@ -109,7 +110,7 @@ class Connection:
 
 
 async def blocks(pieces: AsyncIterator[bytes]) -> AsyncIterator[dict[str, str]]:
-    """The blocks of an event stream, each as its fields; a comment has the name "" (HTML standard, 9.2.6)."""
+    """Yield the blocks of an event stream, each as its fields. A comment has the name "" (HTML standard, 9.2.6)."""
     text = ""
     async for piece in pieces:
         *whole, text = (text + piece.decode()).split("\n\n")

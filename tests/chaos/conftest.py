@@ -1,4 +1,4 @@
-"""The native stack with faults built in. Only this target has these tests' disks and processes."""
+"""The native stack with built-in faults. Only this target has the disks and processes that these tests need."""
 
 import logging
 
@@ -9,7 +9,7 @@ from tests.stacks import NativeStack
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A line for each request would bury a failed test's message.
+    # The log line of each request would hide a failed test's message.
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
@@ -25,5 +25,5 @@ def crowd(stack: NativeStack) -> Crowd:
 
 @pytest.fixture(scope="session")
 def short(pytestconfig: pytest.Config) -> bool:
-    """Whether this run is part of `make test`."""
+    """Return whether this run is part of `make test`."""
     return bool(pytestconfig.getoption("short"))

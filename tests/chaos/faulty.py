@@ -1,4 +1,4 @@
-"""A copy of the project with faults built in, and stacks of it on servers that tests may kill."""
+"""A copy of the project with built-in faults, and stacks of this copy on servers that tests may kill."""
 
 import shutil
 from collections.abc import Iterator
@@ -23,7 +23,8 @@ FEATURES.append(FAULTS)
 
 @contextmanager
 def faulty() -> Iterator[Path]:
-    """A copy of the project with endpoints under /faults/ and /api/v1/faults/. The project has none."""
+    """A copy of the project with endpoints under /faults/ and /api/v1/faults/, which the project itself does not
+    have."""
     servers.program("nginx", "nginx libnginx-mod-http-brotli-static")
     with copied() as project:
         shutil.copy(HERE / "faults_site.py", project / "django_site/faults.py")
@@ -39,7 +40,7 @@ def faulty_native(pytestconfig: pytest.Config) -> Iterator[NativeStack]:
     variables = {}
     with ExitStack() as data, faulty() as project:
         if pytestconfig.getoption("data") == "postgresql":
-            # The stack's own servers, because tests stop and freeze them.
+            # The stack gets its own servers, because tests stop and freeze them.
             variables["DATABASE_URL"] = data.enter_context(servers.postgresql())
             variables["REDIS_URL"] = data.enter_context(servers.redis())
         stack = NativeStack(project.parent, variables, project)

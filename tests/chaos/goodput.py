@@ -1,7 +1,7 @@
 """Goodput against offered load. `python -m tests.chaos.goodput` measures it, and draws docs/goodput.svg.
 
-The load is open: requests come at their rate however long the answers take, as from many people who do not know of each
-other. (A client that waits for its answer before it asks again slows down with the server, and overloads nothing.)
+The load is open: requests arrive at a fixed rate however long the responses take, as from many independent people. A
+client that waits for each response slows down with the server and cannot overload it.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from tests.sample import ENDPOINT, PAGE
 from tests.stacks import PROJECT, NativeStack, directory
 
 PATHS = {"site": PAGE, "api": ENDPOINT}
-# Clients that find the best rate, each with one request at a time: enough to keep every worker busy.
+# Clients that measure the best rate, each with one request at a time: enough to keep every worker busy.
 CLIENTS = 16
-# Seconds after which a visitor has gone, for the plot: an answer that comes later is of no use.
+# Seconds after which a client disconnects. A later response is useless.
 PATIENCE = 2.0
 LOADS = (0.25, 0.5, 0.8, 1, 1.25, 1.6, 2.5, 5, 10)
 
@@ -33,7 +33,7 @@ Curve = list[tuple[float, float]]
 
 
 class Client(asyncio.Protocol):
-    """A connection, kept between requests, in so few lines that one core sends ten thousand requests a second."""
+    """A kept-alive connection, in so few lines that one core sends ten thousand requests per second."""
 
     transport: asyncio.Transport | None = None
     asking = False
@@ -69,11 +69,11 @@ class Client(asyncio.Protocol):
         if not (separator and self.asking):
             return
         _, length, rest = head.partition(b"\r\nContent-Length: ")
-        # nginx sends its own pages in chunks.
+        # nginx sends its own error pages in chunks.
         if len(body) >= int(rest.partition(b"\r")[0]) if length else body.endswith(b"0\r\n\r\n"):
             status = head[9:12].decode()
             self.end("refused" if status == "503" and b"\r\nRetry-After: " in head else status)
-            # nginx closes a connection after a thousand requests, and says so.
+            # nginx closes a connection after a thousand requests, and announces it.
             if self.transport and b"\r\nConnection: close" not in head:
                 self.load.idle.append(self)
             self.load.next()
@@ -86,23 +86,23 @@ class Client(asyncio.Protocol):
 
 
 class OpenLoad:
-    """GETs of one address. `seconds` has what each took, by its end: "200", "refused" (503 with Retry-After), …"""
+    """GETs of one address. `seconds` has the durations by outcome: "200", "refused" (503 with Retry-After), …"""
 
     def __init__(self, stack: NativeStack, path: str, patience: float) -> None:
         self.port, self.patience = stack.port, patience
         self.request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n\r\n".encode()
         self.seconds: defaultdict[str, list[float]] = defaultdict(list)
         self.idle: list[Client] = []
-        # In the order in which they were sent, which is that in which they lose patience.
+        # In the order of sending, which is also the order of the timeouts.
         self.waiting: deque[tuple[float, Client]] = deque()
         self.opening: set[asyncio.Task[None]] = set()
         self.sent = 0
         self.until = 0.0
 
     async def at(self, rate: float, seconds: float) -> None:
-        """At a rate; returns when each request has come to its end.
+        """Send requests at a rate. Return when each has an outcome.
 
-        What this process was too slow to send in time is left out, or its answers would wait here: `rate` has what was.
+        Requests that this process could not send in time are not sent later. `rate` is the actual rate.
         """
         began, passed = time.perf_counter(), 0.0
         while passed < seconds:
@@ -111,12 +111,12 @@ class OpenLoad:
                 self.send()
             await self.tick()
         self.rate = self.sent / passed
-        # Not those that come after the end: they were worked on when nothing came any more.
+        # Exclude responses after the end: the server worked on them without further load.
         self.goodput = len(self.seconds["200"]) / passed
         await self.finish()
 
     async def most(self, seconds: float) -> float:
-        """The rate at which CLIENTS get good answers that ask again as soon as they have one."""
+        """Return the rate of good responses to CLIENTS clients, each of which sends the next request at once."""
         self.until = time.perf_counter() + seconds
         for _ in range(CLIENTS):
             self.send()
@@ -170,9 +170,9 @@ def family(pid: int) -> list[psutil.Process]:
 
 @contextmanager
 def apart(stack: NativeStack) -> Iterator[None]:
-    """In the block the stack, with the servers of its data, has one core, and this process, which loads it, another.
+    """For the block, give one core to the stack with its database servers, and another to this process.
 
-    Else what is measured is how the scheduler divides the cores between the two.
+    Otherwise the measurement shows how the scheduler divides the cores between the two.
     """
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
@@ -191,7 +191,7 @@ def apart(stack: NativeStack) -> Iterator[None]:
     finally:
         os.sched_setaffinity(0, cores)
         for process in processes:
-            # Of those that run now: a worker may have ended, and another begun.
+            # Of the current processes: workers may have ended, and others started.
             with suppress(psutil.NoSuchProcess):
                 for each in family(process.pid):
                     each.cpu_affinity(cores)
@@ -209,13 +209,13 @@ def without_shedding(stack: NativeStack) -> None:
 
 
 def best(stack: NativeStack, app: str) -> float:
-    # Returns when these few have their answers: when nothing is left of what waited before them.
+    # Returns when these few requests have responses, and therefore the queue before them is empty.
     asyncio.run(OpenLoad(stack, PATHS[app], patience=60).at(rate=20, seconds=0.5))
     return asyncio.run(OpenLoad(stack, PATHS[app], PATIENCE).most(seconds=2.5))
 
 
 def curve(stack: NativeStack, app: str) -> Curve:
-    """Offered load and goodput, in units of the best rate just before and after."""
+    """Return offered load and goodput, in units of the best rate measured just before and after."""
     points = []
     before = best(stack, app)
     for load in LOADS:
@@ -244,12 +244,12 @@ STYLE = """
       path.without { stroke: #ff9a5c; } text.without { fill: #ff9a5c; }
     }
 """
-# Of one panel, in pixels.
+# The size of one panel in pixels.
 WIDTH, HEIGHT = 300, 200
 
 
 def x(load: float) -> float:
-    """On a scale of ratios, from a quarter to ten."""
+    """Return the position on a logarithmic scale from a quarter to ten."""
     return WIDTH * math.log(load / LOADS[0]) / math.log(LOADS[-1] / LOADS[0])
 
 

@@ -1,10 +1,10 @@
-"""Steady load on a stack: every kind of request at once, what came of each, and proof that each write counted once.
+"""Steady load on a stack: requests of every kind, their outcomes, and proof that each write counted once.
 
     async with Load(stack, crowd) as load:
-        ...  # what should disturb nobody
+        ...  # an operation that must not disturb clients
     assert load.failed() == 0, load.report()
 
-Clients keep their connections, as browsers do, and each has an address of its own: nginx counts what an address writes.
+Clients keep their connections, as browsers do. Each has its own address, because nginx limits writes by address.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ from tests.people import CSRF
 from tests.sample import PNG, Crowd, State, Subject, Write
 from tests.stacks import Stack
 
-# 5 MB that cost nothing to decode: what follows a picture's end is no part of it.
+# 5 MB that take no time to decode: decoders ignore bytes after a picture's end.
 PICTURE = PNG.ljust(5_000_000, b"\0")
 
-# Those that may be repeated without harm, so that none has to fail; and those that may not.
+# Requests that clients may repeat, so that none has to fail; and requests that they may not repeat.
 GETS = (
     "static",
     "site page",
@@ -51,12 +51,12 @@ API = tuple(kind for kind in GETS + POSTS if kind.startswith("api"))
 
 @dataclass
 class Count:
-    """What came of one kind of request. `refused`: 503 with Retry-After where the test allows it, each's seconds."""
+    """The outcomes of one kind of request. `refused` has the seconds of each allowed 503 with Retry-After."""
 
     sent: int = 0
     answered: int = 0
     resent: int = 0
-    # Seconds of the one that took longest.
+    # Seconds of the slowest request.
     slowest: float = 0
     refused: list[float] = field(default_factory=list)
     failures: Counter[str] = field(default_factory=Counter)
@@ -64,20 +64,20 @@ class Count:
 
 @dataclass
 class Watcher:
-    """Somebody who watches, and the newest state that they have."""
+    """A watcher and its newest state."""
 
     kind: str
     subject: Subject
     state: State = field(default_factory=lambda: {"version": -1})
-    # False until a connection's first state: what was missed meanwhile is not late.
+    # False until a connection's first state: changes that it missed before are not late.
     following: bool = False
     left: float | None = None
 
 
 class Load:
-    """The clients, at some 250 requests a second; `refusable` kinds may be answered 503 with Retry-After.
+    """The clients, at about 250 requests per second. The `refusable` kinds may get a 503 with Retry-After.
 
-    `slower` makes the pauses between a client's requests this many times as long.
+    `slower` multiplies the pauses between a client's requests.
     """
 
     def __init__(
@@ -90,15 +90,15 @@ class Load:
         self.counts = {kind: Count() for kind in GETS + POSTS}
         self.writes = crowd.writes()
         self.acknowledged: list[Write] = []
-        # Of those that the api acknowledged: when, by version.
+        # The times of the writes that the api acknowledged, by version.
         self.counted: dict[tuple[Subject, int], float] = {}
         self.watchers = [
             Watcher(kind, subject)
             for kind in ("api events", "api socket", "api long-poll")
             for _, subject in zip(range(watchers), itertools.cycle(self.writes.subjects[:4]), strict=False)
         ]
-        # Of watchers: ends that they were told of, and those that they were not; the seconds until they were back; and,
-        # by the moment, how much later than its writer they heard of a write.
+        # Of watchers: announced disconnects, and unannounced ones; the seconds until they reconnected; and, by time,
+        # how much later than the writer they received a change.
         self.told: Counter[str] = Counter()
         self.cut: Counter[str] = Counter()
         self.back: dict[str, list[float]] = {"api events": [], "api socket": []}
@@ -134,7 +134,7 @@ class Load:
         self.stopping.set()
         try:
             if error is None:
-                # What is written is sent until it is acknowledged.
+                # Writers repeat a write until it is acknowledged.
                 _, unfinished = await asyncio.wait(self.clients, timeout=2 * PATIENCE)
                 assert not unfinished, f"clients that never got what they wanted: {self.report()}"
                 await asyncio.gather(*self.clients)
@@ -147,7 +147,7 @@ class Load:
                 connection.close()
 
     async def settle(self) -> None:
-        """What holds whatever happened: each write counted once, and every watcher has the last state."""
+        """Check invariants after any fault: each write counted once, and every watcher has the last state."""
         connection = self.connection()
         newest = {
             subject: json.loads((await connection.ask("GET", subject.endpoint)).body)
@@ -163,12 +163,12 @@ class Load:
             await asyncio.sleep(0.1)
         assert not self.wrong, self.wrong
 
-    # What the clients do
+    # The clients
 
     async def send(
         self, kind: str, connection: Connection, method: str, target: str, headers: Mapping[str, str], body: bytes = b""
     ) -> Answer | None:
-        """One try; None unless it was answered as such a request is."""
+        """Try once. Return None unless the response is the expected one."""
         count = self.counts[kind]
         count.sent += 1
         began = time.monotonic()
@@ -186,7 +186,7 @@ class Load:
         return answer
 
     def lost(self, kind: str, lost: Lost) -> None:
-        """A GET is sent again where that is allowed, and a write in any case: it has its key."""
+        """Repeat a GET where RFC 9112 allows it, and a write in any case, because it has a key."""
         if (lost.unheard and kind in GETS) or kind.endswith("write"):
             self.counts[kind].resent += 1
         else:
@@ -203,7 +203,7 @@ class Load:
         return self.connections[-1]
 
     async def rest(self, seconds: float) -> None:
-        """Until the load stops, at most."""
+        """Sleep, at most until the load stops."""
         with suppress(TimeoutError):
             async with asyncio.timeout(random.uniform(0.5, 1.5) * self.slower * seconds):
                 await self.stopping.wait()
@@ -328,7 +328,7 @@ class Load:
             elif answer.status == 200:
                 self.hear(watcher, json.loads(answer.body))
 
-    # What came of it
+    # The outcomes
 
     def sum(self, what: str, kinds: Iterable[str] = GETS + POSTS) -> int:
         figures = (getattr(self.counts[kind], what) for kind in kinds)
@@ -339,15 +339,15 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Requests a second, so far."""
+        """Return requests per second so far."""
         return self.sum("sent") / (time.monotonic() - self.began)
 
     def figures(self) -> tuple[int, int, int]:
-        """Of the table: sent, failed, sent again."""
+        """Return the numbers for the table: sent, failed, sent again."""
         return self.sum("sent"), self.failed(), self.sum("resent")
 
     def saw(self) -> str:
-        """In a few words, what clients saw of it."""
+        """Describe in a few words what clients saw."""
         seen = Counter({"503 with Retry-After": self.sum("refused"), "watchers cut": self.cut.total()})
         for count in self.counts.values():
             seen += count.failures

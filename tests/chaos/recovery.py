@@ -1,4 +1,4 @@
-"""Whether a stack is whole again, and after how long."""
+"""Whether a stack has recovered, and after how long."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ def whole(stack: Stack, *instances: str) -> bool:
 
 
 def recovered(stack: Stack, killed: set[int]) -> bool:
-    """Return whether these processes have ended and the stack is whole without them."""
+    """Return whether these processes have ended and the stack has recovered without them."""
     return gone(killed) and whole(stack)
 
 

@@ -1,8 +1,8 @@
-"""Clients that take their time: `python -m tests.chaos.slow PORT FILE ALL` keeps so many connected.
+"""Slow clients: `python -m tests.chaos.slow PORT FILE ALL` keeps ALL of them connected.
 
-A process of its own, so that its work is not in the times that the test measures. It writes a line of JSON each second:
-how many of each kind are there, how many were cut since the start, what failed, and the lowest and highest version that
-its watchers have.
+It is a separate process, so that its work does not affect the measured times. It writes a line of JSON each second: the
+number of clients of each kind, the number of disconnects since the start, failures, and the lowest and highest version
+that its watchers have.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from contextlib import suppress
 from tests.sample import LIVE, SITE_POST
 from tests.stacks import addresses
 
-# Shares of all.
+# Shares of all clients.
 KINDS = {
     "idle": 0.2,
     "silent": 0.15,
@@ -53,7 +53,7 @@ class Slow:
         self.versions: dict[int, int] = {}
 
     async def client(self, number: int, kind: str) -> None:
-        """One after the other: whoever is cut comes back."""
+        """Connect one client after another, and reconnect those that the server disconnects."""
         loop = asyncio.get_running_loop()
         address = next(addresses)
         while True:
@@ -76,7 +76,7 @@ class Slow:
                 self.cut[kind] += 1
 
     async def stay(self, connection: socket.socket, kind: str, number: int) -> None:
-        """Returns when the server has ended the connection."""
+        """Return when the server has closed the connection."""
         loop = asyncio.get_running_loop()
         if kind in ("slow header", "slow body"):
             while True:

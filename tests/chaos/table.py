@@ -1,4 +1,4 @@
-"""The table of faults: what clients saw of each, at the end of pytest's output."""
+"""The table of faults with what clients saw, at the end of pytest's output."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def record(pytestconfig: pytest.Config) -> Record:
-    """Writes a row of the table."""
+    """Write a row of the table."""
 
     def record(fault: str, sent: int, failed: int, resent: int, recovered_seconds: float | None, note: str) -> None:
         seconds = "" if recovered_seconds is None else f"{recovered_seconds:.1f}"
@@ -33,7 +33,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]
     terminalreporter.section("faults")
     for row in table:
-        # Numbers to the right, words to the left.
+        # Align numbers to the right, words to the left.
         cells = [
             cell.rjust(width) if 0 < column < 5 else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))

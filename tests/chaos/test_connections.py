@@ -1,4 +1,4 @@
-"""Thousands of connections that do nothing, or do it slowly, beside everybody else."""
+"""Thousands of idle or slow connections do not affect other clients."""
 
 import json
 import statistics
@@ -16,12 +16,12 @@ from tests.sample import ENDPOINT, PAGE, Crowd, write_on_site
 from tests.stacks import PROJECT, NativeStack
 
 ALL = 5000
-# Bytes; more than the sockets' buffers take.
+# Bytes; more than the buffers of the sockets hold.
 LARGE = 8_000_000
 
 
 class Slow:
-    """The process of tests/chaos/slow.py, and what it said last."""
+    """The process of tests/chaos/slow.py, and its last report."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -66,7 +66,7 @@ def test_five_thousand_slow_or_idle_connections(stack: NativeStack, crowd: Crowd
     writers = iter(crowd.people)
 
     def everybody_else(seconds: dict[str, list[float]]) -> None:
-        """Some who read, and one who writes."""
+        """Several readers and one writer."""
         with stack.client(timeout=10) as client:
             for _ in range(40):
                 for path in paths:
@@ -84,7 +84,7 @@ def test_five_thousand_slow_or_idle_connections(stack: NativeStack, crowd: Crowd
                 everybody_else(alone)
             with slow_clients(stack, "/static/large.bin") as slow:
                 slow.wait_until(lambda state: here(state) >= ALL)
-                # Longer than the 10 s after which nginx cuts who has not sent a whole header.
+                # Longer than 10 s, after which nginx disconnects a client that has not sent all headers.
                 until = time.monotonic() + 11
                 while time.monotonic() < until:
                     everybody_else(beside)
@@ -101,6 +101,6 @@ def test_five_thousand_slow_or_idle_connections(stack: NativeStack, crowd: Crowd
     record("5,000 slow or idle connections", answers.total(), failed, 0, None, note)
     assert not failed, answers
     assert not state["failed"], state["failed"]
-    # Those that were never going to ask.
+    # Clients that never send a request.
     assert {"silent", "slow header"} <= state["cut"].keys(), state
     assert max(ratios.values()) < 3, note

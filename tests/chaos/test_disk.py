@@ -1,4 +1,4 @@
-"""Disks that are full, of logs or of uploads: real ones, small, which only the stack's own processes see mounted."""
+"""Full disks for logs and for uploads: small real disks that only the processes of the stack see."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ from tests.people import CSRF
 from tests.sample import ENDPOINT, PAGE, PNG, Crowd
 from tests.stacks import NativeStack, database
 
-# Of var/: the logs, the uploads, and where nginx puts a body until it has read the whole.
+# Parts of var/: the logs, the uploads, and nginx's buffer for bodies that are still arriving.
 DISKS = {"log": "6m", "media": "1m", "tmp": "20m"}
 LOGS = {"site": ("site-a.log", "site-b.log"), "api": ("api-a.log", "api-b.log")}
 
@@ -30,7 +30,7 @@ def all_workers(stack: NativeStack) -> set[int]:
 
 
 class Confined(NativeStack):
-    """In a mount namespace: what is mounted there is seen by those who were started there, and goes when they do."""
+    """A mount namespace: only the processes that were started in it see its mounts, which disappear with them."""
 
     def up(self) -> str:
         for name in DISKS:
@@ -39,7 +39,7 @@ class Confined(NativeStack):
         if os.geteuid() == 0:
             inside = ["unshare", "--mount", "sh", "-ec", f'{mounts} exec "$@"', "sh"]
         else:
-            # Root in a user namespace, to mount; and in one in that, who it was.
+            # Root in a user namespace, to mount; in a second one inside, the original user.
             back = f"unshare --user --map-user={os.geteuid()} --map-group={os.getegid()}"
             inside = [
                 "unshare",
@@ -62,7 +62,7 @@ class Confined(NativeStack):
 
     @property
     def seen(self) -> Path:
-        """var/ as the stack's processes see it."""
+        """Return var/ as the stack's processes see it."""
         return Path(f"/proc/{self.processes()[0].pid}/root{self.var}")
 
     @contextmanager
@@ -102,7 +102,7 @@ async def test_no_room_for_logs(confined: Confined, confined_crowd: Crowd, recor
     paths = {"site": PAGE, "api": ENDPOINT}
 
     def ask() -> dict[str, str]:
-        """The id of a request to each app."""
+        """Return the id of a request to each app."""
         with stack.client() as client:
             return {app: client.get(path).headers["X-Request-ID"] for app, path in paths.items()}
 
@@ -142,7 +142,7 @@ async def test_no_room_for_uploads(
     def upload() -> httpx.Response:
         form = {"text": text, "choices": "Yes\nNo", "csrfmiddlewaretoken": CSRF}
         with stack.client(cookies=author.cookies) as client:
-            # Larger than what nginx and uWSGI hold in memory.
+            # Larger than the buffers of nginx and uWSGI.
             return client.post("/questions/new/", data=form, files={"picture": ("p.png", PNG.ljust(500_000, b"\0"))})
 
     def pictures() -> set[Path]:

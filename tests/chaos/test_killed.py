@@ -1,4 +1,4 @@
-"""kill -9 of workers and masters: what was held may be lost, and of that only what must not be repeated."""
+"""kill -9 of workers and masters. Requests that they hold may be lost, but only those that must not be repeated."""
 
 import asyncio
 import os
@@ -15,12 +15,13 @@ from tests.chaos.table import Record
 from tests.sample import ENDPOINT, Crowd
 from tests.stacks import NativeStack
 
-# Seconds to leave between kills in two instances. A request of 3 s that was sent on from the one, killed, to the other
-# would be lost with that: nginx tries each once.
+# Seconds between kills in two instances. Otherwise a 3 s request that nginx moved from the first to the second would be
+# lost with it, because nginx tries each instance once.
 APART = 4
 SERVERS = {"site": "uWSGI", "api": "gunicorn"}
 OTHERS = {"site": ("static", *API), "api": ("static", *SITE)}
-# A worker of the site holds one request at a time; one of the api may hold that of each of the load's four writers.
+# A worker of the site holds one request at a time. A worker of the api may hold a request of each of the load's four
+# writers.
 HELD = {"site": 1, "api": 4}
 
 
@@ -43,7 +44,7 @@ async def test_a_worker(stack: NativeStack, crowd: Crowd, record: Record, short:
     ("app", "path", "kind"), [("site", "/", "text/html"), ("api", ENDPOINT, "application/problem+json")]
 )
 async def test_both_masters(stack: NativeStack, crowd: Crowd, record: Record, app: str, path: str, kind: str) -> None:
-    """Three times, each before they are up again; then nothing is done but to wait."""
+    """Kill both masters three times, each time before they run again. Then only wait."""
     kinds = SITE if app == "site" else API
 
     answers: list[httpx.Response] = []

@@ -1,4 +1,4 @@
-"""nginx itself: a reload of its configuration, and its replacement by another nginx, in place. Nobody notices."""
+"""A reload of nginx's configuration, and its replacement in place by another nginx. No client notices."""
 
 import asyncio
 import os
@@ -14,14 +14,14 @@ from tests.chaos.table import Record
 from tests.sample import Crowd
 from tests.stacks import NativeStack
 
-# A client's request may meet the end of an idle connection that nginx closes when it reloads (until 1.27.4, which waits
-# for it: keepalive_min_timeout). The client sends it again, as RFC 9112, 9.3.1, says. It keeps 46
-# connections; more than these each time would be a fault.
+# A request may arrive on an idle connection that nginx closes during a reload (nginx waits for it only since 1.27.4:
+# keepalive_min_timeout). The client repeats it, as RFC 9112, 9.3.1, allows. The load keeps 46 connections; more repeats
+# than this in a reload are a fault.
 MOST_RESENT = 5
 
 
 def serving(stack: NativeStack) -> set[int]:
-    """nginx's workers that accept connections."""
+    """Return the nginx workers that accept connections."""
     pids = workers(stack, "nginx")
     return {pid for pid in pids if "shutting down" not in " ".join(psutil.Process(pid).cmdline())}
 
@@ -58,14 +58,14 @@ async def test_upgrade_in_place(stack: NativeStack, crowd: Crowd, record: Record
     assert load.failed() == 0, load.report()
     assert load.sum("resent") <= MOST_RESENT * upgrades, load.report()
     assert (load.told, load.cut) == ({}, {}), load.report()
-    # When the last watcher that they held has gone, so have they; and supervisord has not noticed.
+    # They exit with their last watcher, and supervisord does not notice.
     await seconds_until(lambda: gone(old))
     assert stack.supervisor.getProcessInfo("nginx")["pid"] == supervised
     assert "ready" in stack.make("status").stdout
 
 
 async def test_a_master_dies_during_the_next_upgrade(stack: NativeStack) -> None:
-    """Whoever looks for the one that took over finds no pid file then, for a moment."""
+    """For a moment after an upgrade, there is no pid file."""
     script = stack.supervisor.getProcessInfo("nginx")["pid"]
     pid_file, aside = stack.var / "run/nginx.pid", stack.var / "run/nginx.pid.aside"
     old = stack.pids()["nginx"]
@@ -76,7 +76,7 @@ async def test_a_master_dies_during_the_next_upgrade(stack: NativeStack) -> None
     pid_file.rename(aside)
     os.kill(old, signal.SIGQUIT)
     os.kill(old, signal.SIGKILL)
-    # Not even a zombie, which it stays until the machine's first process has seen to it.
+    # Not even a zombie, which remains until the machine's PID 1 reaps it.
     await seconds_until(lambda: not psutil.pid_exists(old))
     await asyncio.sleep(1)
     aside.rename(pid_file)

@@ -1,4 +1,4 @@
-"""Ten times the load that the stack can carry: it does what it can, and says at once to the others that it cannot."""
+"""Ten times the load that the stack can serve: it serves what it can, and rejects the rest at once."""
 
 import asyncio
 import statistics
@@ -10,17 +10,17 @@ from tests.chaos.goodput import PATHS, OpenLoad, apart
 from tests.chaos.table import Record
 from tests.stacks import NativeStack
 
-# Seconds that a client waits here: it bounds a hang. What takes longer than a visitor waits is in the plot.
+# Seconds that a client waits. It bounds a hang: the plot shows responses that come later than people wait.
 DEADLINE = 15
 
 
 def memory(stack: NativeStack) -> float:
-    """MB of all its processes; what they share counts once."""
+    """Return the memory of all processes in MB, with shared memory counted once."""
     return sum(float(process.memory_full_info().pss) for process in stack.processes()) / 1e6
 
 
 def seconds_until_well(stack: NativeStack, path: str) -> float:
-    """Until twenty answers in a row are good ones."""
+    """Wait until twenty responses in a row are good."""
     began = last = time.monotonic()
     good = 0
     with stack.client() as client:
@@ -49,12 +49,12 @@ def test_ten_times_too_much(stack: NativeStack, record: Record, short: bool, app
         return load, most
 
     with apart(stack):
-        asyncio.run(best())  # whose connections to the database are made, and its code is warm
+        asyncio.run(best())  # warm up: database connections and code
         before = memory(stack)
         rates = [asyncio.run(best())]
         load, during = asyncio.run(overload(10 * rates[0]))
         recovered = seconds_until_well(stack, path)
-        # Again: other work on this machine would make it look better or worse than it is.
+        # Measure twice: other work on this machine would distort a single measurement.
         rates.append(asyncio.run(best()))
     rate = statistics.mean(rates)
     served, refused = (statistics.median(load.seconds[how]) for how in ("200", "refused"))
@@ -64,9 +64,9 @@ def test_ten_times_too_much(stack: NativeStack, record: Record, short: bool, app
     )
     record(f"10 × the load ({app})", load.sent, load.failed, 0, recovered, note)
     assert load.failed == 0, {how: len(seconds) for how, seconds in load.seconds.items()}
-    # A busy machine may not get to ten.
+    # A busy machine may not reach ten times.
     assert load.rate > 2 * rate, note
-    # 0.9 for the site and 0.75 for the api, of a machine that does nothing else; 0.1 for an api that takes all.
+    # On an idle machine: 0.9 for the site and 0.75 for the api; 0.1 for an api that accepts everything.
     assert load.goodput > 0.4 * rate, note
     assert refused < served / 5, note
     assert during < before + 200, note

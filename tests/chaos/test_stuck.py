@@ -1,4 +1,4 @@
-"""Workers that do not come back from a request, and workers that grow: each is replaced, and nobody else waits."""
+"""Workers that hang in a request, and workers that grow: each is replaced, and other clients do not wait."""
 
 import asyncio
 import time
@@ -21,9 +21,9 @@ def logs(stack: NativeStack, app: str) -> str:
 
 
 async def test_endless_loops(stack: NativeStack, crowd: Crowd, record: Record) -> None:
-    """One in each app at the same time: killed at its deadline, and the log says where it was.
+    """One hanging request in each app at the same time: it is killed at its deadline, and the log says where it was.
 
-    In the api it blocks a process, with all that this process holds: those get a 503 when it is killed.
+    In the api it blocks a process. The other requests of this process get a 503 when it is killed.
     """
     before = {app: workers(stack, *stack.instances_of(app)) for app in APPS}
     async with Load(stack, crowd, refusable=API) as load:
@@ -45,12 +45,12 @@ async def test_endless_loops(stack: NativeStack, crowd: Crowd, record: Record) -
         traceback = [each for each in logs(stack, app).splitlines() if line in each and each.endswith(f"in {function}")]
         assert len(traceback) == 1, traceback
     assert load.failed() == load.sum("resent") == 0, load.report()
-    # Each of the api's clients was caught by the blocked process at most once.
+    # The blocked process held each client of the api at most once.
     assert load.sum("refused") <= len(load.clients) + len(load.watchers), load.report()
 
 
 async def test_locked_row(stack: NativeStack, crowd: Crowd, record: Record) -> None:
-    """Somebody else's transaction holds a row: who waits for that one is told to come back."""
+    """Another transaction locks a row: clients that wait for the row get a 503 with Retry-After."""
     if "DATABASE_URL" not in stack.environment:
         pytest.skip("SQLite locks no rows")
     write = next(crowd.writes())
@@ -79,7 +79,7 @@ async def test_locked_row(stack: NativeStack, crowd: Crowd, record: Record) -> N
 
 @pytest.mark.parametrize(("app", "path"), [("site", "/faults/leak"), ("api", "/api/v1/faults/leak")])
 async def test_leak(stack: NativeStack, crowd: Crowd, record: Record, app: str, path: str) -> None:
-    """300 MB a request: the second in one worker takes it above its limit."""
+    """Each request leaks 300 MB: the second one in a worker exceeds its limit."""
     before = workers(stack, *stack.instances_of(app))
     async with Load(stack, crowd) as load:
         for _ in range(len(before) + 1):

@@ -1,4 +1,4 @@
-"""Values from the servers' own files, for the tests that hold them together."""
+"""Values from the servers' own files, for tests that compare them."""
 
 import configparser
 import re

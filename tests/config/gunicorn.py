@@ -1,4 +1,4 @@
-"""gunicorn's settings, as gunicorn understands its file."""
+"""gunicorn's settings, as gunicorn reads its file."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The registry of apps: a mistake in it stops every command with one line that says what is expected."""
+"""The registry of apps: a mistake in it stops every command with one line that says what it should be."""
 
 import os
 import shutil

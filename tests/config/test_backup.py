@@ -1,4 +1,4 @@
-"""Backups of a data host: what they give back, and what becomes of damage, on a PostgreSQL of the tests' own."""
+"""Backups of a data host: what they restore, and how they detect damage, on a private PostgreSQL."""
 
 import json
 import os
@@ -29,7 +29,7 @@ INSERT INTO orders (text) SELECT 'number ' || n FROM generate_series(1, 1000) n;
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     with postgresql() as url:
-        # It listens a moment before it is ready.
+        # It listens a moment before it accepts connections.
         deadline = time.monotonic() + 30
         while True:
             try:
@@ -43,7 +43,7 @@ def server() -> Iterator[str]:
 
 
 class Data:
-    """The database, and what is uploaded."""
+    """The database and the uploads."""
 
     def __init__(self, server: str, media: Path) -> None:
         self.url = f"{server.rpartition('/')[0]}/{DATABASE}"
@@ -81,7 +81,7 @@ def data(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         | {"PATH": os.pathsep.join(path), "PGHOST": "127.0.0.1", "PGUSER": "postgres"}
         | {"PGPORT": str(urlsplit(server).port)},
     )
-    # Each has a name of its own, however fast they come.
+    # Each backup has its own name, however quickly they follow each other.
     seconds = iter(range(10))
 
     class Clock(datetime):
@@ -215,7 +215,7 @@ def test_a_live_database_is_replaced_only_when_told_to(data: Data, tmp_path: Pat
     }
     assert databases(data) == {DATABASE, f"{DATABASE}_replaced"}
     assert (tmp_path / "systemctl").read_text() == "restart redis-server.service\n"
-    # Numbers go on from where they were.
+    # Sequences continue where they were.
     data.sql("INSERT INTO orders (text) VALUES ('the next')")
     app_backup.restore(backup, force=True)
     assert databases(data) == {DATABASE, f"{DATABASE}_replaced"}
@@ -238,13 +238,13 @@ def test_an_unchanged_file_is_kept_once(data: Data) -> None:
     one = "media/pictures/one.webp"
     assert (first / one).samefile(second / one)
     assert manifest(second.name)["files"].keys() == {"database.dump", one, "media/pictures/two.webp"}
-    # One that has rotted is not.
+    # A damaged file is copied and not linked.
     (second / one).write_text("rot")
     os.utime(second / one, ns=(0, (data.media / "pictures/one.webp").stat().st_mtime_ns))
     third = app_backup.find(app_backup.backup())
     assert not (third / one).samefile(second / one)
     assert (third / one).read_text() == "one"
-    # Nor are any if it cannot be known what they were.
+    # Without known sums, every file is copied.
     (third / "manifest.json").write_text("{")
     fourth = app_backup.find(app_backup.backup())
     assert not (fourth / one).samefile(third / one)
@@ -303,7 +303,7 @@ def test_a_name_that_there_is_not(data: Data) -> None:
 
 def test_old_ones_go() -> None:
     now = datetime(2026, 3, 31, 12, tzinfo=UTC)
-    # Each night, and before each deploy: at noon, but for this one.
+    # One each night and one before each deploy, at noon.
     taken = [now - timedelta(hours=12 * n + 1) for n in range(200)]
     kept = app_backup.kept([each.strftime(app_backup.NAME) for each in taken], now)
     assert sorted(kept, reverse=True) == [

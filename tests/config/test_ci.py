@@ -1,4 +1,4 @@
-"""CI's files are valid, and run commands that exist; the hooks of pre-commit run what `make lint` runs."""
+"""CI's files are valid and run existing commands; the hooks of pre-commit run the same linters as `make lint`."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The product's own code: short functions, and shared code that does not know which apps there are."""
+"""The deployment's own code: short functions, and shared code that does not depend on particular apps."""
 
 import ast
 import re
@@ -41,7 +41,7 @@ def test_no_function_is_longer_than_a_screen(path: str) -> None:
 
 
 def strings(tree: ast.Module) -> Iterator[ast.Constant]:
-    """Yield every string of a module but docstrings."""
+    """Yield every string of a module except docstrings."""
     docstrings = {
         id(node.body[0].value)
         for node in ast.walk(tree)

@@ -1,4 +1,4 @@
-"""The number of cores: those that a process may use, and not the machine's."""
+"""The number of cores is what the process may use, not what the machine has."""
 
 import math
 import os
@@ -26,7 +26,7 @@ def write(file: Path, text: str) -> None:
         (V2, {}, math.inf),
         (V2, {"system.slice/api.service/cpu.max": "150000 100000\n"}, 1.5),
         (V2, {"system.slice/api.service/cpu.max": "max 100000\n"}, math.inf),
-        # A slice's quota is for everything in it. Here it is smaller than the service's own.
+        # A slice's quota limits everything in it. Here it is smaller than the service's own.
         (V2, {"system.slice/cpu.max": "50000 100000", "system.slice/api.service/cpu.max": "150000 100000"}, 0.5),
         # In a container the path is the host's, and the mounted directory is the container's own group.
         (V2, {"cpu.max": "200000 100000"}, 2),

@@ -1,4 +1,4 @@
-"""The doctor on machines and stacks that cannot be had here. Functions stand in for them."""
+"""The doctor on machines and stacks that this machine cannot provide. Functions replace them."""
 
 import itertools
 import json
@@ -128,7 +128,7 @@ FIRST, *_, LAST = INSTANCES
 
 
 class Target:
-    """Stands in for Docker, with a stack whose last instance is not ready, and whose first is out of rotation."""
+    """Replaces Docker: a stack whose last instance is not ready, and whose first is out of rotation."""
 
     def why_not_ready(self, service: str) -> str:
         return f"{LAST} answers nothing" if service == LAST else ""

@@ -1,4 +1,4 @@
-"""Every limit leaves room for the shorter limit below it, in every file that has one."""
+"""Each timeout exceeds the one that it depends on, in every file."""
 
 import re
 

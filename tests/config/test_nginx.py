@@ -107,5 +107,5 @@ def test_nginx_takes_requests_up_to_the_upload_limit(limit: str, tmp_path: Path)
     files = render(tmp_path, {"UPLOAD_LIMIT_MB": limit}).rglob("nginx/**/*.conf")
     found = re.findall(r"^\s*client_max_body_size (\w+);", "\n".join(file.read_text() for file in files), re.M)
     assert f"{limit}m" in found
-    # An app may take less.
+    # An app may set a smaller limit.
     assert all(size in (f"{limit}m", "64k") for size in found), found

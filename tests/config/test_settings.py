@@ -1,4 +1,4 @@
-"""The settings' file: how it is read, what each app gets of it, and how it is made."""
+"""The settings file: how it is read, what each app gets from it, and how it is created."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""systemd's units, and what nginx does only on hosts."""
+"""systemd's units, and nginx's configuration on hosts."""
 
 import os
 import shutil
@@ -66,7 +66,7 @@ def test_timers_have_their_service() -> None:
 @pytest.mark.parametrize("instance", INSTANCES)
 def test_the_app_follows_from_the_instance(kind: str, instance: str) -> None:
     [line] = [line for line in (UNITS / f"{kind}@.service").read_text().splitlines() if line.startswith("ExecStart=")]
-    # What systemd makes of the line, with another program at its end.
+    # systemd's own parsing of the line, with another program appended.
     script = line.partition("'")[2].rpartition("'")[0].replace("$$", "$").replace("%%", "%").partition(" && ")[0]
     done = subprocess.run(
         ["sh", "-c", f"{script}; echo $APP"], env={"INSTANCE": instance}, capture_output=True, check=True

@@ -51,7 +51,7 @@ def test_limits_are_those_of_the_server_kind(app: App) -> None:
 
 @each_app
 def test_no_two_workers_are_replaced_at_the_same_time(app: App) -> None:
-    """nginx gives each worker as many requests, and a worker that ends is away for up to a second."""
+    """nginx sends each worker this many requests. The master notices up to a second late that a worker ended."""
     step = uwsgi_number(app, "max-requests-delta")
     first = [int(dict(uwsgi(instance))["max-requests"]) for instance in app.instances]
     turns = [requests + worker * step for requests in first for worker in range(8)]

@@ -1,10 +1,11 @@
-"""The documents: what they link to and name is there, each directive of the servers' files is explained, and what they
-tell to do is done, on a copy of the project.
+"""The documents: links and paths exist, each directive of the servers' files is explained, and commands run as printed.
 
-The first word behind a block's fence is its language for GitHub; the rest is for this test:
+The commands run on a copy of the project. The first word after a block's fence is its language, for GitHub. The rest is
+for this test:
 
-- `console run`: each line with `$ ` is run by bash, and prints what follows. `…` is anything, a line of it any lines;
-- `LANGUAGE file=PATH`: the file that one makes, or, of `diff`, the edit that one makes in it.
+- `console run`: bash runs each line that begins with `$ `, and must print the lines that follow. `…` in a line matches
+  any text; a line with only `…` matches any number of lines.
+- `LANGUAGE file=PATH`: the contents of a new file, or, with the language `diff`, an edit of an existing file.
 """
 
 import ast
@@ -20,9 +21,11 @@ from markdown_it.token import Token
 
 from tests.stacks import PROJECT, NativeStack, copied
 
-# The one that edits the copy is last.
-GUIDES = sorted((PROJECT / "docs").glob("*.md"), key=lambda guide: guide.name == "extending.md")
-CONFIGURATION = PROJECT / "docs/configuration.md"
+# These edit the copy, each on top of the one before, so they run last.
+EXTENDING = [f"extending-{subject}.md" for subject in ("site", "jobs", "api", "live", "live-page")]
+GUIDES = [path for path in sorted((PROJECT / "docs").glob("*.md")) if path.name not in EXTENDING]
+GUIDES += [PROJECT / "docs" / name for name in EXTENDING]
+CONFIGURATION = sorted((PROJECT / "docs").glob("configuration*.md"))
 TRACKED = subprocess.run(["git", "ls-files"], cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
 # A file in template/ is read in a project, where its links lead elsewhere (tests/template).
 READMES = [PROJECT / path for path in TRACKED if path.endswith("README.md") and not path.startswith("template/")]
@@ -72,7 +75,7 @@ def test_paths(document: Path) -> None:
             assert list(PROJECT.glob(path)) or any(f"{file}/".startswith(f"{path}/") for file in made), path
 
 
-# docs/configuration.md
+# The pages docs/configuration*.md
 
 
 def directives(file: Path) -> set[str]:
@@ -84,7 +87,7 @@ def directives(file: Path) -> set[str]:
         return {*named, *(target.id for target in targets if isinstance(target, ast.Name))}
     if PROJECT / "nginx" in file.parents:
         text = re.sub(r"\$\{[A-Z_]+\}", "", text)
-        # What is in these are values.
+        # The contents of these blocks are values.
         text = re.sub(r"(?m)^( *)(map|types)\b(.*)\{\n(?:.*\n)*?\1\}", r"\1\2\3;", text)
         return set(re.findall(r"(?m)^ *([a-z_]+)\b(?![/.]).*(?:\n +'.*)*[;{]$", text))
     return set(re.findall(r"(?m)^([\w.-]+) ?=", text))
@@ -96,8 +99,9 @@ EXPLAINED = [PROJECT / path for path in TRACKED if re.fullmatch(SERVERS, path)]
 
 @pytest.mark.parametrize("file", EXPLAINED, ids=lambda file: str(file.relative_to(PROJECT)))
 def test_each_directive_is_explained(file: Path) -> None:
-    """In the table below the heading with the file's path; and what is in its first column is in the file."""
-    _, _, rest = CONFIGURATION.read_text().partition(f"\n### `{file.relative_to(PROJECT)}`\n")
+    """Below the heading with the file's path, the first column lists the directives of the file, and no other."""
+    text = "".join(page.read_text() for page in CONFIGURATION)
+    _, _, rest = text.partition(f"\n### `{file.relative_to(PROJECT)}`\n")
     cells = re.findall(r"(?m)^\| ([^|]*) \|", rest.partition("\n#")[0])
     assert set(re.findall(r"`([^`]+)`", " ".join(cells))) == directives(file)
 

@@ -1,4 +1,4 @@
-"""pytest's setup of the tests of hosts."""
+"""pytest setup for the tests of hosts."""
 
 import logging
 
@@ -8,7 +8,7 @@ from tests.hosts.stack import HostsStack
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A line for each request would bury a failed test's message.
+    # The log line of each request would hide a failed test's message.
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 

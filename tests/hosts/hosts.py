@@ -1,16 +1,17 @@
-"""Hosts for the tests of the playbooks: Debian booted whole by systemd-nspawn, on a network of their own.
+"""Hosts for the tests of the playbooks: whole Debian systems booted by systemd-nspawn, on a network of their own.
 
     python3 -m tests.hosts.hosts up DIR --suite bookworm one       until Ctrl-C; DIR/inventory/hosts.yml is Ansible's
     python3 -m tests.hosts.hosts up DIR --suite trixie five
     python3 -m tests.hosts.hosts down DIR
 
-A host is what Debian's installer leaves, and less: systemd, sshd, sudo, python3, and the user `admin`, who may log in
-with a key, and sudo. Its files are an overlay over a base that is made once in HOSTS_DIR, which should be on a disk
-(/var/cache/stack-hosts). Networks are 10.77.N.0/24, behind this machine's address. Needs root, systemd-container and
+A host has less than a fresh Debian installation: systemd, sshd, sudo, python3, and the user `admin`, who logs in with a
+key and may use sudo. Its files are an overlay over a base that is created once in HOSTS_DIR (/var/cache/stack-hosts),
+which should be on a disk. Networks are 10.77.N.0/24, behind this machine's address. Needs root, systemd-container and
 debootstrap.
 
-What a host has not is a kernel of its own: no sysctl outside of net. is writable, and limits of memory and of processes
-(MemoryMax=, TasksMax=) are only kept where this machine's cgroup2 has those controllers.
+A host has no kernel of its own. So only sysctls below net. are writable, and limits of memory and processes
+(MemoryMax=,
+TasksMax=) work only if this machine's cgroup2 has those controllers.
 """
 
 import argparse
@@ -36,16 +37,16 @@ import yaml
 from tests.servers import Missing, program
 
 CACHE = Path(os.environ.get("HOSTS_DIR", "/var/cache/stack-hosts"))
-# Who uses which N, by a lock that ends with its process.
+# Processes claim their N with a lock that ends with the process.
 NUMBERS = Path("/run/stack-hosts")
 INVENTORIES = Path(__file__).resolve().parents[2] / "deploy/ansible/inventories"
 SUITES = ("bookworm", "trixie", "noble")
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PACKAGES = "systemd,systemd-sysv,dbus,openssh-server,python3,sudo,ca-certificates,iproute2"
-# Debian has no package of Ubuntu's keys.
+# Debian has no package with Ubuntu's keys.
 UBUNTU_KEYRING = "ubuntu-keyring_2023.11.28.1_all.deb"
 UBUNTU_KEYRING_SHA256 = "36de43b15853ccae0028e9a767613770c704833f82586f28eb262f0311adb8a8"
-# What this machine's clients of package registries were told of the way there: the hosts' get it too.
+# This machine's settings for package registries, which the hosts get too.
 WAY_OUT = re.compile(r"SSL_CERT_FILE|PIP_CERT|PIP_DEFAULT_TIMEOUT|REQUESTS_CA_BUNDLE|(https?|no)_proxy", re.IGNORECASE)
 SECONDS_TO_BOOT = 120
 BOOT = """
@@ -73,14 +74,14 @@ class Host:
         self.name = name
         self.address = f"10.77.{network.number}.{index}"
         self.machine = f"h{network.number}-{index}"
-        # systemd-nspawn's name for this end of the host's cable.
+        # systemd-nspawn's name for this end of the host's network cable.
         self.cable = f"vb-{self.machine}"
         self.cgroup = cgroups() / f"stack-{self.machine}"
         self.directory = network.files / name
         self.booted: subprocess.Popen[bytes] | None = None
 
     def make(self) -> None:
-        """What is this host's own: its names, its address, its keys, and whom it lets in."""
+        """Write the host's own files: its names, address and keys, and the key that may log in."""
         for directory in ("root", "work", "upper"):
             (self.directory / directory).mkdir(parents=True)
         upper = self.directory / "upper"
@@ -106,13 +107,13 @@ class Host:
             known.write(f"{self.address} {key.with_suffix('.pub').read_text()}")
 
     def boot(self) -> None:
-        """Starts it; does not wait."""
+        """Start the host. Return at once."""
         if self.booted is not None and self.booted.poll() is not None:
-            self.kill()  # somebody shut it down
+            self.kill()  # it was shut down
         assert self.booted is None, f"{self.name} is on"
         self.cgroup.mkdir(exist_ok=True)
         files, base = self.directory, self.network.base
-        # cgroups and /tmp as the system itself has them; and no lock, whose file power_off would leave.
+        # Like the system's own cgroups and /tmp. No lock, because power_off would leave its file behind.
         own = {"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "SYSTEMD_NSPAWN_TMPFS_TMP": "0", "SYSTEMD_NSPAWN_LOCK": "0"}
         with (files / "console").open("ab") as console:
             self.booted = subprocess.Popen(
@@ -133,7 +134,7 @@ class Host:
             )
 
     def wait(self) -> None:
-        """Returns when one can log in."""
+        """Return when a login succeeds."""
         assert self.booted is not None, f"{self.name} is off"
         deadline = time.monotonic() + SECONDS_TO_BOOT
         while time.monotonic() < deadline:
@@ -145,18 +146,18 @@ class Host:
         raise TimeoutError(f"{self.name}: no ssh; its console says\n{self.console()}")
 
     def console(self) -> str:
-        """The end of what it wrote on its console."""
+        """Return the end of its console output."""
         return "\n".join((self.directory / "console").read_text(errors="replace").splitlines()[-30:])
 
     @property
     def ssh(self) -> list[str]:
-        """The command that logs in, as admin; what is to be done there goes after it."""
+        """Return the command that logs in as admin. Append a command to run on the host."""
         return ["ssh", *self.network.ssh_options, f"admin@{self.address}"]
 
     def run(
         self, command: str, check: bool = True, user: str = "root", **options: Any
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a shell's command there, by ssh and sudo; options are subprocess.run's: input, timeout."""
+        """Run a shell command on the host by ssh and sudo. Options are those of subprocess.run: input, timeout."""
         done = self.execute(f"sudo -n -u {user} bash -c {shlex.quote(command)}", **options)
         assert not check or done.returncode == 0, (self.name, command, done.stdout, done.stderr)
         return done
@@ -166,31 +167,31 @@ class Host:
         return subprocess.run([*self.ssh, command], capture_output=True, text=True, check=False, **options)
 
     def power_off(self) -> None:
-        """As if the plug were pulled: no process says goodbye, and nobody's connection hears of it.
+        """Cut the power: no process stops cleanly, and no connection is closed.
 
-        What it had written stays, as far as the kernel knew of it: a real power cut also loses what was not synced.
+        Writes that reached the kernel stay. A real power cut also loses writes that were not synced.
         """
         assert self.booted is not None, f"{self.name} is off"
-        # First, for a process that is killed has its connections closed.
+        # Before the kill, because the kernel closes the connections of a killed process.
         succeeds("ip", "link", "set", self.cable, "down")
         self.kill()
 
     def kill(self) -> None:
         if self.booted is not None:
             kill(self.cgroup)
-            # Whoever boots it again has no cgroup any more.
+            # The host has no cgroup any more when it boots again.
             self.booted.wait(timeout=30)
             self.booted = None
-            # The kernel would, later.
+            # The kernel would do this later.
             succeeds("ip", "link", "delete", self.cable)
 
     def power_on(self) -> None:
-        """Returns when one can log in."""
+        """Return when a login succeeds."""
         self.boot()
         self.wait()
 
     def reboot(self) -> None:
-        """As an administrator does it; returns when one can log in again."""
+        """Reboot as an administrator does. Return when a login succeeds again."""
         before = self.boot_id()
         with suppress(subprocess.TimeoutExpired):
             self.run("systemctl reboot", check=False, timeout=20)
@@ -200,12 +201,12 @@ class Host:
             time.sleep(0.1)
 
     def boot_id(self) -> str:
-        """What tells one boot from another; nothing while it cannot be asked."""
+        """Return the id of this boot; empty while the host does not respond."""
         return self.execute("cat /proc/sys/kernel/random/boot_id").stdout.strip()
 
 
 class Network:
-    """The hosts, by name: `network["edge"]`; and what is common to them."""
+    """The hosts by name, `network["edge"]`, and their common network."""
 
     def __init__(self, number: int, base: Path, directory: Path | None) -> None:
         self.number = number
@@ -214,10 +215,10 @@ class Network:
         self.files = CACHE / f"runs/{number}"
         directory = directory or self.files
         self.key, self.known_hosts = directory / "key", directory / "known_hosts"
-        # In it, Ansible's open connections.
+        # Ansible's open connections are in this directory.
         self.connections = self.files / "cp"
         self.hosts: dict[str, Host] = {}
-        # With a larger one than the way out has, downloads hang.
+        # With an MTU larger than that of the outgoing interface, downloads hang.
         ways_out = output("ip", "-4", "route", "show", "default").splitlines()
         self.mtu = min([1500, *map(mtu_of, ways_out)])
 
@@ -229,18 +230,18 @@ class Network:
 
     @property
     def ssh_options(self) -> list[str]:
-        """The known hosts are the real keys, so a host's key is checked from the first time on."""
+        """Write the hosts' real keys to known_hosts, so that ssh checks them from the first connection on."""
         own = {"IdentitiesOnly": "yes", "UserKnownHostsFile": self.known_hosts, "StrictHostKeyChecking": "yes"}
         other = {"BatchMode": "yes", "ConnectTimeout": "5", "ServerAliveInterval": "5", "LogLevel": "ERROR"}
         return ["-F", "none", "-i", str(self.key), *(f"-o{name}={value}" for name, value in (own | other).items())]
 
     def inventory(self, path: Path, shape: Mapping[str, Sequence[str]], variables: Mapping[str, Any] = {}) -> Path:
-        """Writes an inventory for Ansible: groups of the names of hosts, and variables for all of them."""
+        """Write an inventory for Ansible: groups with the names of their hosts, and variables for all of them."""
         common = {
             "ansible_user": "admin",
             "ansible_ssh_private_key_file": str(self.key),
             "ansible_ssh_common_args": f"-o UserKnownHostsFile={self.known_hosts} -o IdentitiesOnly=yes",
-            # Not the user's, where the next network's hosts would find connections of this one's.
+            # Not the user's directory, where the next network's hosts would find connections of this one.
             "ansible_control_path_dir": str(self.connections),
         }
         used = {name for group in shape.values() for name in group}
@@ -256,7 +257,7 @@ class Network:
         return path
 
     def up(self, names: Sequence[str]) -> None:
-        """Boots all at the same time; returns when one can log in to each."""
+        """Boot all hosts at the same time. Return when a login succeeds on each."""
         self.files.mkdir(parents=True)
         self.connections.mkdir(mode=0o700)
         self.known_hosts.write_text("")
@@ -271,7 +272,7 @@ class Network:
             host.wait()
 
     def down(self) -> None:
-        """Leaves nothing of it."""
+        """Remove the network with everything in it."""
         for socket in self.connections.glob("*"):
             subprocess.run(
                 ["ssh", "-oControlPath=" + str(socket), "-Oexit", "nobody"], check=False, capture_output=True
@@ -283,7 +284,7 @@ class Network:
 
 @contextmanager
 def hosts(names: Sequence[str], suite: str = "bookworm", directory: Path | None = None) -> Iterator[Network]:
-    """Bare hosts of these names, for the block; their key and known_hosts are in `directory`, if it is given."""
+    """Bare hosts with these names, for the block. `directory`, if given, gets their key and known_hosts."""
     check_machine()
     sweep_all()
     with ExitStack() as stack:
@@ -309,7 +310,7 @@ def check_machine() -> None:
 
 
 def cgroups() -> Path:
-    """Where this machine has cgroup2, alone or beside cgroup 1."""
+    """Return where this machine mounts cgroup2, alone or beside cgroup 1."""
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, directory, kind, *_ = line.split()
         if kind == "cgroup2":
@@ -321,12 +322,12 @@ def cgroups() -> Path:
 
 
 def names(number: int) -> tuple[str, str, str]:
-    """Of network N: the bridge's name, which is the nft table's too, the subnet, and the bridge's address."""
+    """Return the names and addresses of network N: the bridge and nft table, the subnet, and the bridge's address."""
     return f"stack-vm{number}", f"10.77.{number}.0/24", f"10.77.{number}.1"
 
 
 def connect(network: Network) -> None:
-    """A bridge, and the way out: to this machine's networks, in this machine's name."""
+    """Create a bridge, and masquerade its traffic to this machine's networks."""
     bridge, subnet = network.bridge, network.subnet
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     execute("ip", "link", "add", bridge, "type", "bridge")
@@ -339,7 +340,7 @@ def connect(network: Network) -> None:
         }}
     }}"""
     execute("nft", table)
-    # A Docker engine lets nothing through that it does not know, not even from one port of a bridge to another.
+    # A Docker engine drops traffic that it does not know, even between two ports of a bridge.
     if succeeds("nft", "list", "chain", "ip", "filter", "FORWARD"):
         for direction in ("iifname", "oifname"):
             execute("nft", "insert", "rule", "ip", "filter", "FORWARD", direction, bridge, "counter", "accept")
@@ -362,14 +363,15 @@ def mtu_of(route: str) -> int:
 
 
 def resolvers() -> str:
-    """This machine's; behind systemd-resolved, which answers only this machine, those that it asks."""
+    """Return this machine's name servers. systemd-resolved answers only this machine, so return its upstream
+    servers."""
     behind = Path("/run/systemd/resolve/resolv.conf")
     return (behind if behind.exists() else Path("/etc/resolv.conf")).read_text()
 
 
 @contextmanager
 def free_number() -> Iterator[int]:
-    """An N that nobody has, for the block."""
+    """Claim a free N for the block."""
     for number in range(1, 255):
         with locked(number) as alone:
             if alone:
@@ -382,11 +384,11 @@ def free_number() -> Iterator[int]:
 
 @contextmanager
 def locked(number: int) -> Iterator[bool]:
-    """Whether N is this process's, in the block."""
+    """Yield whether this process holds N, for the block."""
     NUMBERS.mkdir(exist_ok=True)
     path = NUMBERS / str(number)
     with path.open("a") as file:
-        # A process that ends removes its file: what was opened here may be gone.
+        # A process that ends removes its file, so the opened file may already be deleted.
         alone = taken(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB) and (
             path.exists() and path.samefile(f"/proc/self/fd/{file.fileno()}")
         )
@@ -398,7 +400,7 @@ def locked(number: int) -> Iterator[bool]:
 
 
 def sweep_all() -> None:
-    """Clears away what processes left that were killed."""
+    """Remove the networks that killed processes left behind."""
     for path in NUMBERS.glob("*"):
         with locked(int(path.name)) as alone:
             if alone:
@@ -406,21 +408,21 @@ def sweep_all() -> None:
 
 
 def sweep(number: int) -> None:
-    """Ends what there is of a network."""
+    """Stop and remove the remains of a network."""
     for cgroup in cgroups().glob(f"stack-h{number}-*"):
         kill(cgroup)
     disconnect(number)
     left = [CACHE / f"runs/{number}", *Path("/run/systemd/nspawn/propagate").glob(f"h{number}-*")]
-    # shutil's takes three times as long, and a host has thousands of files.
+    # shutil's function takes three times as long, and a host has thousands of files.
     execute("rm", "-rf", *(str(directory) for directory in left))
 
 
 def kill(cgroup: Path) -> None:
-    """Kills all that is in it at once, and removes it."""
+    """Kill all processes in a cgroup at once, and remove it."""
     deadline = time.monotonic() + 30
     while cgroup.exists():
         assert time.monotonic() < deadline, f"{cgroup} does not die"
-        # Refused as long as anybody is dying.
+        # The kernel refuses while a process is still exiting.
         with suppress(OSError):
             (cgroup / "cgroup.kill").write_text("1")
             for directory, _, _ in os.walk(cgroup, topdown=False):
@@ -433,7 +435,7 @@ def kill(cgroup: Path) -> None:
 
 @contextmanager
 def base_of(suite: str) -> Iterator[Path]:
-    """The files that every host of a suite begins with; they stay as they are for the block."""
+    """Yield the directory with the initial files of every host of a suite. They do not change during the block."""
     way_out = {name: value for name, value in sorted(os.environ.items()) if WAY_OUT.fullmatch(name)}
     settings = sorted(Path("/etc/apt/apt.conf.d").glob("99*"))
     certificates = sorted(Path("/usr/local/share/ca-certificates").rglob("*.crt"))
@@ -458,7 +460,7 @@ def base_of(suite: str) -> Iterator[Path]:
 
 @contextmanager
 def held(directory: Path, how: int) -> Iterator[bool]:
-    """Whether there is a lock on the directory for the block."""
+    """Yield whether this process holds the lock of the directory, for the block."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         yield taken(descriptor, how)
@@ -477,10 +479,10 @@ def taken(file: int, how: int) -> bool:
 def make_base(
     suite: str, base: Path, way_out: Mapping[str, str], apt_settings: Sequence[Path], certificates: Sequence[Path]
 ) -> None:
-    """What an installer leaves, and what this machine needs to reach package registries."""
+    """Create the files of an installation, with this machine's settings for package registries."""
     if suite == "noble":
         mirror, security, components, name = "http://archive.ubuntu.com/ubuntu", "", "main universe", "ubuntu"
-        # Debian 12's debootstrap does not know noble, but how all of Ubuntu's are made.
+        # Debian 12's debootstrap does not know noble, but all Ubuntu releases use the same script.
         options, script = [f"--keyring={ubuntu_keyring()}", "--merged-usr"], ["gutsy"]
     else:
         mirrors = output("apt-get", "indextargets", "--format", "$(REPO_URI)", "Label: Debian").split()
@@ -512,7 +514,7 @@ def make_base(
     for key in base.glob("etc/ssh/ssh_host_*"):
         key.unlink()
     execute("systemctl", f"--root={base}", "enable", "systemd-networkd")
-    # They would take apt's lock when they like.
+    # They would take apt's lock at any time.
     execute("systemctl", f"--root={base}", "mask", "apt-daily.timer", "apt-daily-upgrade.timer")
     for file in base.glob("var/cache/apt/archives/*.deb"):
         file.unlink()
@@ -548,7 +550,7 @@ def succeeds(*command: str) -> bool:
 
 
 def shape(inventory: str) -> dict[str, list[str]]:
-    """The groups of one of the project's example inventories, and their hosts."""
+    """Return the groups of an example inventory of the project, and their hosts."""
     groups = yaml.safe_load((INVENTORIES / inventory / "hosts.yml").read_text())
     return {group: list(of["hosts"]) for group, of in groups.items() if group != "all"}
 
@@ -558,7 +560,7 @@ def members(shape: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def up(directory: Path, inventory: str, suite: str) -> None:
-    """Boots hosts for an example inventory, and stays until it is told to end."""
+    """Boot hosts for an example inventory, and wait for a signal to stop."""
     pid = directory / "pid"
     if running(pid):
         sys.exit(f"{directory}: its hosts are up, by process {pid.read_text()}")
@@ -580,14 +582,14 @@ def up(directory: Path, inventory: str, suite: str) -> None:
 
 
 def end(*_: object) -> None:
-    """Leaves all blocks, once: a second Ctrl-C must not end the clearing away."""
+    """Leave all blocks, once: a second Ctrl-C must not interrupt the cleanup."""
     for number in ENDS:
         signal.signal(number, signal.SIG_IGN)
     sys.exit(0)
 
 
 def down(directory: Path) -> None:
-    """Ends the `up` of a directory, or what there is of one that was killed."""
+    """Stop the `up` of a directory, or clean up after one that was killed."""
     pid = directory / "pid"
     if running(pid):
         os.kill(int(pid.read_text()), signal.SIGTERM)
@@ -598,7 +600,7 @@ def down(directory: Path) -> None:
 
 
 def running(pid: Path) -> bool:
-    """Whether the process is there, and not another of the same number."""
+    """Return whether the process exists and is not another one with the same pid."""
     try:
         return "tests.hosts.hosts" in Path(f"/proc/{pid.read_text()}/cmdline").read_text().split("\0")
     except OSError:

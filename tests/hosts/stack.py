@@ -21,16 +21,16 @@ from tests.faults import self_signed
 from tests.hosts.hosts import Host, Network, hosts, members, shape
 from tests.stacks import Stack
 
-# The services of the data host. A pattern would match no unit that is stopped; the cluster follows postgresql.service.
+# The services of the data host. A pattern matches no stopped unit; the PostgreSQL cluster follows postgresql.service.
 UNITS = {"database": "postgresql.service", "redis": "redis-server.service"}
-# The unit that has the processes.
+# The unit that contains the processes.
 PROCESSES = {"database": "postgresql@*-main.service", "redis": "redis-server.service"}
 
 
 class HostsStack(Stack):
-    """Hosts in the shape of an example inventory. `project` becomes a git repository, from which releases come.
+    """Hosts in the shape of an example inventory. Releases come from `project`, which becomes a git repository.
 
-    Clients are on this machine. Their addresses are routed to it, so hosts answer by their gateway, which it is.
+    Clients are on this machine. Their addresses are routed to it, so hosts answer through their gateway: this machine.
     """
 
     rolls_back = True
@@ -42,15 +42,15 @@ class HostsStack(Stack):
         own = {"INVENTORY": str(directory / "inventory"), "TLS": "on", "PORT": "443"}
         super().__init__(directory, own | {"TLS_CERTIFICATE": str(directory / "certificate.pem")}, project)
         self.name = inventory
-        # The hosts of each group. `groups` are more than the example has.
+        # The hosts of each group. `groups` adds groups to those of the example.
         self.shape = shape(inventory) | dict(groups)
         self.suite = suite
         self.ending = ExitStack()
-        # How long each command took.
+        # The duration of each command.
         self.seconds: dict[str, float] = {}
         self.known_init: dict[str, psutil.Process] = {}
         subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
-        # copied() made a link.
+        # copied() created a symbolic link.
         (project / ".git/info/exclude").write_text(".venv\n")
 
     def up(self) -> str:
@@ -94,7 +94,7 @@ class HostsStack(Stack):
         """Return the first host with a service: nginx, an app or an instance."""
         return self.on("edge" if service == "nginx" else service.partition("-")[0])[0]
 
-    # How clients reach it
+    # Clients
 
     @property
     def host(self) -> str:
@@ -114,7 +114,7 @@ class HostsStack(Stack):
 
     @property
     def clients(self) -> ipaddress.IPv4Network:
-        """Addresses for clients, from the range for carriers' own NAT (RFC 6598), which is large enough."""
+        """Addresses for clients, from the range for carrier-grade NAT (RFC 6598), which is large enough."""
         return [*ipaddress.IPv4Network("100.64.0.0/10").subnets(new_prefix=18)][self.network.number]
 
     @cached_property
@@ -129,7 +129,7 @@ class HostsStack(Stack):
     def seen(self) -> Path:
         return self.files(self.first("nginx")) / "srv/app/var"
 
-    # What runs in it
+    # Processes and logs
 
     def init(self, host: Host) -> psutil.Process:
         """Return the host's first process, which has another pid on this machine."""
@@ -199,7 +199,7 @@ class HostsStack(Stack):
         found = []
         for name in self.instances_of(app):
             if has_own_unit(self.instances[name]):
-                # Not the lines that systemd writes about the unit.
+                # Exclude the lines that systemd writes about the unit.
                 read = f"journalctl --quiet --output=cat _SYSTEMD_UNIT={self.unit(name)}.service"
                 found.append(host.run(read).stdout.splitlines())
             else:
@@ -210,7 +210,7 @@ class HostsStack(Stack):
         return (self.files(host) / f"srv/app/var/log/{name}.log").read_text().splitlines()
 
     def manage(self, *command: str) -> str:
-        """Run what `make manage` runs, whose ARGS cannot have several lines."""
+        """Run what `make manage` runs. Its ARGS cannot have several lines."""
         manage = [sys.executable, "-m", "deploy", "manage", "--inventory", self.environment["INVENTORY"]]
         done = subprocess.run(
             [*manage, "--arguments", shlex.join(command)],
@@ -245,7 +245,7 @@ class HostsStack(Stack):
 
     @contextmanager
     def other_inventory(self, change: Callable[[Any], object]) -> Iterator[None]:
-        """For the block, make a change to the inventory, whose YAML `change` gets as objects."""
+        """For the block, change the inventory. `change` gets its YAML as objects."""
         file = Path(self.environment["INVENTORY"]) / "hosts.yml"
         before = file.read_text()
         changed = yaml.safe_load(before)

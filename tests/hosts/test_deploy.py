@@ -1,6 +1,6 @@
-"""Releases on hosts under load: good ones, bad ones, and rollbacks. No request fails.
+"""Releases on hosts under load: good ones, broken ones, and rollbacks. No request fails.
 
-tests/scenarios has what all targets do alike.
+tests/scenarios has the cases that all targets share.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ Edit = tuple[str, str, str]
 TODAY = (TEMPLATE, OLD, NEW)
 # A shorter wait than in production.
 HASTE = ("deploy/core/roll.py", "READY_WITHIN = 30", "READY_WITHIN = 3")
-# The release check does not find this: it has other run-time files.
+# The release check does not find this fault, because it uses other run-time files.
 DIES = (
     'application = get_wsgi_application()\nif os.environ["VAR_DIR"] == "/srv/app/var":\n    raise OSError("not here")'
 )
@@ -48,7 +48,7 @@ def crowd(stack: HostsStack) -> Crowd:
 
 @contextmanager
 def committed(stack: HostsStack, *edits: Edit, migration: str = "") -> Iterator[None]:
-    """For the block, commit edits, and a migration that runs this SQL."""
+    """For the block, commit edits and a migration that runs this SQL."""
     file = stack.project / f"django_site/{MIGRATION[0]}/migrations/9999_more.py"
     with ExitStack() as edit:
         for each in edits:
@@ -76,7 +76,7 @@ def releases(stack: HostsStack) -> dict[str, str]:
 
 
 def serves(stack: HostsStack, heading: str) -> None:
-    """Check that every service is ready and of one release, and that the first page has a heading."""
+    """Check that every service is ready and of one release, and that the first page has this heading."""
     done = stack.make("status")
     assert done.returncode == 0, done.stdout
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.strip()}
@@ -105,7 +105,7 @@ async def test_a_new_release_while_a_second_is_refused(stack: HostsStack, crowd:
             second = await make(stack, "deploy")
             done = await deploy
             seconds = time.monotonic() - began
-            # Until the last watchers are back.
+            # Until the last watchers have reconnected.
             await asyncio.sleep(6)
     assert done.returncode == 0, done.stdout
     assert second.returncode
@@ -114,7 +114,7 @@ async def test_a_new_release_while_a_second_is_refused(stack: HostsStack, crowd:
     note = f"{load.saw()}; watchers told × {load.told.total()}, back after {back[0]:.1f} to {back[-1]:.1f} s"
     record(f"make deploy, {stack.name}", *load.figures(), seconds, note)
     check_no_failure(load)
-    # Each watcher at least once.
+    # At least once for each watcher.
     assert load.told.total() >= 16
     serves(stack, NEW)
 
@@ -129,7 +129,7 @@ async def test_a_new_release_while_a_second_is_refused(stack: HostsStack, crowd:
     indirect=["stack"],
 )
 async def test_a_broken_release(stack: HostsStack, crowd: Crowd, record: Record, fault: str) -> None:
-    """Every host runs what it ran before, and the message has the reason."""
+    """Every host runs the same release as before, and the message has the reason."""
     edits, reason = BROKEN[fault]
     before = releases(stack)
     with committed(stack, *edits, migration="SELECT 1/0" if fault == "cannot migrate" else ""):
@@ -149,7 +149,7 @@ async def test_a_broken_release(stack: HostsStack, crowd: Crowd, record: Record,
 
 @one_and_long_five
 async def test_back_and_forth(stack: HostsStack, crowd: Crowd, record: Record) -> None:
-    """To the release before, and by its name to the newer one."""
+    """Roll back to the previous release, and by name to the newer one."""
     name = stack.release(stack.first("site-a"))
     for variables, heading in (({}, OLD), ({"RELEASE": name}, NEW)):
         async with Load(stack, crowd) as load:
@@ -165,7 +165,7 @@ async def test_back_and_forth(stack: HostsStack, crowd: Crowd, record: Record) -
 
 @one_and_long_five
 async def test_the_controller_is_killed(stack: HostsStack, crowd: Crowd, record: Record) -> None:
-    """While instances restart. The next deploy goes on from there."""
+    """Kill the deploy while instances restart. The next deploy continues from there."""
     log = stack.var.parent / "killed.log"
     async with Load(stack, crowd) as load:
         with log.open("w") as output:
@@ -206,7 +206,7 @@ async def test_a_host_leaves_and_comes_back(stack: HostsStack, crowd: Crowd, rec
         return {file.read_text() for file in files}
 
     [before] = upstreams()
-    # Two provisions of five hosts need the two cores for themselves.
+    # Provisioning five hosts twice at once needs both cores.
     async with Load(stack, crowd, slower=5) as load:
         began = time.monotonic()
         drained = await make(stack, "drain", HOST="app-2")
@@ -240,7 +240,7 @@ def test_no_way_back_over_a_migration_that_breaks(stack: HostsStack) -> None:
     assert forced.returncode == 0, forced.stdout
     assert releases(stack) == before
     serves(stack, OLD)
-    # Otherwise the tests after this one could only use the release that has it.
+    # Otherwise the following tests could only use the release with this migration.
     forget = (
         "from django.db.migrations.recorder import MigrationRecorder as R; R.Migration.objects.filter(name='9999_more')"
     )

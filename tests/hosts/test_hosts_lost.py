@@ -27,7 +27,7 @@ def is_whole(stack: HostsStack) -> bool:
 
 
 async def test_power_off(five: HostsStack, crowd: Crowd, record: Record) -> None:
-    """A host of both apps loses power. nginx sends the requests that it held to the other one."""
+    """A host with both apps loses power. nginx sends the requests that it held to the other one."""
     host = five.network["app-2"]
     async with Load(five, crowd) as load:
         await asyncio.sleep(3)

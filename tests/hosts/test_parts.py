@@ -1,4 +1,4 @@
-"""Parts are added to hosts as on the other targets (tests/parts), and by an entry in the inventory."""
+"""Add parts to hosts as to the other targets (tests/parts), and an entry in the inventory."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def test_a_command(hosts: HostsStack, record: Record) -> None:
 
 
 def test_a_third_instance_and_a_setting(hosts: HostsStack) -> None:
-    """The inventory sets any setting of .env.example. A host gets the new instance's unit from provision."""
+    """The inventory sets any setting of .env.example. Provision installs the new instance's unit."""
     registry = hosts.project / "deploy/apps.toml"
     before = registry.read_text()
 

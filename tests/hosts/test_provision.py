@@ -1,4 +1,4 @@
-"""A provisioned host: a second run changes nothing, nothing logs a secret, and no port is open that nobody needs."""
+"""A provisioned host: a second run changes nothing, no log contains a secret, and no unneeded port is open."""
 
 import re
 import socket
@@ -10,7 +10,7 @@ from tests.hosts.hosts import Host
 from tests.hosts.shapes import both_shapes, one_and_long_five
 from tests.hosts.stack import HostsStack
 
-# Connects from another host of the network. Fails with the reason.
+# Connect from another host of the network. Fails with the reason.
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)"
 
 
@@ -30,7 +30,7 @@ def test_nothing_is_wrong(stack: HostsStack) -> None:
 
 
 def test_no_secret_is_logged(hosts: HostsStack) -> None:
-    """Not by Ansible at its highest verbosity while it writes them, and not in the host's journal and logs."""
+    """Neither Ansible's output at its highest verbosity nor the host's journal and logs contain a secret."""
     host = hosts.network["vm"]
     told = host.run("cd /srv/app/secrets && cat secret_key token_keys database_url redis_url tls_key").stdout
     secrets = {word for word in re.findall(r"[\w/+-]{24,}", told) if "PRIVATE" not in word}
@@ -55,7 +55,7 @@ def listening(host: Host) -> set[int]:
 
 
 def open_to(address: str, ports: set[int]) -> set[int]:
-    """Return those of the ports to which this machine can connect. It is in no inventory."""
+    """Return the ports to which this machine, which is in no inventory, can connect."""
     found = set()
     for port in ports:
         try:
@@ -93,7 +93,8 @@ def test_a_host_gets_to_what_it_needs(five: HostsStack, who: str, whom: str, por
 
 @pytest.mark.long
 def test_nobody_is_locked_out(hosts: HostsStack) -> None:
-    """A mistake in admin_addresses locks its author out. The host restores the rules before, and provision says so."""
+    """A mistake in admin_addresses locks its author out. The host restores the previous rules, and provision says
+    so."""
     with hosts.other_inventory(lambda inventory: inventory["all"]["vars"].update(admin_addresses=["192.0.2.0/24"])):
         done = hosts.make("provision")
     assert done.returncode

@@ -1,4 +1,4 @@
-"""lab/scratch/framework.py and template.py: the example of their page under wsgiref.validate."""
+"""lab/scratch/framework.py and template.py: the example on their page, under wsgiref.validate."""
 
 import io
 import re
@@ -20,7 +20,7 @@ Call = Callable[..., tuple[str, dict[str, str], str]]
 
 @pytest.fixture
 def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The names that the example of the page defines, run in a directory with a few files."""
+    """Return the names that the page's example defines, after running it in a directory with a few files."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "static").mkdir()
     (tmp_path / "static/a.css").write_text("a {}")

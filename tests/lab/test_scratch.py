@@ -1,4 +1,4 @@
-"""lab/scratch/always.py and wsgi.py, on real sockets, and what an application sees, by wsgiref.validate."""
+"""lab/scratch/always.py and wsgi.py on real sockets, and the application's view of a request, by wsgiref.validate."""
 
 import contextlib
 import os
@@ -45,14 +45,14 @@ def plain(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[b
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Without the validator, which passes all on piece by piece, where the server is to see a list."""
+    """Without the validator, which returns the body piece by piece where the server must get a list."""
     return (plain if environ["PATH_INFO"] == "/" else validator(plain))(environ, start_response)
 
 
 @contextlib.contextmanager
 def server(program: str) -> Iterator[tuple[int, Callable[[], None]]]:
     """Start a server. Yield its port and a function that stops it."""
-    # Below the ephemeral range: no client and no other server gets this port, also after the server has stopped.
+    # Below the ephemeral range: no client and no other server gets this port, even after the server has stopped.
     port = free_port()
     command = [sys.executable, "-c", program, "tests.lab.test_scratch:application"]
     process = subprocess.Popen(command, cwd=PROJECT, env=os.environ | {"PORT": str(port), "PROCESSES": "1"})
@@ -69,7 +69,7 @@ def server(program: str) -> Iterator[tuple[int, Callable[[], None]]]:
 
 
 def talk(port: int, *parts: bytes) -> bytes:
-    """All that is answered until the server hangs up."""
+    """Return everything that the server sends until it closes the connection."""
     with socket.create_connection(("127.0.0.1", port), 5) as client:
         for part in parts:
             client.sendall(part)
@@ -86,7 +86,7 @@ def ask(path: str, *headers: str, method: str = "GET", last: bool = True) -> byt
 def test_requests_begin_and_end_anywhere(program: str) -> None:
     one = ask("/", last=False)
     with server(program) as (port, stop), socket.create_connection(("127.0.0.1", port), 5) as client:
-        with socket.create_connection(("127.0.0.1", port)):  # who says nothing holds up nobody
+        with socket.create_connection(("127.0.0.1", port)):  # a silent client delays nobody
             for part in (one[:7], one[7:-1], one[-1:] + one + one[:5]):
                 client.sendall(part)
                 time.sleep(0.1)
@@ -149,7 +149,7 @@ ANSWERS = [
     (ask("/closed"), "200", "\r\nclosed\r\n0\r\n\r\n"),
     (ask("/again"), "404", "\r\nok\r\n0\r\n\r\n"),
     (ask("/before", last=False) + ask("/"), "500", "\r\n500 Internal Server Error\n"),
-    # Half an answer is the last on its connection, and has no end that looks like one.
+    # An incomplete response is the last one on its connection, and does not look complete.
     (ask("/after", last=False) + ask("/"), "200", "\r\n\r\n1\r\n1\r\n"),
     (ask("/says-3", last=False) + ask("/write"), "200", "\r\n\r\nok"),
 ]

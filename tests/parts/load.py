@@ -14,7 +14,7 @@ CLIENTS = 4
 
 
 class Requests:
-    """Requests while the block runs. `failed` counts answers from 500 up and connections that broke."""
+    """Send requests during the block. `failed` counts responses from 500 up and broken connections."""
 
     def __init__(self, stack: Stack, paths: Iterable[str]) -> None:
         self.stack = stack
@@ -52,8 +52,8 @@ class Requests:
         try:
             response = client.get(path)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
-            # nginx closes idle connections when it reloads. A request that meets the end of one may be sent again
-            # (RFC 9112, 9.3.1), which browsers do.
+            # nginx closes idle connections when it reloads. A client may repeat a request that arrives on a closing
+            # connection (RFC 9112, 9.3.1). Browsers do.
             with self.lock:
                 self.resent += 1
             try:

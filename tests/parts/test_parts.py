@@ -1,7 +1,7 @@
-"""An app, an instance and a command are removable parts: new files and one registry entry add each, to any target.
+"""An app, an instance and a command are removable parts: new files and one registry entry add each, on any target.
 
-The folders here have the files, as examples too. Each test adds a part to a copy of the project while its stack runs,
-then rolls it, stops it and removes it. Clients of the other apps notice nothing.
+The folders here have the files, which also serve as examples. Each test adds a part to a copy of the project while its
+stack runs, then rolls, stops and removes it. Clients of the other apps notice nothing.
 """
 
 import shutil
@@ -125,7 +125,7 @@ def test_a_second_tornado_app(stack: Stack, record: Record) -> None:
 
 
 def test_a_third_instance(stack: Stack, record: Record) -> None:
-    """An edit of the registry, and nothing else."""
+    """Only an edit of the registry."""
     with Requests(stack, PATHS) as load:
         with edited(stack, REGISTRY, 'instances = ["a", "b"]', 'instances = ["a", "b", "c"]'):
             deploy(stack)

@@ -1,4 +1,4 @@
-"""Stacks with faults built in, on the target that --stack chooses. tests/chaos has the load and the faults."""
+"""Stacks with built-in faults, on the target that --stack selects. tests/chaos has the load and the faults."""
 
 import logging
 
@@ -11,7 +11,7 @@ FIXTURES = {"native": "faulty_native", "compose": "faulty_compose", "hosts": "ho
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A line for each request would bury a failed test's message.
+    # The log line of each request would hide a failed test's message.
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
@@ -28,5 +28,5 @@ def crowd(stack: Stack) -> Crowd:
 
 @pytest.fixture(scope="session")
 def short(pytestconfig: pytest.Config) -> bool:
-    """Whether this run is part of `make test`."""
+    """Return whether this run is part of `make test`."""
     return bool(pytestconfig.getoption("short"))

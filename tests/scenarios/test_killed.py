@@ -1,4 +1,4 @@
-"""kill -9 of one instance's master: its process manager starts it again, and the other instance serves meanwhile."""
+"""kill -9 of one instance's master: its process manager restarts it, and the other instance serves in the meantime."""
 
 import asyncio
 
@@ -11,7 +11,7 @@ from tests.sample import Crowd
 from tests.stacks import Stack
 
 OTHERS = {"site": ("static", *API), "api": ("static", *SITE)}
-# Writes that a worker holds at a time: one of the site's, or those of the load's four writers to the api.
+# Writes that a worker holds at a time: one in the site; in the api those of the load's four writers.
 HELD = {"site": 1, "api": 4}
 
 
@@ -19,7 +19,7 @@ HELD = {"site": 1, "api": 4}
 async def test_a_master(stack: Stack, crowd: Crowd, record: Record, instance: str) -> None:
     app = instance.partition("-")[0]
     async with Load(stack, crowd) as load:
-        # supervisord counts an end within 10 s as a failed start (startsecs); test_both_masters has that case.
+        # supervisord counts an exit within 10 s as a failed start (startsecs); test_both_masters covers that case.
         await asyncio.sleep(10)
         victims = {stack.pids()[instance], *workers(stack, instance)}
         stack.kill(instance)

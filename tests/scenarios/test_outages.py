@@ -1,4 +1,4 @@
-"""The database and Redis go and come back: stopped, as by a restart; frozen, as by an overloaded host; disconnected."""
+"""Outages of the database and Redis: stopped, as by a restart; frozen, as by an overloaded host; disconnected."""
 
 import asyncio
 import statistics
@@ -46,7 +46,7 @@ async def test_database(stack: Stack, crowd: Crowd, record: Record, short: bool,
         served = load.sum("answered")
         await asyncio.sleep(2)
         assert load.sum("answered") > served
-    # Of the requests that do not wait on purpose.
+    # Of the requests that do not wait deliberately.
     slowest = max(
         count.slowest for kind, count in load.counts.items() if kind not in ("api long-poll", "api 3 s", "site 3 s")
     )
@@ -60,7 +60,7 @@ async def test_database(stack: Stack, crowd: Crowd, record: Record, short: bool,
 
 @each_way
 async def test_redis(stack: Stack, crowd: Crowd, record: Record, short: bool, how: str) -> None:
-    """Pages and votes go on. Watchers get tallies within seconds: the api reads the database every second."""
+    """Pages and votes work. Watchers get tallies within seconds, because the api queries the database every second."""
     skip_if_short(short, how)
     before = workers(stack)
     async with Load(stack, crowd) as load:
@@ -74,6 +74,6 @@ async def test_redis(stack: Stack, crowd: Crowd, record: Record, short: bool, ho
     note = f"{load.saw()}; watchers got a vote after {statistics.median(late):.1f}, at most {max(late):.1f} s"
     record(f"Redis {how} for {length} s", *load.figures(), seconds, note)
     assert load.failed() == load.sum("resent") == load.cut.total() == 0, load.report()
-    # Two seconds, and as much again for a busy machine.
+    # Two seconds, and two more for a busy machine.
     assert max(late) < 4
     assert workers(stack) == before

@@ -46,7 +46,7 @@ def skip_if_short_on_hosts(stack: Stack, short: bool) -> None:
 
 
 async def test_a_new_release(stack: Stack, crowd: Crowd, record: Record, short: bool) -> None:
-    """An edit of both apps."""
+    """Edit both apps."""
     skip_if_short_on_hosts(stack, short)
     before = stack.pids()
     async with Load(stack, crowd) as load:
@@ -65,10 +65,10 @@ async def test_a_new_release(stack: Stack, crowd: Crowd, record: Record, short: 
 
 
 async def test_an_edit_of_nginx(stack: Stack, crowd: Crowd, record: Record) -> None:
-    """A reload; the apps are not touched."""
+    """A reload does not touch the apps."""
     if stack.rolls_back:
         pytest.skip("here every release restarts the apps")
-    stack.deploy()  # the release before this test
+    stack.deploy()  # the previous release
     before = stack.pids()
     async with Load(stack, crowd) as load:
         with edited(stack, "nginx/nginx.conf", "keepalive_timeout 65s", "keepalive_timeout 64s"):
@@ -84,7 +84,7 @@ async def test_an_edit_of_nginx(stack: Stack, crowd: Crowd, record: Record) -> N
     assert (load.failed(), load.cut) == (0, {}), load.report()
 
 
-# A text of a file; the text in a broken release; the text in the next, good release.
+# A text in a file; the text in a broken release; the text in the next, good release.
 IMPORTS = ("import ", "import no_such, ", "import ")
 HEALTH = ("200 if ready else 503", "503", "(200 if ready else 503)")
 
@@ -114,7 +114,7 @@ async def test_a_broken_release(
     texts: tuple[str, str, str],
     reason: str,
 ) -> None:
-    """It never gets past the first instance, and its message has the reason. The next good release repairs it."""
+    """A broken release stops at the first instance, with the reason. The next good release repairs it."""
     skip_if_short_on_hosts(stack, short)
     first, *others = stack.instances_of(app)
     (good, broken, repaired), untouched = texts, workers(stack, *others)
@@ -123,7 +123,7 @@ async def test_a_broken_release(
             done = await asyncio.to_thread(stack.deploy)
         assert done.returncode
         assert reason in done.stdout
-        # The traceback is the app's.
+        # The traceback is that of the app.
         assert "deploy/cli.py" not in done.stdout
         assert workers(stack, *others) == untouched
         assert whole(stack, first) == stack.rolls_back

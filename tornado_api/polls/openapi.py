@@ -13,7 +13,7 @@ OPERATIONS = [
         "/api/v1/questions",
         "listQuestions",
         "List questions",
-        "Newest first.",
+        "Twenty on each page, newest first.",
         "'/api/v1/questions?state=open'",
         {200: {"description": "A page of questions", "content": content(QuestionPage)}},
         (422,),
@@ -34,11 +34,12 @@ OPERATIONS = [
         "/api/v1/questions/{id}/results",
         "readResults",
         "Read a question's results",
-        "The tally in the database. Its version is the ETag: send it back and get 304 while nothing changed.",
+        "The current number of votes of each choice. The ETag is the version. If you send it in If-None-Match, the "
+        "response is 304 until a vote arrives.",
         "-H 'If-None-Match: \"12\"' /api/v1/questions/1/results",
         {
             200: {"description": "The tally", "content": content(Tally), "headers": ETAG},
-            304: {"description": "You have the newest tally", "headers": ETAG},
+            304: {"description": "You have the newest version", "headers": ETAG},
         },
         (404,),
         headers={"If-None-Match": text("The ETag that you have")},
@@ -48,23 +49,24 @@ OPERATIONS = [
         "/api/v1/questions/{id}/votes",
         "castVote",
         "Vote",
-        "Once for each question and user; the first vote stands. Your account's page on the site issues a token. If "
-        "you get no answer, repeat the request with the same Idempotency-Key: the vote counts once, and the answer is "
-        "201 each time, even after the question has closed.",
+        "Each user votes once on a question, and the first vote stands. If you get no response, repeat the request "
+        "with the same Idempotency-Key: the vote counts once, and the response is 201 each time, even after the "
+        "question has closed.",
         "-H \"Authorization: Bearer $TOKEN\" -H 'Idempotency-Key: 5f0c7a2e' --json '{\"choice\": 1}' "
         "/api/v1/questions/1/votes",
         {201: {"description": "The vote counts", "content": content(Vote)}},
         (401, 404, 409, 410, 413, 415, 422, 429),
         headers={"Idempotency-Key": Key},
         body=NewVote,
+        descriptions={
+            404: "This question does not exist, or it has no such choice",
+            409: "You have voted on this question before",
+            410: "The question is closed",
+            422: "A field of the body is missing, unknown or has a wrong value, and `errors` names it; or you sent the "
+            "Idempotency-Key with another choice before",
+        },
     ),
     *watch_operations("watch", "/api/v1/live/questions/{id}", "a question's results", Tally),
 ]
 TYPES: list[type[msgspec.Struct]] = [QuestionPage, QuestionWithChoices, Tally, NewVote, Vote]
-DESCRIPTIONS = {
-    404: "There is no such question or choice",
-    409: "You have voted on this question before",
-    410: "The question is closed",
-    422: "The body or the query is not as described, and `errors` names the field; or the key was another choice's",
-}
-SECTION = Section(OPERATIONS, TYPES, DESCRIPTIONS)
+SECTION = Section(OPERATIONS, TYPES, {404: "This question does not exist"}, "The id of a question")

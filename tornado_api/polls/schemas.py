@@ -20,9 +20,7 @@ class Question(Struct):
     text: str
     picture: Annotated[str | None, Meta(description="Path on this host")]
     created_at: Moment
-    closes_at: Annotated[
-        Moment | None, Meta(description="After this the question takes no votes; null: it never closes")
-    ]
+    closes_at: Annotated[Moment | None, Meta(description="When voting ends. null: it does not end")]
     version: Version
 
 
@@ -33,7 +31,7 @@ class QuestionWithChoices(Question):
 class QuestionPage(Struct):
     questions: list[Question]
     page: int
-    next: Annotated[int | None, Meta(description="The next page; null: this is the last page")]
+    next: Annotated[int | None, Meta(description="The next page. null: this is the last page")]
 
 
 class ChoiceTally(Struct):
@@ -43,7 +41,7 @@ class ChoiceTally(Struct):
 
 
 class Tally(Struct):
-    """A question's counts. The newest tally replaces all before it."""
+    """The votes of a question. The tally with the highest version replaces all others."""
 
     question: int
     version: Version
@@ -61,13 +59,13 @@ class Vote(Struct):
     choice: int
     version: Annotated[
         int,
-        Meta(description="The version of a tally that counts the vote: the first, or, if repeated, the newest"),
+        Meta(description="The version of the first tally with this vote; for a repeated request, the newest version"),
     ]
 
 
 class ListQuery(Struct, forbid_unknown_fields=True):
     state: Annotated[
         Literal["open", "closed"] | UnsetType,
-        Meta(description="Only questions that take votes, or only those that do not"),
+        Meta(description="Only questions on which people can vote, or only those that are closed"),
     ] = UNSET
-    page: Annotated[int, Meta(ge=1, le=10_000, description="Twenty questions each, newest first")] = 1
+    page: Annotated[int, Meta(ge=1, le=10_000, description="The number of the page")] = 1

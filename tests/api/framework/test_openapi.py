@@ -6,7 +6,8 @@ from typing import Any
 
 from tests.api.framework.sample import ALL, SAMPLE
 from tests.api.served import Served, serve
-from tornado_api import openapi
+from tornado_api import links, openapi
+from tornado_api.document import markup
 from tornado_api.features import ABOUT
 from tornado_api.openapi import About, Section
 
@@ -71,6 +72,24 @@ def test_descriptions_belong_to_their_feature() -> None:
         paths[path]["get"]["responses"]["404"]["description"] for path in (operation.path, "/api/v1/others/{id}")
     ]
     assert descriptions == ["There is no such counter", "There is no such thing"]
+
+
+def test_an_operation_describes_its_own_errors() -> None:
+    operation = SAMPLE.section.operations[0]
+    own = Section([operation._replace(descriptions={404: "There is no such book"})])
+    responses = openapi.document(ABOUT, [own])["paths"][operation.path]["get"]["responses"]
+    assert responses["404"]["description"] == "There is no such book"
+
+
+def test_markup() -> None:
+    assert markup("`errors` <b>") == "<code>errors</code> &lt;b&gt;"
+
+
+async def test_page_shows_no_backticks_and_links_to_the_site(api: Served) -> None:
+    page = (await api.client.get("/api/")).text
+    assert "`" not in page
+    for link in (links.HOME, links.TOKENS):
+        assert not link or f'href="{link}"' in page
 
 
 async def test_app_without_features(database_url: str) -> None:

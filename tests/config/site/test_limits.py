@@ -12,7 +12,7 @@ from tests.config.files import seconds_until_noticed
 
 
 def test_a_request_from_a_lost_host_still_gets_its_turn() -> None:
-    """It waited for as long as the loss stayed unnoticed."""
+    """A request to a lost host waited until the loss was detected."""
     assert seconds_until_noticed() < middleware.LONGEST_WAIT
 
 

@@ -1,7 +1,8 @@
 """Compare a release's migrations with the database's: `python deploy/ansible/apps/site/schema.py django_site`.
 
-Prints JSON. `applied` and `known` are names of migrations (`auth.0001_initial`), in the database and in this release.
-`pending` are the known ones that are not applied, in order. The release before could not run with those in `breaking`.
+Prints JSON. `applied` and `known` are names of migrations (`auth.0001_initial`) in the database and in this release.
+`pending` are the known ones that are not applied, in order. The previous release could not run with those in
+`breaking`.
 """
 
 import json
@@ -29,9 +30,9 @@ HARMLESS = (AddIndex, AlterModelManagers, AlterModelOptions, CreateModel, Remove
 
 
 def is_shared(operation: Operation) -> bool:
-    """Return whether the release before can run after this operation.
+    """Return whether the previous release can run after this operation.
 
-    It can if all that it uses stays, and if the database fills in what is new. A new constraint may reject what it
+    It can if everything that it uses stays, and if the database fills in new fields. A new constraint may reject its
     writes. An operation that is not in the list counts as breaking.
     """
     if isinstance(operation, AddField):
@@ -41,7 +42,7 @@ def is_shared(operation: Operation) -> bool:
 
 
 def breaks(migration: Migration) -> bool:
-    """Return whether the release before cannot run with a migration.
+    """Return whether the previous release cannot run with a migration.
 
     No earlier code uses the tables of an app's first migration. A migration with `shared = True` says that two releases
     share it; a comment beside it should say why.
@@ -58,7 +59,7 @@ def main(source: Path) -> None:
         "applied": sorted(map(name, loader.applied_migrations)),
         "known": sorted(map(name, loader.disk_migrations)),
         "pending": [name(key) for key in dict.fromkeys(plan) if key not in loader.applied_migrations],
-        # Only the project's own: Django's own applications take care of theirs.
+        # Only the project's own migrations. Django takes care of compatibility in its own applications.
         "breaking": [
             name(key)
             for key, migration in sorted(loader.disk_migrations.items())

@@ -1,6 +1,7 @@
 """Static files of a Django app on a host: `python3 -m deploy.ansible.apps.site.static take DIRECTORY`, or `… prune`.
 
-Those of earlier releases stay as long as the releases do, because open pages ask for them. Standard library only.
+Static files of earlier releases stay as long as the releases do, because open pages request them. Standard library
+only.
 """
 
 import contextlib

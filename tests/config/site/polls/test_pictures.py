@@ -1,4 +1,4 @@
-"""Pictures fit in the one upload limit, and people are told how large they may be."""
+"""Pictures fit in the upload limit, and the form says how large they may be."""
 
 import os
 import subprocess

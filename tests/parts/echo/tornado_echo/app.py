@@ -1,4 +1,4 @@
-"""A second Tornado app: it answers with what it was sent. tornado_api has everything else."""
+"""A second Tornado app that returns the bodies it receives. Everything else comes from tornado_api."""
 
 from tornado_api import app
 from tornado_api.application import Application, Feature
