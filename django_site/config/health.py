@@ -1,4 +1,4 @@
-"""`/health/live` and `/health/ready`, for nginx and the process manager, before anything looks at hosts or sessions."""
+"""`/health/live` and `/health/ready`, for nginx and the process manager, before hosts and sessions are checked."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,15 +8,15 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from redis import Redis, RedisError
 
-LIMIT = 2.0  # seconds for a check's answer
+LIMIT = 2.0  # seconds for a check
 
-# A database that hangs holds its client too, whatever timeouts that has: the check waits on a thread, which is one, so
-# that a long outage does not gather more.
+# A frozen database blocks its client, whatever the client's timeouts are. So the check waits on a thread. There is only
+# one, so that a long outage does not accumulate threads.
 thread = ThreadPoolExecutor(max_workers=1)
 
 
 def check_database() -> None:
-    """Connect anew, as the next worker has to, to a database that is ours; raises what it says."""
+    """Open a new connection, as a new worker would, and read a table. Raises the database's errors."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 FROM django_migrations LIMIT 1")
@@ -25,7 +25,7 @@ def check_database() -> None:
 
 
 def database() -> str:
-    """`ok`, or the reason in one line."""
+    """Return `ok`, or the reason in one line."""
     check = thread.submit(check_database)
     try:
         check.result(timeout=LIMIT)
@@ -38,7 +38,7 @@ def database() -> str:
 
 
 def bus() -> str:
-    """`ok`, `off` without Redis, or the reason in one line."""
+    """Return `ok`, `off` without Redis, or the reason in one line."""
     if not settings.REDIS_URL:
         return "off"
     try:

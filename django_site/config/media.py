@@ -1,4 +1,4 @@
-"""Uploads where the site is on other hosts than the data: in the media store, an nginx (nginx/media.conf)."""
+"""Uploads when the site and the data are on different hosts: in the media store, an nginx (nginx/media.conf)."""
 
 import errno
 import http.client
@@ -16,12 +16,12 @@ from django.utils.encoding import filepath_to_uri
 
 logger = logging.getLogger(__name__)
 
-# Seconds for a connection, and between two bytes. Below what the database gets.
+# Seconds to connect, and between two bytes. Shorter than the database's timeouts.
 TIMEOUT = 3
 
 
 class Away(Exception):
-    """The media store is not there just now; not an OSError, which would be one of the disk."""
+    """The media store is unavailable. Not an OSError, which would be an error of the disk."""
 
     def __str__(self) -> str:
         return f"media store: {self.__cause__ or super().__str__()}"
@@ -29,9 +29,9 @@ class Away(Exception):
 
 @deconstructible
 class MediaStore(Storage):
-    """Files that are created, read and deleted, and never changed. `url` is the store's, as http://10.0.0.5:8003.
+    """Files that are created, read and deleted, and never changed. `url` is the store's address: http://10.0.0.5:8003.
 
-    All methods raise Away, but for `delete`, and OSError for what the store refuses.
+    All methods except `delete` raise Away, and OSError for a request that the store rejects.
     """
 
     def __init__(self, url: str) -> None:
@@ -42,7 +42,7 @@ class MediaStore(Storage):
         return urljoin(settings.MEDIA_URL, filepath_to_uri(name))
 
     def ask(self, method: str, name: str, body: bytes | None = None) -> tuple[http.client.HTTPResponse, bytes]:
-        """The answer, of status 200 to 299, and its body."""
+        """Return the response, with a status of 200 to 299, and its body."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=TIMEOUT)
         try:
             connection.request(method, f"/media/{filepath_to_uri(name)}", body)
@@ -54,7 +54,7 @@ class MediaStore(Storage):
             connection.close()
         if response.status in (502, 503, 504):
             raise Away(f"{response.status} {response.reason}")
-        # These three have classes of their own: FileNotFoundError, FileExistsError, and the disk that is full.
+        # These errors have classes of their own: FileNotFoundError, FileExistsError, and a full disk.
         code = {404: errno.ENOENT, 409: errno.EEXIST, 507: errno.ENOSPC}.get(response.status, errno.EIO)
         if not 200 <= response.status < 300:
             raise OSError(code, f"{os.strerror(code)}: the media store answers {response.status} to {method}", name)
@@ -71,7 +71,7 @@ class MediaStore(Storage):
         return int(self.ask("HEAD", name)[0].headers["Content-Length"])
 
     def delete(self, name: str) -> None:
-        """A file that cannot be deleted now stays, and the log has its name: what it belonged to is gone by then."""
+        """Log a file that cannot be deleted, and keep it: the object that it belonged to is already deleted."""
         try:
             self.ask("DELETE", name)
         except FileNotFoundError:

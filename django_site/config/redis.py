@@ -1,6 +1,6 @@
-"""The site's clients of Redis. Without Redis, every read of the cache is a miss, and nothing fails.
+"""The site's Redis clients. Without Redis, every read of the cache is a miss, and nothing fails.
 
-Sessions are in the database behind the cache, so nobody is logged out.
+Users stay logged in: sessions are in the database, behind the cache.
 """
 
 import logging
@@ -12,13 +12,13 @@ from redis import ConnectionError, Redis, RedisError, TimeoutError
 
 logger = logging.getLogger(__name__)
 
-# Seconds. To find out that Redis is gone may take one, for the name of a container that has stopped. A page asks for
-# its session, its cache and its bus: with a few visitors, all workers would be waiting for nothing.
+# Seconds. Detecting that Redis is unavailable can take a second, to resolve the name of a stopped container. A page
+# uses Redis for its session, its cache and its bus: with a few visitors, every worker would wait.
 AWAY = 5
 
 
 class Client(Redis):
-    """Once it could not be reached, it is not asked again for a while, and says so at once."""
+    """After a failed connection, fail at once for AWAY seconds instead of connecting again."""
 
     back: ClassVar[float] = 0
 

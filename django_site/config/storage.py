@@ -7,16 +7,16 @@ from whitenoise.storage import CompressedManifestStaticFilesStorage  # type: ign
 
 
 class StaticFiles(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
-    """Hashed names, with .gz and .br beside them.
+    """Static files with hashed names, and .gz and .br copies beside them.
 
-    What a hashed name holds never changes, so it is compressed once: collectstatic with nothing new takes 0.2 s instead
-    of 2.1 s. Names without a hash are for what cannot know the hash, such as the web server's error pages.
+    The content of a hashed name never changes, so it is compressed once: collectstatic without changes takes 0.2 s
+    instead of 2.1 s. Names without a hash are for files that cannot use the hash, such as the web server's error pages.
 
-    nginx serves them while they are collected, so a file is replaced at once, where Django deletes it and writes it
-    anew: one of 6,940 requests was answered 404. And what an earlier release had stays, for pages that are still open.
+    nginx serves the files while they are collected, so each is replaced in one step. Django deletes a file and writes
+    it again: one of 6,940 requests got a 404. Files of earlier releases stay, because open pages request them.
 
-    Each release has its own manifest, by its directory's name: a process of the release before that starts anew in the
-    middle of a deploy, or after the way back from one, finds the files that it knows.
+    Each release has its own manifest, named after its directory. So a process of the previous release that restarts
+    during a deploy, or after a rollback, finds its own files.
     """
 
     manifest_name = f"staticfiles-{settings.BASE_DIR.parent.name}.json"

@@ -19,12 +19,12 @@ PAGE_SIZE = 20
 
 @require_safe
 def question_list(request: HttpRequest) -> HttpResponse:
-    """`?state=open|closed` and `?page=N`; what is out of range is the nearest that is in it."""
+    """`?state=open|closed` and `?page=N`. A page number out of range shows the nearest page."""
     state = "closed" if request.GET.get("state") == "closed" else "open"
     questions = Question.objects.closed() if state == "closed" else Question.objects.open()
     questions = questions.select_related("author")
     page = Paginator(questions, PAGE_SIZE).get_page(request.GET.get("page"))
-    # Counted for this page's questions only.
+    # Count only the votes of this page's questions.
     counts = dict(Vote.objects.filter(question__in=[q.pk for q in page]).values_list("question").annotate(n=Count("*")))
     rows = [(question, counts.get(question.pk, 0)) for question in page]
     return render(request, "polls/list.html", {"state": state, "page": page, "rows": rows})
@@ -41,11 +41,11 @@ def question_page(request: HttpRequest, question_id: int, status: int = 200, pro
         "choices": choices,
         "total": sum(choice.votes for choice in choices),
         "mine": mine,
-        # Without the api there are none, and the page shows the results as of its load.
+        # Without the api there are no scripts, and the page shows the results at its load.
         "live_scripts": find_parts("live"),
         "can_vote": request.user.is_authenticated and question.is_open and mine is None,
         "problem": problem,
-        # Identifies a vote that the browser sends again after no answer came.
+        # Identifies a vote that the browser repeats after it got no response.
         "key": uuid.uuid4().hex,
     }
     return render(request, "polls/question.html", context, status=status)
