@@ -21,7 +21,7 @@ from .openapi import About
 
 
 def assemble(features: Sequence[Feature], about: About, **options: Any) -> Application:
-    """The app with these features; `options` are the keyword arguments of Application."""
+    """Return an app with these features. `options` are the keyword arguments of Application."""
     document = openapi.document(about, [feature.section for feature in features])
     routes: list[Route] = [
         (
@@ -37,7 +37,7 @@ def assemble(features: Sequence[Feature], about: About, **options: Any) -> Appli
 
 
 def make(features: Sequence[Feature] = FEATURES, about: About = ABOUT) -> Application:
-    """The app with the settings of this process. gunicorn calls this."""
+    """Return an app with the settings of this process. gunicorn calls this."""
     from . import settings
 
     return assemble(

@@ -60,7 +60,7 @@ class Application(tornado.web.Application):
         token_keys: Mapping[str, str],
         debug: bool = False,
     ) -> None:
-        """Serve `routes` and those of the features. Raises ValueError if two stores have the same name."""
+        """Serve `routes` and the routes of the features. Raises ValueError if two stores have the same name."""
         super().__init__(
             [*(route for feature in features for route in feature.routes), *routes],
             default_handler_class=not_found,
@@ -94,7 +94,7 @@ class Application(tornado.web.Application):
         await self.database.close()
 
     def store(self, kind: type[S]) -> S:
-        """The app's store of a class that one of its features lists."""
+        """Return the app's instance of a store class that one of its features lists."""
         return cast(S, self.stores[kind.name])
 
     def log_request(self, handler: RequestHandler) -> None:

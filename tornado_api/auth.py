@@ -23,7 +23,7 @@ def refuse(detail: str, challenge: str = "") -> ProblemError:
 
 
 def verify(authorization: str, keys: Mapping[str, str]) -> Token:
-    """The token of an Authorization header; `keys` are secrets by key id. Raises ProblemError, 401."""
+    """Return the token of an Authorization header. `keys` are secrets by key id. Raises ProblemError, 401."""
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise refuse("This address needs a bearer token. Your account's page on the site issues them.")

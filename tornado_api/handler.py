@@ -76,7 +76,7 @@ class Handler(RequestHandler):
         self.set_header("Allow", self.allowed)
 
     def query(self, type: type[T]) -> T:
-        """The query string, checked. Raises ProblemError, 422."""
+        """Return the validated query string. Raises ProblemError, 422."""
         given = {name: self.get_query_argument(name) for name in self.request.query_arguments}
         try:
             return msgspec.convert(given, type, strict=False)
@@ -84,7 +84,7 @@ class Handler(RequestHandler):
             raise invalid(error, root="") from None
 
     def body(self, type: type[T]) -> T:
-        """The body, checked. Raises ProblemError: 400, 415, 422."""
+        """Return the validated body. Raises ProblemError: 400, 415, 422."""
         if self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
             raise ProblemError(415, "The body has to be application/json.")
         try:
@@ -95,7 +95,7 @@ class Handler(RequestHandler):
             raise ProblemError(400, f"The body is not JSON: {error}.") from None
 
     def user(self) -> int:
-        """The id of the user whose token the client sent. Raises ProblemError, 401."""
+        """Return the id of the token's user. Raises ProblemError, 401."""
         return auth.verify(self.request.headers.get("Authorization", ""), self.application.token_keys).user_id
 
     def idempotency_key(self) -> str:
@@ -148,7 +148,7 @@ class NotFoundHandler(Handler):
 
 
 class ResourceHandler(Handler):
-    """Something that clients GET, and therefore HEAD."""
+    """A resource that clients GET. It also answers HEAD."""
 
     def head(self, *path: str) -> Awaitable[None] | None:
         return self.get(*path)

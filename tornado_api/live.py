@@ -1,6 +1,6 @@
-"""Live channels: each has the newest state of one thing, read and encoded once for all that watch it in this process.
+"""Live channels: each holds the newest state of one object, read and encoded once for all its watchers in this process.
 
-A channel's name is the name of a store and an id in it: "rooms:7". Two stores may have the same ids.
+A channel's name is the name of a store and an id: "rooms:7". Two stores may use the same ids.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ encode = msgspec.json.Encoder().encode
 
 
 class Gone(Exception):
-    """The thing to watch does not exist, or was deleted."""
+    """The watched object does not exist, or was deleted."""
 
 
 class TooManyWatchers(Exception):
@@ -44,14 +44,14 @@ class Store(Protocol):
     name: str
 
     async def state(self, id: int, /) -> State:
-        """The newest state. Raises Gone, Unavailable."""
+        """Return the newest state. Raises Gone, Unavailable."""
 
     async def versions(self, ids: Iterable[int], /) -> dict[int, int]:
-        """The newest version of each id that exists. Raises Unavailable."""
+        """Return the newest version of each id that exists. Raises Unavailable."""
 
 
 class Channel:
-    """The newest state of one thing: its version, and its JSON, which is the same for every watcher."""
+    """The newest state of one object: its version, and its JSON, which all watchers share."""
 
     follower: asyncio.Task[None]
 
@@ -88,7 +88,7 @@ class Watcher:
 
     @property
     def watching(self) -> bool:
-        """False once the client disconnected, the thing was deleted, or the process drains."""
+        """False once the client disconnected, the object was deleted, or the process drains."""
         return self.here and self.channel.open
 
     def leave(self) -> None:
@@ -96,10 +96,10 @@ class Watcher:
         self.wake.set()
 
     async def news(self, wait: float | None = None) -> bool:
-        """Wait for a version other than the one seen. True: there is one, and it is now the one seen.
+        """Wait for another version than the seen one. Return True if there is one, which then counts as seen.
 
-        False after `wait` seconds, or at once when not watching. A slow watcher misses the versions in between and
-        gets the newest.
+        Return False after `wait` seconds, or at once when not watching. A slow watcher skips the versions in between
+        and gets the newest.
         """
         try:
             async with asyncio.timeout(wait):
@@ -135,14 +135,14 @@ class Hub:
         self.closers: set[Callable[[], None]] = set()
 
     def mark_stale(self, name: str) -> None:
-        """Read a channel again, if somebody watches it: its state is said to have changed."""
+        """Read a channel again if a client watches it, because its state may have changed."""
         if channel := self.channels.get(name):
             channel.stale.set()
 
     async def check_for_changes(self) -> None:
         """Find the watched channels that changed, with one query for each store. Raises Unavailable.
 
-        The checks run side by side, so that a store that fails does not stop those of the others.
+        The checks run concurrently, so that a failing store does not stop the others.
         """
         watched: dict[Store, list[Channel]] = {}
         for channel in self.channels.values():
@@ -194,8 +194,9 @@ class Hub:
             channel = watcher.channel = self.channels.get(name) or self.open(name)
             channel.watchers.add(watcher)
             try:
-                # A client may have a version that this process has not read yet. Twice: the first read may have begun
-                # before that version was written. If it is still behind, the client's version is another database's.
+                # A client may have a version that this process has not read yet. Try twice, because the first read may
+                # have begun before that version was written. If the channel is still behind, the version comes from
+                # another database.
                 for _ in range(2):
                     if channel.version >= max(watcher.seen, 0):
                         break
@@ -231,7 +232,7 @@ class Hub:
             except (Gone, Unavailable) as error:
                 fault = error
             except Exception as error:
-                # Any exception: those who wait for this read get it, and the next read may succeed.
+                # Any exception: those that wait for this read get it, and the next read may succeed.
                 logger.exception("reading the state of %s", channel.name)
                 fault = error
             else:

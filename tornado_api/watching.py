@@ -18,7 +18,8 @@ from .websocket import RESTARTING, SocketHandler
 
 
 def retry() -> bytes:
-    """The milliseconds after which a browser reconnects: random, so that a restart's clients spread out."""
+    """Return the milliseconds after which a browser reconnects: random, so that clients do not reconnect all at
+    once."""
     return b"retry: %d\n\n" % random.randint(500, 5000)  # noqa: S311
 
 
@@ -62,7 +63,7 @@ class EventStreamHandler(WatchHandler):
                 self.write(retry())
 
     async def send(self, data: bytes) -> None:
-        """Return when the client has taken everything. Changes meanwhile become one newer state, not a queue."""
+        """Return when the client has read everything. Changes in between become one newer state, not a queue."""
         self.write(data)
         try:
             async with asyncio.timeout(STALL):
@@ -75,7 +76,7 @@ class EventStreamHandler(WatchHandler):
 
 
 class WebSocketHandler(WatchHandler, SocketHandler):
-    # A watcher has nothing to send.
+    # A watcher sends nothing.
     max_message_size = 1024
 
     async def get(self, *path: str) -> None:
@@ -107,7 +108,7 @@ class WebSocketHandler(WatchHandler, SocketHandler):
 
 
 def watch_routes(address: str, name: Callable[..., str]) -> list[Route]:
-    """The three ways to watch; `name` makes the channel's name from what the groups of `address` matched."""
+    """Return the routes of the three ways to watch. `name` makes the channel's name from the groups of `address`."""
     ways: dict[str, type[WatchHandler]] = {
         "events": EventStreamHandler,
         "socket": WebSocketHandler,

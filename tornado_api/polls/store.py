@@ -49,7 +49,7 @@ class KeyReused(Exception):
     """The voter sent this key with another choice of the question."""
 
 
-# SQLite numbers rows by itself only in a column of this type.
+# SQLite generates ids only in a column of this type.
 Id = BigInteger().with_variant(sa.Integer, "sqlite")
 question = Table(
     "polls_question",
@@ -155,7 +155,7 @@ class PollStore:
         return Tally(id, rows[0].version, rows[0].closes_at, sum(each.votes for each in choices), choices)
 
     async def versions(self, ids: Iterable[int]) -> dict[int, int]:
-        """The versions of the questions that exist."""
+        """Return the versions of the questions that exist."""
         query = sa.select(question.c.id, question.c.version).where(question.c.id.in_(list(ids)))
         async with self.database.connect(self.database.reads) as connection:
             return {row.id: row.version for row in await connection.execute(query)}
