@@ -1,4 +1,4 @@
-"""pytest loads this file before there are settings: what needs Django imports it when it runs."""
+"""pytest loads this file before there are settings, so imports of Django are inside functions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def static_files() -> None:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings() -> None:
-    """Django would test SQLite in memory, where neither WAL nor a second writer is what it is in a file."""
+    """Use a file. Django would test SQLite in memory, where WAL and a second writer behave differently."""
     from django.conf import settings
 
     if not os.environ["DATABASE_URL"].startswith("postgresql"):
@@ -34,7 +34,7 @@ def django_db_modify_db_settings() -> None:
 
 @pytest.fixture(autouse=True)
 def quick_passwords(settings: Any) -> None:
-    """Django's own hasher takes its time on purpose."""
+    """Django's default hasher is slow on purpose."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 

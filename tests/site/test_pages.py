@@ -1,4 +1,4 @@
-"""What holds for every page."""
+"""Requirements for every page."""
 
 import pytest
 from django.conf import settings
@@ -29,7 +29,7 @@ def test_a_wrong_host_is_a_400(client: Client) -> None:
 
 
 def test_a_fault_is_a_friendly_500_without_the_database(client: Client) -> None:
-    # Without the fixture `db`, pytest-django makes each query fail: here that of the session.
+    # Without the fixture `db`, pytest-django makes each query fail, here the query of the session.
     client.cookies[settings.SESSION_COOKIE_NAME] = "x" * 32
     client.raise_request_exception = False
     response = client.get("/accounts/")
@@ -50,7 +50,7 @@ def test_head_is_as_good_as_get(member: Client) -> None:
 
 
 def test_no_page_has_inline_script_or_style(member: Client) -> None:
-    """nginx's Content-Security-Policy would refuse it."""
+    """nginx's Content-Security-Policy would block it."""
     for path in ("/", "/accounts/", "/nowhere/"):
         page = member.get(path).content.decode()
         assert "style=" not in page

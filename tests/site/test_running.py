@@ -1,4 +1,4 @@
-"""What an operator relies on: settings, health, logs, the bus, migrations."""
+"""Settings, health checks, logs, the bus and migrations, on which operators rely."""
 
 import json
 import os

@@ -137,7 +137,7 @@ LOCKS = {
 
 @contextmanager
 def locked(table: str = "auth_user") -> Iterator[None]:
-    """In the block somebody else holds the database: who writes to the table or a session waits 0.1 s, and fails."""
+    """For the block, another connection locks the database: a write to the table or a session fails after 0.1 s."""
     shorter, lock = LOCKS[connection.vendor]
     other = connection.copy()
     with connection.cursor() as cursor, other.cursor() as holder:

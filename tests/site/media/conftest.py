@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def media_prefix() -> Iterator[Path]:
-    """nginx's, whose workers are other users where it starts as root."""
+    """Let nginx's workers enter: they run as another user if nginx starts as root."""
     with tempfile.TemporaryDirectory(prefix="media-") as directory:
         for name in ("tmp", "run", "media", "etc"):
             (Path(directory) / name).mkdir()

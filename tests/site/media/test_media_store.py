@@ -38,7 +38,7 @@ def test_nothing_is_overwritten(store: MediaStore, media_prefix: Path, monkeypat
     name = store.save("pictures/once.webp", ContentFile(b"first"))
     other = store.save("pictures/once.webp", ContentFile(b"second"))
     assert other != name
-    # Two at the same moment.
+    # Two requests at the same moment.
     monkeypatch.setattr(store, "exists", lambda name: False)
     with pytest.raises(FileExistsError):
         store.save("pictures/once.webp", ContentFile(b"third"))
@@ -79,7 +79,7 @@ def test_what_it_does_not_do(store: MediaStore, media_prefix: Path, method: str,
     if not store.exists("pictures/kept.webp"):
         store.save("pictures/kept.webp", ContentFile(b"kept"))
     before = files(media_prefix)
-    # As it is: httpx would take /../ away.
+    # Unchanged: httpx would remove /../.
     connection = http.client.HTTPConnection(store.host, store.port, timeout=5)
     connection.request(method, path, body=b"x" if method in ("PUT", "POST") else None)
     assert connection.getresponse().status == status

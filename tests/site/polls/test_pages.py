@@ -15,7 +15,7 @@ PAST = timezone.now() - timedelta(days=1)
 
 
 def cast(question: Question, *counts: int) -> None:
-    """Votes of new users: that many for each choice."""
+    """Create this many votes of new users for each choice."""
     for choice, count in zip(question.choices.all(), counts, strict=True):
         for number in range(count):
             voter = User.objects.create(username=f"{choice.pk}-{number}")
@@ -171,7 +171,7 @@ def test_head_is_as_good_as_get(member: Client, question: Question) -> None:
 
 
 def test_no_page_has_inline_script_or_style(member: Client, question: Question) -> None:
-    """nginx's Content-Security-Policy would refuse it."""
+    """nginx's Content-Security-Policy would block it."""
     for path in ("/", f"/questions/{question.pk}/", "/questions/new/"):
         page = member.get(path).content.decode()
         assert "style=" not in page
