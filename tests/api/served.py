@@ -21,7 +21,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 class Served:
-    """An app that listens."""
+    """A listening app."""
 
     def __init__(self, app: Application, server: HTTPServer, port: int) -> None:
         self.app = app
@@ -53,7 +53,7 @@ async def serve(
     app.start()
     server = HTTPServer(app, xheaders=True, max_body_size=16 * MAX_BODY)
     sockets = bind_sockets(0, "127.0.0.1")
-    # Small, so that a client that does not read is soon a slow one.
+    # A small buffer, so that a client that does not read soon counts as slow.
     sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 * 1024)
     server.add_sockets(sockets)
     served = Served(app, server, sockets[0].getsockname()[1])

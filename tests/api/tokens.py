@@ -10,7 +10,7 @@ import jwt
 
 # Their ids begin at 1.
 USERS = 200
-# Everybody in turn, but the last two, whom tests deactivate.
+# Every user in turn, except the last two, which tests deactivate.
 VOTERS = itertools.cycle(range(1, USERS - 1))
 
 

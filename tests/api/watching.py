@@ -1,4 +1,4 @@
-"""Reads the newest state of a resource, and the event stream of a watcher."""
+"""Read the newest state of a resource, and a watcher's event stream."""
 
 import json
 from collections.abc import AsyncIterator

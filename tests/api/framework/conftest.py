@@ -1,4 +1,4 @@
-"""What tornado_api offers to a feature is tested with a feature of these tests' own."""
+"""The tests of tornado_api use a feature of their own."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class CounterStore:
 
 
 class GaugeStore(CounterStore):
-    """Another model, whose ids are those of the counters."""
+    """A second model. Its ids are the same as those of counters."""
 
     name = "gauges"
 
@@ -118,7 +118,7 @@ class CounterHandler(ResourceHandler):
 
 
 class EchoHandler(TwoWayWebSocketHandler):
-    """Sends each message back, unless it says to fail or to wait."""
+    """Echoes each message, unless the message tells it to fail or to wait."""
 
     async def opened(self) -> None:
         self.send(f"hello {self.user_id}")
@@ -195,7 +195,7 @@ ABOUT = About("Sample", "Counters.", "/api/")
 
 
 class Subject:
-    """Paths and live channel of one counter."""
+    """The paths and the live channel of one counter."""
 
     def __init__(self, id: int, kind: str = "counters") -> None:
         self.id = id
@@ -206,7 +206,7 @@ class Subject:
         )
 
     def request(self, user: int) -> dict[str, Any]:
-        """The arguments for httpx of a request that increments it."""
+        """Return the arguments for httpx of a request that increments it."""
         return {"url": self.post, "json": {"by": 1}, "headers": bearer(user)}
 
 
@@ -218,7 +218,7 @@ async def fresh(api: Served) -> Subject:
 
 
 async def write(api: Served, subject: Subject, headers: dict[str, str] | None = None) -> httpx.Response:
-    """Increment a counter, as another user each time, or with these headers instead of a token."""
+    """Increment a counter, each time as another user, or with these headers instead of a token."""
     request = subject.request(next(VOTERS))
     return await api.client.post(**(request if headers is None else request | {"headers": headers}))
 

@@ -1,4 +1,4 @@
-"""Watching: the newest state, soon, once encoded, to everybody, however slow."""
+"""Watching: every watcher, however slow, gets the newest state soon, and it is encoded once."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 
 async def raw(api: Served, path: str, *headers: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A client that reads when it is told to, and whose own buffers are small."""
+    """A client with small buffers that reads only on demand."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
     client.setblocking(False)
@@ -96,7 +96,7 @@ async def test_coming_back_to_an_event_stream(api: Served) -> None:
 
 
 async def test_coming_back_with_a_version_that_this_process_has_not_heard_of(api: Served) -> None:
-    """No watcher is sent something older than it has: it may have that from another process, which was quicker."""
+    """No watcher gets an older state than it has. It may have a newer one from another, faster process."""
     subject = await fresh(api)
     async with watch(api, subject) as events:
         await news(events)
@@ -158,7 +158,7 @@ async def test_long_poll(api: Served) -> None:
     await until(lambda: api.app.hub.watchers)
     await write(api, subject)
     assert (await waiting).json() == await newest(api, subject)
-    # Whoever is behind is told at once.
+    # A watcher with an older version gets the newest one at once.
     assert (await api.client.get(subject.long_poll, params={"after": 0})).json()["version"] == 1
 
 
@@ -171,14 +171,14 @@ async def test_hanging_up_while_waiting(api: Served) -> None:
 
 
 async def test_two_stores_with_the_same_ids(api: Served) -> None:
-    """A change of a gauge is no news to those that watch the counter with its id, and the other way round."""
+    """A change of a gauge does not wake the watchers of the counter with the same id, and the other way round."""
     subject = await fresh(api)
     gauges, gauge = api.app.store(GaugeStore), Subject(subject.id, "gauges")
     await gauges.create(subject.id)
     async with watch(api, subject) as counter_events, watch(api, gauge) as gauge_events:
         assert [(await news(each))["version"] for each in (counter_events, gauge_events)] == [0, 0]
         counter_news = asyncio.ensure_future(news(counter_events))
-        # Found by the check of the database, as nothing announces it.
+        # The check of the database finds it, because nothing announces it.
         await gauges.increment(subject.id, 1)
         assert (await asyncio.wait_for(news(gauge_events), 5))["version"] == 1
         api.app.bus.publish(gauge.channel)
@@ -218,7 +218,7 @@ async def test_versions_only_grow_and_the_last_is_seen(api: Served) -> None:
                 seen.append(await next_one())
             versions = [each["version"] for each in seen]
             assert versions == sorted(set(versions))
-            # Each is of one moment: as much is counted as was written by that version.
+            # Each state is consistent: its total is the number of writes up to its version.
             assert [each["total"] for each in seen] == versions
         await writing
 
@@ -299,7 +299,7 @@ def heavy(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("heavy")
 async def test_slow_watcher_gets_the_newest_and_costs_nothing(api: Served) -> None:
-    """While it takes nothing, ten large states pass: of those it gets the first ones, and the last."""
+    """While the client reads nothing, the state changes ten times. The client gets the first states and the last."""
     subject = await fresh(api)
     reader, writer = await raw(api, subject.events)
     await until(lambda: api.app.hub.watchers)
@@ -370,7 +370,7 @@ async def test_drain(api: Served) -> None:
         await connection.wait_closed()
         assert connection.close_code == 1012
     assert (await waiting).status_code == 204
-    # Who still gets here is told the newest, and to go.
+    # A client that still connects gets the newest state and is disconnected.
     async with watch(api, subject) as events:
         assert (await news(events))["version"] == 0
         assert [set(block) async for block in events] == [{"retry"}]

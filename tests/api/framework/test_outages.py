@@ -1,4 +1,4 @@
-"""A lost notification, and Redis and the database that go and come back: what clients see, with nothing restarted."""
+"""Lost notifications, and outages of Redis and the database, as clients see them. Nothing restarts."""
 
 import asyncio
 import signal

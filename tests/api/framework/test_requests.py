@@ -1,4 +1,4 @@
-"""What the api answers to short requests, and to those that are wrong."""
+"""The api's responses to short requests, correct ones and wrong ones."""
 
 import pytest
 

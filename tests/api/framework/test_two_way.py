@@ -1,4 +1,4 @@
-"""Two-way WebSockets: who may connect, and what a client that misbehaves costs."""
+"""Two-way WebSockets: which clients may connect, and what a misbehaving client causes."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ async def closed(connection: ClientConnection) -> tuple[int | None, str | None]:
 
 @pytest.fixture
 async def other(api: Served) -> AsyncIterator[ClientConnection]:
-    """Another client, which has to notice nothing."""
+    """Another client, which must not notice anything."""
     async with socket_of(api) as connection:
         await receive(connection)
         yield connection
@@ -180,7 +180,7 @@ async def test_message_that_takes_too_long(api: Served, monkeypatch: pytest.Monk
 
 
 async def test_drain(api: Served) -> None:
-    """The message that is being handled is finished. Those who come later are sent away too."""
+    """The api finishes the current message. Clients that connect later are disconnected too."""
     async with socket_of(api) as busy, socket_of(api) as idle:
         for connection in busy, idle:
             await receive(connection)

@@ -76,7 +76,7 @@ class Instance:
         return bool((await self.stats())["watchers"] == number)
 
     async def has_left(self, pid: int) -> bool:
-        """Another process, or none, is at slot 0's address."""
+        """Another process, or none, listens on slot 0's address."""
         try:
             return bool((await self.stats())["pid"] != pid)
         except httpx.TransportError:
@@ -100,7 +100,7 @@ class Instance:
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    # Not tmp_path, which is too long for the path of a socket.
+    # Not tmp_path, whose path is too long for a socket.
     with tempfile.TemporaryDirectory(prefix="api-") as name:
         yield Path(name)
 
@@ -199,7 +199,7 @@ async def test_drain(directory: Path, subject: Subject, database_url: str, numbe
 
 
 async def test_message_of_a_two_way_websocket_is_finished(directory: Path, database_url: str) -> None:
-    """The worker waits for a client that it holds no other connection of."""
+    """The worker waits for a client whose other connections it does not hold."""
     headers = {"Authorization": f"Bearer {token(1)}"}
     async with running(directory, database_url) as instance:
         path = str(instance.socket(0))
@@ -253,7 +253,7 @@ async def test_killed_master(directory: Path, database_url: str) -> None:
     async with running(directory, database_url, cores=2) as old:
         workers = psutil.Process(old.process.pid).children()
         for worker in workers:
-            # So that they do not notice yet.
+            # So that they do not notice it yet.
             worker.suspend()
         old.process.kill()
         await old.stopped()
@@ -266,13 +266,13 @@ async def test_killed_master(directory: Path, database_url: str) -> None:
 
 
 async def test_recycling(directory: Path, subject: Subject, database_url: str) -> None:
-    """After so many requests, on however few connections, a new worker replaces this one. No request fails."""
+    """After this many requests, on any number of connections, a new worker replaces this one. No request fails."""
     options = ("--max-requests", "50", "--max-requests-jitter", "0")
     async with running(directory, database_url, *options) as instance, instance.client() as client:
         first = await instance.stats()
         for _ in range(50):
             assert (await client.get(subject.newest)).status_code == 200
-        # Requests for its health do not count.
+        # Health checks do not count.
         assert (await instance.stats())["requests"] == 50
         await instance.ready(unlike=first["pid"])
         assert (await instance.stats())["requests"] == 0

@@ -1,4 +1,4 @@
-"""Questions, and what is wrong with requests for them."""
+"""Questions, and errors in requests for them."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""One vote for each question and user, counted exactly, and never taken back."""
+"""One vote for each question and user, counted exactly and never lost."""
 
 import asyncio
 from collections import Counter
@@ -52,9 +52,9 @@ async def test_vote_sent_again(api: Served) -> None:
     problem(await vote(api, asked, 0, user=1, key="one"), 422)
     problem(await vote(api, asked, 1, user=1, key="two"), 409)
     problem(await vote(api, asked, 1, user=1), 409)
-    # A vote without a key is not sent again by one with none.
+    # A repeated vote without a key does not match a vote without a key.
     problem(await vote(api, asked, 0, user=2), 409)
-    # The key is the voter's own.
+    # A key belongs to its voter.
     assert (await vote(api, asked, 0, user=3, key="one")).status_code == 201
     problem(await vote(api, asked, 0, user=2, key="one"), 409)
     results = await newest(api, asked)
@@ -126,7 +126,7 @@ async def test_one_vote_sent_many_times_at_once(api: Served) -> None:
 async def test_many_voters_at_once(api: Served) -> None:
     asked = await ask(api)
     answers = await asyncio.gather(*(vote(api, asked, n % 2) for n in range(60)))
-    # Each vote is a version of its own, in which it is counted.
+    # Each vote makes a new version, which counts it.
     assert sorted(answer.json()["version"] for answer in answers) == list(range(1, 61))
     results = await newest(api, asked)
     assert ([choice["votes"] for choice in results["choices"]], results["version"]) == ([30, 30], 60)

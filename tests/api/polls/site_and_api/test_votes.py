@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 async def test_site_and_api_write_the_same_row(api: Served, database_url: str) -> None:
-    """The constraint that Django made is what refuses the second vote, whoever took the first."""
+    """Django's constraint rejects the second vote, whichever app took the first."""
     asked = await ask(api)
     cast = f"from polls.models import Vote; Vote.cast({asked.id}, {asked.choices[0]}, 1)"
     done = await asyncio.to_thread(manage, "shell", "-v0", "-c", cast, DATABASE_URL=database_url)
@@ -64,7 +64,7 @@ async def test_votes_sent_many_times_to_site_and_api_at_once(api: Served, databa
     assert site.stdin
     assert site.stdout
     assert await site.stdout.readline() == b"ready\n"
-    # From the other end, and first, so that each takes votes which the other is sent too.
+    # In reverse order, and started first, so that each app takes votes that the other one gets too.
     sent = [asyncio.ensure_future(vote(api, asked, user=voter, key=f"key-{voter}")) for voter in voters[::-1]]
     await asyncio.wait(sent, return_when=asyncio.FIRST_COMPLETED)
     site.stdin.write(b"\n")
