@@ -48,7 +48,7 @@ def check_rate(stack: Stack, path: str, kind: str, burst: int) -> None:
     with stack.client() as client, stack.client() as neighbour:
         responses = [client.post(path) for _ in range(burst + 15)]
         counts = Counter(response.status_code for response in responses)
-        # The burst, and as many as the rate admits meanwhile.
+        # The burst, and the requests that the rate admits during it.
         assert counts[429] > 0, counts
         assert counts.total() - counts[429] >= burst, counts
         rejected = next(response for response in responses if response.status_code == 429)
@@ -93,7 +93,7 @@ def test_slow_clients_delay_nobody_and_are_disconnected(stack: Stack) -> None:
         beside = [median(client, path) for path in paths]
         for before, with_slow_ones in zip(alone, beside, strict=True):
             assert with_slow_ones < 3 * before, (alone, beside)
-        # A client that sends a whole body is served meanwhile.
+        # In the meantime, a client that sends a whole body is served.
         for app in LISTENING:
             assert is_from(client.post(app.prefix, content=b"{}"), app)
 
