@@ -72,12 +72,12 @@ class Stack(ABC):
     def down(self) -> None:
         """Stop the stack, and check that nothing of it is left."""
 
-    # How clients reach it
+    # Clients
 
     @property
     @abstractmethod
     def port(self) -> int:
-        """nginx's port on `host`. Afterwards this thread connects in the network that has it."""
+        """nginx's port on `host`. After a call, this thread connects in nginx's network."""
 
     @property
     @abstractmethod
@@ -95,7 +95,7 @@ class Stack(ABC):
 
     @property
     def authority(self) -> str:
-        """Host and port, as a browser names them."""
+        """Host and port, as in a browser's address bar."""
         return f"{self.host}:{self.port}"
 
     @property
@@ -114,7 +114,7 @@ class Stack(ABC):
 
     @cached_property
     def tls(self) -> ssl.SSLContext | None:
-        """For clients: trusts that certificate, for the names in it, and no other."""
+        """A TLS context for clients. It trusts only that certificate, for the names in it."""
         return ssl.create_default_context(cafile=self.certificate) if self.certificate else None
 
     def client(self, timeout: float = 30, address: str = "", **options: Any) -> httpx.Client:
@@ -122,7 +122,7 @@ class Stack(ABC):
         return httpx.Client(base_url=self.url, transport=transport, timeout=timeout, **options)
 
     def connect(self) -> socket.socket:
-        """Open a connection on which nothing was sent yet."""
+        """Open a connection, and send nothing."""
         connection = socket.create_connection((self.host, self.port), 30, source_address=(next(self.addresses), 0))
         return self.tls.wrap_socket(connection, server_hostname=self.host) if self.tls else connection
 
@@ -130,7 +130,7 @@ class Stack(ABC):
         """A client of nginx's private socket: /site-a/health/ready, /api-a-0/health/stats."""
         return httpx.Client(base_url="http://inside", transport=httpx.HTTPTransport(uds=f"{self.seen}/run/nginx.sock"))
 
-    # What runs in it
+    # Services and logs
 
     @property
     def apps(self) -> dict[str, App]:
