@@ -1,4 +1,4 @@
-"""Look at pages narrow and wide, light and dark: accessible, and no wider than the screen."""
+"""Check pages narrow and wide, light and dark: they are accessible, and no wider than the screen."""
 
 import json
 import re
