@@ -38,14 +38,11 @@ def prefork(serve: Callable[[], None], processes: int) -> None:
     """Run `serve` in this many processes until SIGTERM, and replace each process that dies.
 
     Python runs one thread of a process at a time, so using every core takes several processes. They inherit the
-    listening
-    socket, and the kernel gives each connection to one of them.
+    listening socket, and the kernel gives each connection to one of them.
 
     The signals stay blocked, and sigwait() returns them one by one. A handler could run at any point: between fork()
-    and
-    add(), or again during the cleanup. Without this, a second SIGTERM within 0.3 ms of the first left a child running,
-    and
-    listening on the port, in 30 of 100 stops.
+    and add(), or again during the cleanup. Without this, a second SIGTERM within 0.3 ms of the first left a child
+    running, and listening on the port, in 30 of 100 stops.
     """
     children: set[int] = set()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -106,8 +103,7 @@ def answer(connection: socket.socket, received: bytearray) -> bool:
     """Answer every complete request. Return False if the connection must be closed.
 
     recv() does not return whole requests. It may return half of one, or five and a half from a client that does not
-    wait for
-    responses (pipelining, 9.3.2).
+    wait for responses (pipelining, 9.3.2).
     """
     try:
         data = connection.recv(65_536)

@@ -10,8 +10,7 @@ which should be on a disk. Networks are 10.77.N.0/24, behind this machine's addr
 debootstrap.
 
 A host has no kernel of its own. So only sysctls below net. are writable, and limits of memory and processes
-(MemoryMax=,
-TasksMax=) work only if this machine's cgroup2 has those controllers.
+(MemoryMax=, TasksMax=) work only if this machine's cgroup2 has those controllers.
 """
 
 import argparse
