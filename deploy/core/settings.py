@@ -62,7 +62,7 @@ def unquote(value: str) -> str:
 
 
 def quote(value: str) -> str:
-    """Return a value as a settings file has it, whatever is in it but a line's end."""
+    """Return a value quoted for a settings file. It may contain anything except a line break."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 

@@ -85,7 +85,7 @@ class NativeStack:
     # Settings
 
     def secrets(self) -> dict[str, str]:
-        """Return the secrets that somebody could guess, by the name to print."""
+        """Return the secrets that must be hard to guess, by the name to print."""
         found = {name: setting(name) for name in SECRETS if name not in COMPOSE_ONLY}
         return found | passwords(self)
 

@@ -1,6 +1,6 @@
 """What differs between the servers that run apps: sockets, readiness, idleness and units.
 
-Each kind of server is a module of this package with a subclass of Server, of which there is one object.
+Each kind of server is a module of this package with a subclass of Server and a single object of it.
 """
 
 import importlib

@@ -144,7 +144,7 @@ class ComposeTarget(Target):
         found = {name: each for name, each in self.containers().items() if name not in self.hashes}
         for name, container in found.items():
             self.probe("nginx", "out", name)
-            # By its own image, which still has it in the registry.
+            # The container's own image still has the instance in its registry.
             self.probe(name, "idle", name)
             output("docker", "stop", container["Id"])
             output("docker", "rm", container["Id"])

@@ -80,7 +80,7 @@ class Fleet:
         command = [str(BIN / "ansible-playbook"), "--inventory", str(self.path), str(ANSIBLE / f"{playbook}.yml")]
         command += ["--extra-vars", json.dumps(self.batch | variables)]
         command += ["--limit", ",".join(("localhost", *hosts))] if hosts else []
-        # The playbook holds the lock too: it may still run after somebody killed `make`.
+        # The playbook holds the lock too: it may still run after `make` was killed.
         done = subprocess.run(command, cwd=PROJECT, env=self.environment(), pass_fds=self.held, check=False)
         return done.returncode == 0
 

@@ -116,7 +116,7 @@ def start(target: NativeTarget) -> None:
 def apply_changes(target: NativeTarget, changed: set[str]) -> set[str]:
     """Roll what changed or does not serve, then reload nginx. Return what was touched."""
     supervisor.write_programs(VAR, SERVICES)
-    # Restart services that failed too often for supervisord, or that somebody stopped.
+    # Restart services that supervisord gave up, or that were stopped by hand.
     infos = target.processes().items()
     touched = {service for service, info in infos if info["statename"] not in ("RUNNING", "STARTING")}
     for service in touched:

@@ -58,7 +58,7 @@ def app_ports(app: str, cores: int | str) -> list[int]:
 
 
 def host_settings(given: Mapping[str, Any]) -> dict[str, str]:
-    """Return the settings that are not secret: the defaults of .env.example, and over them those of an inventory."""
+    """Return the settings that are not secret: the defaults of .env.example, overridden by the inventory's settings."""
     known = settings.parse(settings.EXAMPLE.read_text()) | {name: as_text(value) for name, value in given.items()}
     return {name: value for name, value in known.items() if name not in NOT_SET and not settings.is_secret(name)}
 
