@@ -14,9 +14,9 @@ from .errors import unavailable
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 access = logging.getLogger("access")
 
-# Seconds in the queue. Who has waited longer is likely gone, or has asked again; and when workers that were stuck end
-# at their deadline of 20 s, those who queued behind them are answered at once, and not in turn while more come. It
-# counts, too, for how long a host held the request that has lost its power since, which is noticed after 4 s.
+# Seconds in the queue. A client that waited longer has probably left or sent the request again. When stuck workers end
+# at their deadline of 20 s, the requests that queued behind them are rejected at once instead of delaying new ones. The
+# time also includes the 4 s until nginx notices that another host, which held the request, has lost power.
 LONGEST_WAIT = 8
 
 
@@ -27,7 +27,7 @@ class RequestId(logging.Filter):
 
 
 def waited(request: HttpRequest) -> float:
-    """Seconds since nginx, which has the whole body by then, passed the request on; 0 when it does not say."""
+    """Return the seconds since nginx, after it read the whole body, passed the request on; 0 if nginx does not say."""
     passed_on = request.headers.get("X-Request-Start", "")
     return time.time() - float(passed_on) if re.fullmatch(r"[0-9]{10}\.[0-9]{3}", passed_on) else 0
 

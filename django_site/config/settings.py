@@ -96,7 +96,7 @@ TEMPLATES = [
         },
     },
 ]
-USE_I18N = False  # One language; the machinery of translation costs a sixth of the throughput (measured: 1.17).
+USE_I18N = False  # One language: without translation, throughput is 1.17 × (measured).
 TIME_ZONE = "UTC"
 
 # Every wait below is shorter than the request's deadline of 20 s, so that a stuck server is an error and not a kill.

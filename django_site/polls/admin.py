@@ -1,4 +1,4 @@
-"""Moderation: find a question, close it or delete it, correct it. Votes can be looked at only."""
+"""Moderation: find, close, delete and correct questions. Votes are read-only."""
 
 from functools import partial
 from typing import Any
@@ -76,7 +76,7 @@ class QuestionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         try:
             return super().changeform_view(request, *args, **kwargs)
         except NotStored as error:
-            # Nothing was saved. What was typed is lost with it, but for the browser's Back.
+            # Nothing was saved. The browser's Back button brings the typed values back.
             self.message_user(request, str(error), messages.ERROR)
             return redirect(request.path)
 
@@ -109,6 +109,6 @@ class VoteAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # Not here; but a voter's votes go with the voter, whose deletion asks this.
+        # Votes cannot be deleted here. Django also asks this when a voter is deleted, together with the voter's votes.
         here = request.resolver_match and request.resolver_match.url_name
         return not str(here).startswith("polls_vote_") and super().has_delete_permission(request, obj)

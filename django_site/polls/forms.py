@@ -11,7 +11,7 @@ from .pictures import MAX_MB
 
 
 class ChoicesField(forms.CharField):
-    """Two to ten different choices, one per line; cleaned to a list of str."""
+    """Two to ten different choices, one per line. The cleaned value is a list of str."""
 
     widget = forms.Textarea(attrs={"rows": 5})
 

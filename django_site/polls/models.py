@@ -76,7 +76,7 @@ class Question(models.Model):
         return self.closes_at is None or self.closes_at > timezone.now()
 
     def tally(self) -> list["Choice"]:
-        """The choices in order, each with `votes`, its count, and `share`, that in whole percent of all."""
+        """Return the choices in order, each with `votes`, their number, and `share`, in whole percent."""
         counts = dict(Vote.objects.filter(question=self).values_list("choice").annotate(n=Count("*")))
         total = sum(counts.values())
         choices = list(self.choices.all())
@@ -110,7 +110,7 @@ class Vote(models.Model):
     choice = models.ForeignKey(Choice, models.CASCADE)
     voter = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    # Who sends a vote makes a key for it: the same vote with the same key is that vote sent again.
+    # The sender creates a key for each vote: the same vote with the same key is a repeated request.
     key = models.CharField(max_length=64, db_default="", editable=False)
 
     class Meta:
@@ -122,19 +122,19 @@ class Vote(models.Model):
 
     @classmethod
     def cast(cls, question_id: int, choice_id: int, voter_id: int, key: str = "") -> None:
-        """Raises Question.DoesNotExist, Choice.DoesNotExist, Closed or AlreadyVoted; nothing for a vote sent again."""
+        """Raises Question.DoesNotExist, Choice.DoesNotExist, Closed, AlreadyVoted; nothing for a repeated request."""
         try:
             with transaction.atomic():
                 question = Question.objects.get(pk=question_id)
                 choice = question.choices.get(pk=choice_id)
                 cls.objects.create(question=question, choice=choice, voter_id=voter_id, key=key)
-                # After that, which finds a vote that counts already; raising takes this one back.
+                # After the insert, so that a repeated vote is found first. The exception rolls the insert back.
                 if not question.is_open:
                     raise Closed
-                # Last: the row that all voters of the question wait for is locked for the shortest time.
+                # Last, because all voters of the question wait for this row's lock.
                 Question.objects.change([question_id])
         except IntegrityError:
-            # The constraint, not a read before, finds the second vote: there is no moment in between.
+            # The constraint finds a second vote. A read before the insert could miss one that comes in between.
             mine = cls.objects.filter(question_id=question_id, voter_id=voter_id)
             if key and mine.filter(choice_id=choice_id, key=key).exists():
                 return
@@ -143,7 +143,7 @@ class Vote(models.Model):
             raise Question.DoesNotExist from None  # deleted at this moment
 
 
-# Votes have no receiver of their own: they are deleted only with what is below, and so in one statement.
+# Votes need no receiver: they are deleted only together with a choice, a question or a user (receivers below).
 
 
 @receiver([post_save, post_delete], sender=Choice)

@@ -1,4 +1,4 @@
-"""Uploaded pictures: what is stored is never what was sent, but a picture that Pillow drew from it."""
+"""Uploaded pictures. Pillow redraws each one, and only the redrawn picture is stored."""
 
 import logging
 import uuid
@@ -19,16 +19,16 @@ logger = logging.getLogger(__name__)
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF"]
 # The rest of a request is for the form's other fields.
 MAX_MB = max(1, settings.UPLOAD_LIMIT_MB - 1)
-# A few kB can claim to be gigabytes of pixels: this is a screen of 5120 × 2880, and takes a worker to at most 390 MB.
+# A file of a few kB can decode to gigabytes. This limit allows 5120 × 2880 pixels, for which a worker needs 390 MB.
 MAX_PIXELS = 16_000_000
 MAX_SIDE = 1600
 
 
 def redraw(upload: "File[bytes]") -> "ContentFile[bytes]":
-    """The picture upright, at most MAX_SIDE pixels wide and high, as WebP without metadata.
+    """Return the picture upright, at most MAX_SIDE pixels wide and high, as WebP without metadata.
 
-    It has a new name, so that caches may keep it for ever, and nobody can guess or choose it.
-    Raises forms.ValidationError for what is not a picture or too large.
+    It gets a random name, so that caches may keep it forever and nobody can guess or choose the name.
+    Raises forms.ValidationError if the file is not a picture or is too large.
     """
     if upload.size > MAX_MB * 1024 * 1024:
         raise forms.ValidationError(f"The picture is larger than {MAX_MB} MB.", code="size")
@@ -61,7 +61,7 @@ class PictureFormField(forms.FileField):
 
 
 class NotStored(Exception):
-    """The disk is full, or the directory is not to be written to; the log has the reason."""
+    """The disk is full or the directory is not writable. The log has the reason."""
 
     def __str__(self) -> str:
         return "The server has no room for the picture just now. Ask without one, or try again later."
@@ -74,14 +74,14 @@ class Picture(FieldFile):
             super().save(name, content, save)
         except OSError as error:
             logger.error("picture not stored: %s", error)
-            # What there was room for.
+            # Delete the part that was written.
             with suppress(OSError):
                 self.storage.delete(self.field.generate_filename(self.instance, name))
             raise NotStored from error
 
 
 class PictureField(models.FileField):
-    """A FileField that whichever form it is in, the admin's too, fills with a redrawn picture."""
+    """A FileField that stores a redrawn picture, in every form and in the admin."""
 
     attr_class = Picture
 
