@@ -103,7 +103,7 @@ class Bus:
         while True:
             await self.wake.wait()
             self.wake.clear()
-            # One message for each channel, however often it changed meanwhile: the backlog cannot grow without bound.
+            # One message for each channel, however often it changed, so that the backlog cannot grow without bound.
             changed, self.changed = self.changed, set()
             try:
                 for channel in changed:

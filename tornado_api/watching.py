@@ -18,8 +18,7 @@ from .websocket import RESTARTING, SocketHandler
 
 
 def retry() -> bytes:
-    """Return the milliseconds after which a browser reconnects: random, so that clients do not reconnect all at
-    once."""
+    """Return the milliseconds until a browser reconnects: random, so that not all clients reconnect at once."""
     return b"retry: %d\n\n" % random.randint(500, 5000)  # noqa: S311
 
 
