@@ -51,7 +51,7 @@ def mentioning(directory: Path) -> list[psutil.Process]:
 
 
 def kill(directory: Path) -> None:
-    """Kill all processes that mention a directory. Another round for those that started meanwhile."""
+    """Kill all processes that mention a directory. Repeat for processes that started in between."""
     deadline = time.monotonic() + 30
     while (found := mentioning(directory)) and time.monotonic() < deadline:
         for process in found:

@@ -15,8 +15,7 @@ NAME = r"[A-Za-z]\w*(?:\.[A-Za-z]\w*)*"
 
 
 def look_up(name: str, context: Context) -> Any:
-    """Look up a dotted name. No part begins with an underscore (NAME), so a template cannot reach an object's
-    internals."""
+    """Look up a dotted name. NAME allows no leading underscore, so templates cannot reach an object's internals."""
     first, *rest = name.split(".")
     value = context[first]
     for each in rest:

@@ -23,8 +23,7 @@ FEATURES.append(FAULTS)
 
 @contextmanager
 def faulty() -> Iterator[Path]:
-    """A copy of the project with endpoints under /faults/ and /api/v1/faults/, which the project itself does not
-    have."""
+    """A copy of the project with endpoints under /faults/ and /api/v1/faults/. The project itself has none."""
     servers.program("nginx", "nginx libnginx-mod-http-brotli-static")
     with copied() as project:
         shutil.copy(HERE / "faults_site.py", project / "django_site/faults.py")

@@ -116,7 +116,7 @@ class OpenLoad:
         await self.finish()
 
     async def most(self, seconds: float) -> float:
-        """Return the rate of good responses to CLIENTS clients, each of which sends the next request at once."""
+        """Return the rate of good responses to CLIENTS clients that send the next request at once."""
         self.until = time.perf_counter() + seconds
         for _ in range(CLIENTS):
             self.send()

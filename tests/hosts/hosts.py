@@ -362,8 +362,7 @@ def mtu_of(route: str) -> int:
 
 
 def resolvers() -> str:
-    """Return this machine's name servers. systemd-resolved answers only this machine, so return its upstream
-    servers."""
+    """Return this machine's name servers: the upstream ones of systemd-resolved, which answers only this machine."""
     behind = Path("/run/systemd/resolve/resolv.conf")
     return (behind if behind.exists() else Path("/etc/resolv.conf")).read_text()
 

@@ -42,7 +42,7 @@ class HostsStack(Stack):
         own = {"INVENTORY": str(directory / "inventory"), "TLS": "on", "PORT": "443"}
         super().__init__(directory, own | {"TLS_CERTIFICATE": str(directory / "certificate.pem")}, project)
         self.name = inventory
-        # The hosts of each group. `groups` adds groups to those of the example.
+        # The hosts of each group. `groups` adds more groups than the example has.
         self.shape = shape(inventory) | dict(groups)
         self.suite = suite
         self.ending = ExitStack()

@@ -93,8 +93,7 @@ def test_a_host_gets_to_what_it_needs(five: HostsStack, who: str, whom: str, por
 
 @pytest.mark.long
 def test_nobody_is_locked_out(hosts: HostsStack) -> None:
-    """A mistake in admin_addresses locks its author out. The host restores the previous rules, and provision says
-    so."""
+    """A mistake in admin_addresses locks its author out. The host restores the previous rules. Provision says so."""
     with hosts.other_inventory(lambda inventory: inventory["all"]["vars"].update(admin_addresses=["192.0.2.0/24"])):
         done = hosts.make("provision")
     assert done.returncode

@@ -123,7 +123,7 @@ async def test_a_broken_release(
             done = await asyncio.to_thread(stack.deploy)
         assert done.returncode
         assert reason in done.stdout
-        # The traceback is that of the app.
+        # The traceback comes from the app, not from the deployment.
         assert "deploy/cli.py" not in done.stdout
         assert workers(stack, *others) == untouched
         assert whole(stack, first) == stack.rolls_back
