@@ -37,7 +37,7 @@ def test_without_images_the_stack_runs_natively(without_images: NativeStack) -> 
         stack.down()
 
 
-def test_unless_containers_are_asked_for(without_images: NativeStack) -> None:
+def test_not_if_containers_are_requested(without_images: NativeStack) -> None:
     done = without_images.make("up", STACK="compose")
     assert done.returncode
     assert done.stdout.startswith("Stack: compose (STACK says so)\n")

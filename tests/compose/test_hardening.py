@@ -28,7 +28,7 @@ every_service = pytest.mark.parametrize("service", SERVICES)
 
 
 @every_service
-def test_no_process_is_root_or_may_become_it(stack: ComposeStack, service: str) -> None:
+def test_no_process_is_root_or_can_become_root(stack: ComposeStack, service: str) -> None:
     for pid in processes(stack, service):
         status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
         assert "0" not in (status["Uid"] + status["Gid"]).split(), status["Name"]
@@ -40,7 +40,7 @@ def test_no_process_is_root_or_may_become_it(stack: ComposeStack, service: str) 
 
 
 @every_service
-def test_nothing_is_writable_but_what_has_to_be(stack: ComposeStack, service: str) -> None:
+def test_only_the_necessary_paths_are_writable(stack: ComposeStack, service: str) -> None:
     """For the service's user, by trying; and the root file system for nobody."""
     find = "find / -path /proc -prune -o -path /dev -prune -o -type d -writable -print -prune 2>/dev/null || true"
     assert {*stack.run(service, "sh", "-c", find).split()} == WRITABLE[service]
@@ -48,7 +48,7 @@ def test_nothing_is_writable_but_what_has_to_be(stack: ComposeStack, service: st
 
 
 @every_service
-def test_what_it_may_use_is_bounded(stack: ComposeStack, service: str) -> None:
+def test_its_resources_are_limited(stack: ComposeStack, service: str) -> None:
     container = stack.container(service)
     host = container["HostConfig"]
     assert 0 < host["Memory"] <= 2 * 1024**3
@@ -60,7 +60,7 @@ def test_what_it_may_use_is_bounded(stack: ComposeStack, service: str) -> None:
 
 
 @every_service
-def test_it_is_restarted_and_looked_after(stack: ComposeStack, service: str) -> None:
+def test_it_is_restarted_and_has_a_health_check(stack: ComposeStack, service: str) -> None:
     wait_healthy(stack, service)
     assert stack.container(service)["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
 
@@ -119,7 +119,7 @@ def test_there_is_no_way_out_but_nginxs(stack: ComposeStack, service: str) -> No
         assert not answers(address, 8000)
 
 
-def test_no_secret_is_to_be_seen(stack: ComposeStack) -> None:
+def test_no_secret_is_visible(stack: ComposeStack) -> None:
     """By who may look at containers, images, processes and logs."""
     file = dotenv_values(stack.environment["ENV_FILE"])
     secrets = {

@@ -19,7 +19,7 @@ ours = pytest.mark.parametrize("service", CONTENTS)
 
 
 @ours
-def test_nothing_is_in_it_that_makes_programs(stack: ComposeStack, service: str) -> None:
+def test_it_has_no_compiler(stack: ComposeStack, service: str) -> None:
     found = stack.run(service, "find", "/usr", "/opt", "/srv", "-not", "-path", "/proc/*", "-type", "f,l").splitlines()
     tools = {"gcc", "cc", "g++", "ld", "as", "make", "pip", "pip3", "uv", "uvx", "git"}
     assert not [path for path in found if "/bin/" in path and path.rpartition("/")[2].partition("-")[0] in tools]
@@ -63,7 +63,7 @@ def test_after_its_start_every_line_that_it_prints_is_json(stack: ComposeStack, 
         assert {"time", "level", "app"} <= json.loads(line).keys(), line
 
 
-def test_any_user_will_do(other: ComposeStack) -> None:
+def test_any_user_may_run_it(other: ComposeStack) -> None:
     for service in OURS:
         for pid in processes(other, service):
             assert Path(f"/proc/{pid}").stat().st_uid == 12345

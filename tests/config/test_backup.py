@@ -125,7 +125,7 @@ def test_a_backup_says_what_is_in_it(data: Data) -> None:
     assert json.loads(json.dumps(status)) == status
 
 
-def test_the_drill_gives_all_back(data: Data, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_drill_restores_everything(data: Data, capsys: pytest.CaptureFixture[str]) -> None:
     app_backup.drill(app_backup.find(app_backup.backup()))
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].split() == ["public.orders", "1000", "1000", "same"]
@@ -151,7 +151,7 @@ def test_the_counts_are_those_of_the_dump(data: Data) -> None:
     app_backup.drill(app_backup.find(name))
 
 
-def test_the_drill_finds_a_row_that_is_another(data: Data, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_drill_finds_a_changed_row(data: Data, capsys: pytest.CaptureFixture[str]) -> None:
     backup = app_backup.find(app_backup.backup())
     found = manifest(backup.name)
     found["tables"]["public.orders"]["sum"] += "0"
@@ -194,7 +194,7 @@ def test_a_dump_that_cannot_be_read_leaves_the_database_as_it_is(data: Data) -> 
     assert databases(data) == {DATABASE}
 
 
-def test_a_live_database_is_replaced_only_when_told_to(data: Data, tmp_path: Path) -> None:
+def test_a_live_database_is_replaced_only_with_force(data: Data, tmp_path: Path) -> None:
     backup = app_backup.find(app_backup.backup())
     data.sql("DELETE FROM orders WHERE id > 10")
     data.upload("pictures/one.webp", "another")
@@ -278,7 +278,7 @@ def test_a_backup_that_fails_leaves_nothing_behind(data: Data, monkeypatch: pyte
     assert [each.name for each in app_backup.BACKUPS.iterdir()] == [before]
 
 
-def test_one_goes_elsewhere_and_comes_back(data: Data, tmp_path: Path) -> None:
+def test_a_backup_is_packed_and_unpacked(data: Data, tmp_path: Path) -> None:
     name = app_backup.backup()
     packed = tmp_path / "packed.tar"
     with packed.open("wb") as file:
@@ -293,7 +293,7 @@ def test_one_goes_elsewhere_and_comes_back(data: Data, tmp_path: Path) -> None:
     assert list(app_backup.BACKUPS.iterdir()) == []
 
 
-def test_a_name_that_there_is_not(data: Data) -> None:
+def test_an_unknown_name(data: Data) -> None:
     with pytest.raises(app_backup.Failed, match="there is no backup newest; there are: none"):
         app_backup.find("newest")
     name = app_backup.backup()
@@ -301,7 +301,7 @@ def test_a_name_that_there_is_not(data: Data) -> None:
         app_backup.find("../etc")
 
 
-def test_old_ones_go() -> None:
+def test_old_backups_are_deleted() -> None:
     now = datetime(2026, 3, 31, 12, tzinfo=UTC)
     # One each night and one before each deploy, at noon.
     taken = [now - timedelta(hours=12 * n + 1) for n in range(200)]
@@ -321,7 +321,7 @@ def test_old_ones_go() -> None:
     ]
 
 
-def test_a_lone_one_stays_however_its_day_was() -> None:
+def test_a_single_backup_is_kept_at_any_age() -> None:
     now = datetime(2026, 3, 31, 12, tzinfo=UTC)
     assert app_backup.kept(["2026-03-05T030000Z"], now) == {"2026-03-05T030000Z"}
     assert app_backup.kept(["2026-03-01T030000Z", "2026-03-31T115900Z"], now) == {"2026-03-31T115900Z"}

@@ -96,7 +96,7 @@ def dev(stack_class: type[Stack]) -> Iterator[Dev]:
         (*HANDLER, '        return self.finish("saved")', ENDPOINT, WORD),
     ],
 )
-def test_what_is_saved_is_served(dev: Dev, file: str, old: str, new: str, path: str, unsaved: str) -> None:
+def test_a_saved_file_is_served(dev: Dev, file: str, old: str, new: str, path: str, unsaved: str) -> None:
     dev.serves(path, unsaved)
     with edited(dev.stack, file, old, new):
         dev.serves(path, "saved")
@@ -168,7 +168,7 @@ def test_the_next_save_repairs_a_syntax_error(dev: Dev, file: str, old: str, pat
     dev.serves(path, words)
 
 
-def test_make_up_is_the_end_of_it(dev: Dev) -> None:
+def test_make_up_ends_it(dev: Dev) -> None:
     dev.interrupt()
     assert "The stack is still running. `make down` stops it.\n" in dev.said
     dev.serves("/", HEADING)

@@ -163,7 +163,7 @@ def run(stack: NativeStack, text: str) -> None:
 
 
 @documents
-def test_what_it_tells_to_do(document: Path, stack: NativeStack) -> None:
+def test_its_commands_and_edits(document: Path, stack: NativeStack) -> None:
     for language, options, text in blocks(document):
         if options == "run":
             run(stack, text)

@@ -56,7 +56,7 @@ def upload(stack: HostsStack) -> None:
 
 
 @pytest.mark.parametrize("shape", ["hosts", FIVE_LONG])
-def test_there_and_back(shape: str, request: pytest.FixtureRequest) -> None:
+def test_backup_and_restore(shape: str, request: pytest.FixtureRequest) -> None:
     """The newest backup brings everything back, over live data only with FORCE, and on a new data host."""
     stack: HostsStack = request.getfixturevalue(shape)
     upload(stack)

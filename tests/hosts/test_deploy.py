@@ -148,7 +148,7 @@ async def test_a_broken_release(stack: HostsStack, crowd: Crowd, record: Record,
 
 
 @one_and_long_five
-async def test_back_and_forth(stack: HostsStack, crowd: Crowd, record: Record) -> None:
+async def test_rollbacks(stack: HostsStack, crowd: Crowd, record: Record) -> None:
     """Roll back to the previous release, and by name to the newer one."""
     name = stack.release(stack.first("site-a"))
     for variables, heading in (({}, OLD), ({"RELEASE": name}, NEW)):
@@ -193,7 +193,7 @@ async def test_the_controller_is_killed(stack: HostsStack, crowd: Crowd, record:
 
 
 @pytest.mark.parametrize("stack", [FIVE_LONG], indirect=True)
-async def test_a_host_leaves_and_comes_back(stack: HostsStack, crowd: Crowd, record: Record) -> None:
+async def test_a_host_is_drained_and_returns(stack: HostsStack, crowd: Crowd, record: Record) -> None:
     def without(inventory: Any) -> None:
         children = inventory["all"]["children"]
         for group in (inventory["all"], *(children[app] for app in stack.apps)):
@@ -227,7 +227,7 @@ async def test_a_host_leaves_and_comes_back(stack: HostsStack, crowd: Crowd, rec
     assert "HOST is 'data-1'" in refused.stdout
 
 
-def test_no_way_back_over_a_migration_that_breaks(stack: HostsStack) -> None:
+def test_no_rollback_over_a_breaking_migration(stack: HostsStack) -> None:
     before = releases(stack)
     with committed(stack, TODAY, migration="SELECT 1"):
         done = stack.make("deploy")

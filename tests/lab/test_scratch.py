@@ -134,7 +134,7 @@ REFUSED = {
 }
 
 
-def test_what_is_ambiguous_or_too_much_is_refused() -> None:
+def test_ambiguous_or_large_requests_are_rejected() -> None:
     with server(WSGI) as (port, _):
         for sent, status in REFUSED.items():
             answers = talk(port, sent + (b"" if status == 408 else ask("/")))

@@ -23,7 +23,7 @@ def test_signing_up_logs_in_and_leads_on(client: Client, db: None) -> None:
         ("password2", "12345678", "entirely numeric"),
     ],
 )
-def test_what_is_wrong_with_a_sign_up_is_said_at_its_field(
+def test_a_mistake_in_a_sign_up_is_shown_at_its_field(
     client: Client, user: User, field: str, value: str, message: str
 ) -> None:
     form = SIGN_UP | {field: value} | ({"password1": value} if value == "12345678" else {})
@@ -46,7 +46,7 @@ def test_logging_in_and_out(client: Client, user: User) -> None:
     "elsewhere", ["https://evil.example/", "//evil.example/", "javascript:alert(1)", "/\\evil.example"]
 )
 @pytest.mark.parametrize("path", ["/accounts/login/", "/accounts/signup/"])
-def test_nobody_is_led_elsewhere(client: Client, user: User, path: str, elsewhere: str) -> None:
+def test_no_redirect_to_another_site(client: Client, user: User, path: str, elsewhere: str) -> None:
     form = SIGN_UP | {"password": "correct horse", "next": elsewhere}
     if path == "/accounts/login/":
         form["username"] = "mel"

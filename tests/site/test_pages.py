@@ -7,7 +7,7 @@ from django.test import Client
 
 
 @pytest.mark.parametrize("path", ["/nowhere/", "/accounts/nowhere/"])
-def test_what_does_not_exist_is_a_friendly_404(client: Client, db: None, path: str) -> None:
+def test_an_unknown_page_is_a_friendly_404(client: Client, db: None, path: str) -> None:
     response = client.get(path)
     assert response.status_code == 404
     assert "Nothing is here" in response.content.decode()
@@ -44,7 +44,7 @@ def test_a_wrong_method_is_a_405_that_says_which_are_right(client: Client, path:
     assert allowed in response.headers["Allow"]
 
 
-def test_head_is_as_good_as_get(member: Client) -> None:
+def test_head_is_answered_like_get(member: Client) -> None:
     for path in ("/", "/accounts/"):
         assert member.head(path).status_code == 200
 

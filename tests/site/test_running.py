@@ -226,7 +226,7 @@ def test_a_redis_that_hangs_is_tried_once(settings: Any, new_bus: None, caplog: 
             listener.accept()
 
 
-def test_a_redis_that_is_gone_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_redis_is_not_retried_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:  # connects, and never answers
         client = RedisClient.from_url(f"redis://127.0.0.1:{listener.getsockname()[1]}/0", socket_timeout=0.2)
         with pytest.raises(redis.TimeoutError):
@@ -244,7 +244,7 @@ def test_a_redis_that_is_gone_is_left_alone_for_a_while(monkeypatch: pytest.Monk
         assert client.ping()
 
 
-def test_nobody_is_logged_out_when_redis_goes(
+def test_users_stay_logged_in_without_redis(
     client: Client, user: User, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with servers.redis() as url:

@@ -42,7 +42,7 @@ TEXT = models.CharField(max_length=64)
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Operation) else str(value),
 )
-def test_what_two_releases_can_share(operation: Operation, shared: bool) -> None:
+def test_migrations_that_two_releases_can_share(operation: Operation, shared: bool) -> None:
     migration = type("Migration", (migrations.Migration,), {"operations": [operation]})("0001", "any")
     assert schema.breaks(migration) is not shared
     migration.shared = True

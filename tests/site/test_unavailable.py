@@ -99,7 +99,7 @@ def gone(database_url: str) -> Iterator[None]:
             time.sleep(0.02)
 
 
-def test_postgresql_goes_and_comes_back(site: Callable[..., httpx.Client], database_url: str, log: Path) -> None:
+def test_an_outage_of_postgresql(site: Callable[..., httpx.Client], database_url: str, log: Path) -> None:
     admin = site()
     assert log_in(admin).status_code == 302
     requests = len(each_kind(site(), admin))
@@ -173,7 +173,7 @@ def test_a_session_that_cannot_be_saved(client: Client, user: User, caplog: pyte
 
 
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_who_waited_too_long_in_the_queue_is_answered_at_once(
+def test_a_request_that_waited_too_long_is_rejected_at_once(
     client: Client, caplog: pytest.LogCaptureFixture, method: str
 ) -> None:
     client.cookies["tandem_session"] = "x" * 32
@@ -187,7 +187,7 @@ def test_who_waited_too_long_in_the_queue_is_answered_at_once(
 
 
 @pytest.mark.parametrize("passed_on", ["", "x", "nan", "-inf", "0", "1.5", "1000000000"])
-def test_nonsense_is_no_time(client: Client, passed_on: str) -> None:
+def test_a_malformed_start_time_is_ignored(client: Client, passed_on: str) -> None:
     assert client.get("/accounts/login/", headers={"X-Request-Start": passed_on}).status_code == 200
 
 

@@ -69,7 +69,7 @@ async def test_heartbeats(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
             assert await anext(events) == {"": ""}
 
 
-async def test_times_to_come_back_are_spread(api: Served) -> None:
+async def test_reconnect_times_are_random(api: Served) -> None:
     subject = await fresh(api)
     times = set()
     for _ in range(10):
@@ -78,7 +78,7 @@ async def test_times_to_come_back_are_spread(api: Served) -> None:
     assert len(times) > 5
 
 
-async def test_coming_back_to_an_event_stream(api: Served) -> None:
+async def test_reconnecting_to_an_event_stream(api: Served) -> None:
     subject = await fresh(api)
     await write(api, subject)
     async with watch(api, subject, **{"Last-Event-ID": "1"}) as events:
@@ -95,7 +95,7 @@ async def test_coming_back_to_an_event_stream(api: Served) -> None:
             assert (await news(events))["version"] == 2
 
 
-async def test_coming_back_with_a_version_that_this_process_has_not_heard_of(api: Served) -> None:
+async def test_reconnecting_with_a_version_that_is_new_to_this_process(api: Served) -> None:
     """No watcher gets an older state than it has. It may have a newer one from another, faster process."""
     subject = await fresh(api)
     async with watch(api, subject) as events:
@@ -192,7 +192,7 @@ async def test_two_stores_with_the_same_ids(api: Served) -> None:
         gauge_news.cancel()
 
 
-async def test_store_that_fails_holds_up_no_other(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failing_store_does_not_stop_others(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     subject = await fresh(api)
     gauge = Subject(subject.id, "gauges")
     await api.app.store(GaugeStore).create(subject.id)
@@ -298,7 +298,7 @@ def heavy(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("heavy")
-async def test_slow_watcher_gets_the_newest_and_costs_nothing(api: Served) -> None:
+async def test_a_slow_watcher_gets_the_newest_state(api: Served) -> None:
     """While the client reads nothing, the state changes ten times. The client gets the first states and the last."""
     subject = await fresh(api)
     reader, writer = await raw(api, subject.events)
@@ -340,7 +340,7 @@ async def test_watcher_that_takes_nothing_is_dropped(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-async def test_what_is_gone(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_deleted_object_ends_its_watchers(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     subject = await fresh(api)
 
     async def gone(key: int) -> None:

@@ -70,7 +70,7 @@ async def test_notification_comes_before_the_check(
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGSTOP])
-async def test_redis_goes_and_comes_back(
+async def test_an_outage_of_redis(
     database_url: str, redis_url: str, how: signal.Signals, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = urlsplit(redis_url).port
@@ -113,7 +113,7 @@ def each_kind(api: Served, subject: Subject) -> list[asyncio.Future[httpx.Respon
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGSTOP])
-async def test_postgresql_goes_and_comes_back(how: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_outage_of_postgresql(how: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     # Shorter: a test has other things to do.
     monkeypatch.setattr(database, "DATABASE_DEADLINE", 1)
     async with other_postgresql() as (api, port):
@@ -153,9 +153,7 @@ async def test_postgresql_restarted_between_two_requests() -> None:
         assert [answer.status_code for answer in answers] == [201] * 10
 
 
-async def test_sqlite_locked_by_somebody(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_locked_sqlite(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "DATABASE_DEADLINE", 1)
     path = tmp_path_factory.mktemp("locked") / "db.sqlite3"
     create_tables(f"sqlite:///{path}")

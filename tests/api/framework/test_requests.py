@@ -88,7 +88,7 @@ async def test_too_large_a_body(api: Served) -> None:
         *(f"Bearer {token(1, **dict.fromkeys([claim]))}" for claim in ("iss", "aud", "sub", "iat", "exp", "jti")),
     ],
 )
-async def test_token_that_is_no_good(api: Served, authorization: str | None) -> None:
+async def test_rejected_tokens(api: Served, authorization: str | None) -> None:
     subject = await fresh(api)
     headers = {} if authorization is None else {"Authorization": authorization}
     response = await write(api, subject, headers)

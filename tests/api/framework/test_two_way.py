@@ -77,7 +77,7 @@ async def test_token_in_the_subprotocols(api: Served) -> None:
         {"additional_headers": {}, "subprotocols": [token(), "bearer"]},
     ],
 )
-async def test_token_that_is_no_good(api: Served, options: dict[str, Any]) -> None:
+async def test_rejected_tokens(api: Served, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidStatus) as refused:
         await socket_of(api, **options)
     response = refused.value.response

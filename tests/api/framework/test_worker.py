@@ -214,7 +214,7 @@ async def test_message_of_a_two_way_websocket_is_finished(directory: Path, datab
         assert await instance.stopped() == 0
 
 
-async def test_worker_that_is_told_to_stop_is_replaced(directory: Path, subject: Subject, database_url: str) -> None:
+async def test_a_stopping_worker_is_replaced(directory: Path, subject: Subject, database_url: str) -> None:
     async with running(directory, database_url) as instance, instance.client() as client:
         before = await instance.stats()
         waiting = asyncio.ensure_future(client.get(subject.long_poll, params={"after": 0, "wait": 15}))

@@ -79,7 +79,7 @@ async def test_vote_sent_again_after_the_question_has_closed(api: Served) -> Non
 
 
 @pytest.mark.parametrize("key", ["", "x" * 65, "one two", "one\ttwo", "é"])
-async def test_key_that_is_none(api: Served, key: str) -> None:
+async def test_malformed_idempotency_keys(api: Served, key: str) -> None:
     asked = await ask(api)
     headers = httpx.Headers(bearer() | {"Idempotency-Key": key}, encoding="utf-8")
     problem(await api.client.post(asked.post, json={"choice": asked.choices[0]}, headers=headers), 400)

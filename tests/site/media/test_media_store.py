@@ -45,7 +45,7 @@ def test_nothing_is_overwritten(store: MediaStore, media_prefix: Path, monkeypat
     assert [(media_prefix / "media" / each).read_bytes() for each in (name, other)] == [b"first", b"second"]
 
 
-def test_what_is_not_there(store: MediaStore) -> None:
+def test_a_missing_file(store: MediaStore) -> None:
     assert not store.exists("pictures/none.webp")
     store.delete("pictures/none.webp")
     with pytest.raises(FileNotFoundError):
@@ -75,7 +75,7 @@ def test_names_that_need_quoting(store: MediaStore, media_prefix: Path) -> None:
         ("POST", "/media/pictures/kept.webp", 405),
     ],
 )
-def test_what_it_does_not_do(store: MediaStore, media_prefix: Path, method: str, path: str, status: int) -> None:
+def test_rejected_requests(store: MediaStore, media_prefix: Path, method: str, path: str, status: int) -> None:
     if not store.exists("pictures/kept.webp"):
         store.save("pictures/kept.webp", ContentFile(b"kept"))
     before = files(media_prefix)
@@ -95,7 +95,7 @@ def test_a_file_above_the_upload_limit(store: MediaStore, media_prefix: Path) ->
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGSTOP])
-def test_the_store_is_away(
+def test_the_store_is_unavailable(
     store: MediaStore,
     media_port: int,
     client: Client,

@@ -60,7 +60,7 @@ def test_the_list_counts_votes(moderator: Client, voted: Question) -> None:
     assert '<td class="field-votes">1</td>' in page
 
 
-def test_a_change_raises_the_version_and_keeps_votes_cast_meanwhile(moderator: Client, voted: Question) -> None:
+def test_a_change_raises_the_version_and_keeps_new_votes(moderator: Client, voted: Question) -> None:
     path = f"/admin/polls/question/{voted.pk}/change/"
     assert moderator.get(path).status_code == 200
     before = version(voted)
@@ -146,7 +146,7 @@ def test_votes_can_only_be_looked_at(moderator: Client, voted: Question) -> None
     assert Vote.objects.exists()
 
 
-def test_a_picture_is_checked_here_too_and_an_old_one_goes(
+def test_the_admin_checks_a_picture_and_deletes_the_old_one(
     moderator: Client, voted: Question, django_capture_on_commit_callbacks: Any
 ) -> None:
     path = f"/admin/polls/question/{voted.pk}/change/"
@@ -169,7 +169,7 @@ def test_a_picture_is_checked_here_too_and_an_old_one_goes(
     assert not second.exists()
 
 
-def test_no_room_for_a_picture_is_said_here_too_and_nothing_is_changed(moderator: Client, voted: Question) -> None:
+def test_a_full_disk_is_shown_in_the_admin_and_changes_nothing(moderator: Client, voted: Question) -> None:
     path = f"/admin/polls/question/{voted.pk}/change/"
     with no_room():
         form = change(voted, text="Tea, or coffee?", picture=SimpleUploadedFile("x.png", PNG))

@@ -11,9 +11,7 @@ from tests import servers
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_changes_is_published_after_its_commit(
-    user: User, question: Question, settings: Any, new_bus: None
-) -> None:
+def test_a_change_is_published_after_its_commit(user: User, question: Question, settings: Any, new_bus: None) -> None:
     with servers.redis() as settings.REDIS_URL, Redis.from_url(settings.REDIS_URL) as redis, redis.pubsub() as channel:
         channel.subscribe("changes")
         assert channel.get_message(timeout=5)["type"] == "subscribe"

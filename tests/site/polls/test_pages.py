@@ -71,7 +71,7 @@ def test_a_question_page_shows_the_results(
     assert "csrfmiddlewaretoken" not in page
 
 
-def test_a_question_page_says_what_one_voted_for(member: Client, user: User, question: Question) -> None:
+def test_a_question_page_shows_your_vote(member: Client, user: User, question: Question) -> None:
     tea = question.choices.get(text="Tea")
     before = member.get(f"/questions/{question.pk}/").content.decode()
     assert 'type="radio"' in before
@@ -127,9 +127,7 @@ def test_asking(member: Client, user: User) -> None:
         ("closes_at", "2020-01-01T00:00", "has passed"),
     ],
 )
-def test_what_is_wrong_with_a_question_is_said_at_its_field(
-    member: Client, field: str, value: str, message: str
-) -> None:
+def test_a_mistake_in_a_question_is_shown_at_its_field(member: Client, field: str, value: str, message: str) -> None:
     form = {"text": "Which?", "choices": "one\ntwo", "closes_at": ""} | {field: value}
     page = member.post("/questions/new/", form).content.decode()
     at_field = page.partition(f'id="id_{field}_error"')[2].partition("</ul>")[0]
@@ -147,7 +145,7 @@ def test_asking_needs_a_login(client: Client, db: None) -> None:
         assert response.headers["Location"] == "/accounts/login/?next=/questions/new/"
 
 
-def test_what_people_write_is_text_and_not_markup(client: Client, new_question: QuestionMaker) -> None:
+def test_user_input_is_escaped(client: Client, new_question: QuestionMaker) -> None:
     question = new_question("<b>x</b>", "y", text="<script>alert(1)</script>")
     for path in ("/", f"/questions/{question.pk}/"):
         page = client.get(path).content.decode()
@@ -165,7 +163,7 @@ def test_voting_is_a_post(client: Client) -> None:
     assert (response.status_code, response.headers["Allow"]) == (405, "POST")
 
 
-def test_head_is_as_good_as_get(member: Client, question: Question) -> None:
+def test_head_is_answered_like_get(member: Client, question: Question) -> None:
     for path in (f"/questions/{question.pk}/", "/questions/new/"):
         assert member.head(path).status_code == 200
 

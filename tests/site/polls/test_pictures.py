@@ -37,7 +37,7 @@ def stored() -> Path:
     ("format", "mode"),
     [("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGBA"), ("PNG", "P"), ("PNG", "I;16"), ("WEBP", "RGB"), ("GIF", "P")],
 )
-def test_a_picture_is_drawn_anew(member: Client, format: str, mode: str) -> None:
+def test_a_picture_is_redrawn(member: Client, format: str, mode: str) -> None:
     original = encoded(Image.new(mode, WIDE), format)
     assert ask(member, original, name="../../my cat.php").status_code == 302
     with Image.open(stored()) as picture:
@@ -107,13 +107,13 @@ PNG = encoded(Image.effect_noise(WIDE, 50), "PNG")
     ],
     ids=["text", "svg", "bmp", "tiff", "half", "empty", "large", "24 megapixels", "bomb"],
 )
-def test_a_picture_that_is_none_is_said_at_its_field(member: Client, content: bytes, message: str) -> None:
+def test_a_file_that_is_no_picture_is_shown_at_its_field(member: Client, content: bytes, message: str) -> None:
     page = ask(member, content).content.decode()
     assert message in page.partition('id="id_picture_error"')[2].partition("</ul>")[0]
     assert not Question.objects.exists()
 
 
-def test_a_picture_goes_with_its_question(member: Client, django_capture_on_commit_callbacks: Any) -> None:
+def test_a_picture_is_deleted_with_its_question(member: Client, django_capture_on_commit_callbacks: Any) -> None:
     ask(member, PNG)
     path = stored()
     assert path.exists()
@@ -137,7 +137,7 @@ def files() -> list[Path]:
     return list((site_settings.MEDIA_ROOT / "pictures").glob("*"))
 
 
-def test_no_room_for_a_picture_is_said_at_its_field(member: Client, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_is_shown_at_the_picture_field(member: Client, caplog: pytest.LogCaptureFixture) -> None:
     ask(member, PNG)
     assert stored().stat().st_size > 20_000, "there is something to cut off"
     Question.objects.all().delete()

@@ -80,7 +80,7 @@ def test_each_page_has_a_key_of_its_own(member: Client, question: Question) -> N
     assert keys[0] != keys[1]
 
 
-def test_a_vote_sent_again_is_answered_as_the_first_time(member: Client, question: Question) -> None:
+def test_a_repeated_vote_gets_the_first_response(member: Client, question: Question) -> None:
     tea, coffee = question.choices.all()
     path, before = f"/questions/{question.pk}/vote/", version(question)
 
@@ -116,7 +116,7 @@ def test_too_long_a_key_is_a_400(member: Client, question: Question) -> None:
     assert not Vote.objects.exists()
 
 
-def test_the_release_that_knows_no_keys_takes_votes(user: User, question: Question) -> None:
+def test_a_release_without_keys_accepts_votes(user: User, question: Question) -> None:
     before = MigrationLoader(connection).project_state(("polls", "0001_initial")).apps.get_model("polls", "Vote")
     before._default_manager.create(question_id=question.pk, choice_id=question.choices.all()[0].pk, voter_id=user.pk)
     assert Vote.objects.get().key == ""
@@ -193,7 +193,7 @@ def test_a_question_that_is_being_deleted_takes_no_votes_and_breaks_nothing(user
     assert not Vote.objects.exists()
 
 
-def test_an_old_copy_of_a_question_does_not_turn_its_version_back(user: User, question: Question) -> None:
+def test_saving_an_old_copy_does_not_lower_the_version(user: User, question: Question) -> None:
     old = Question.objects.get(pk=question.pk)
     Vote.cast(question.pk, question.choices.all()[0].pk, user.pk)
     before = version(question)
@@ -222,7 +222,7 @@ def test_each_change_raises_the_version(user: User, question: Question, change: 
     assert version(question) > before
 
 
-def test_what_was_not_committed_leaves_the_version(user: User, question: Question) -> None:
+def test_a_rolled_back_change_keeps_the_version(user: User, question: Question) -> None:
     before = version(question)
     with pytest.raises(Choice.DoesNotExist):
         Vote.cast(question.pk, 99999, user.pk)

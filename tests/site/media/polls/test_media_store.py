@@ -19,7 +19,7 @@ from tests.site.media.test_media_store import files
 pytestmark = pytest.mark.slow
 
 
-def test_a_picture_comes_back_and_goes_with_its_question(
+def test_a_picture_is_served_and_deleted_with_its_question(
     store: MediaStore, media_prefix: Path, member: Client, django_capture_on_commit_callbacks: Any
 ) -> None:
     before = files(media_prefix)
@@ -43,7 +43,7 @@ def test_a_picture_comes_back_and_goes_with_its_question(
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGSTOP])
 @pytest.mark.parametrize("to_ask", [True, False], ids=["a question", "in the admin"])
-def test_the_store_is_away(
+def test_the_store_is_unavailable(
     store: MediaStore,
     media_port: int,
     media_prefix: Path,
@@ -90,7 +90,7 @@ def ask_in_admin(admin: Client) -> Any:
     return admin.post("/admin/polls/question/add/", form)
 
 
-def test_a_question_is_deleted_while_the_store_is_away(
+def test_a_question_is_deleted_while_the_store_is_unavailable(
     store: MediaStore,
     media_port: int,
     member: Client,

@@ -34,16 +34,16 @@ BAD_TOKENS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("fault", BAD_TOKENS)
-def test_bad_sign(stack: Stack, fault: str) -> None:
+def test_rejected_tokens(stack: Stack, fault: str) -> None:
     check_rejected(stack, f"Bearer {sign(stack, **BAD_TOKENS[fault])}", 401)
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer x", "Bearer a.b.c", "Basic YTpi", "x" * 5000])
-def test_no_sign(stack: Stack, header: str) -> None:
+def test_malformed_tokens(stack: Stack, header: str) -> None:
     check_rejected(stack, header, 401)
 
 
-def test_unsigned_sign(stack: Stack) -> None:
+def test_an_unsigned_token(stack: Stack) -> None:
     claims = jwt.decode(sign(stack), options={"verify_signature": False})
     check_rejected(stack, f"Bearer {jwt.encode(claims, '', algorithm='none')}", 401)
 
