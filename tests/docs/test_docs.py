@@ -44,12 +44,12 @@ def inline(document: Path, kind: str) -> Iterator[Token]:
 
 
 def anchors(document: Path) -> set[str]:
-    """Of its headings, as GitHub makes them."""
+    """Return the anchors of its headings, as GitHub makes them."""
     headings = [after.content for token, after in pairwise(parse(document)) if token.type == "heading_open"]
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-# What they name
+# Links and paths
 
 
 @documents
@@ -66,7 +66,7 @@ def test_links(document: Path) -> None:
 
 @documents
 def test_paths(document: Path) -> None:
-    """What is in backticks, and begins as a file or a directory here does."""
+    """Each path in backticks that begins with a file or directory of the repository exists."""
     made = {options.removeprefix("file=") for _, options, _ in blocks(document) if options.startswith("file=")}
     tops = {path.split("/")[0] for path in TRACKED}
     for token in inline(document, "code_inline"):
@@ -106,11 +106,11 @@ def test_each_directive_is_explained(file: Path) -> None:
     assert set(re.findall(r"`([^`]+)`", " ".join(cells))) == directives(file)
 
 
-# What they tell to do
+# Commands and edits
 
 
 def blocks(document: Path) -> Iterator[tuple[str, str, str]]:
-    """Language, what is behind it, and text of each fenced block."""
+    """Yield the language, the options after it, and the text of each fenced block."""
     for token in parse(document):
         if token.type == "fence":
             language, _, options = token.info.partition(" ")
@@ -119,7 +119,7 @@ def blocks(document: Path) -> Iterator[tuple[str, str, str]]:
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[NativeStack]:
-    """Of a copy, with its files where a document says that they are: var/ and .env."""
+    """A stack of a copy of the project, with var/ and .env in it, as the documents say."""
     with copied() as project:
         stack = NativeStack(project, {"ENV_FILE": str(project / ".env"), "DEBUG_UPSTREAM": "off"}, project)
         try:
@@ -137,7 +137,7 @@ def edit(file: Path, language: str, text: str) -> None:
         assert before.count(old) == 1, f"{file.name}: {before.count(old)} times:\n{old}"
         text = before.replace(old, new)
     file.parent.mkdir(parents=True, exist_ok=True)
-    # For www-data, as whom root's manage.py makes migrations.
+    # Root's manage.py writes migrations as www-data.
     file.parent.chmod(0o777)
     file.write_text(text)
 

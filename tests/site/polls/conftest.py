@@ -1,4 +1,4 @@
-"""What the tests of polls ask and vote on."""
+"""Questions for the tests of polls."""
 
 from __future__ import annotations
 
