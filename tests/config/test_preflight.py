@@ -46,7 +46,9 @@ def test_nothing_is_installed_through_a_link(has_uv: bool, tmp_path: Path, monke
     uv = other / "bin/uv"
     uv.parent.mkdir(parents=True)
     if has_uv:
-        uv.write_text('#!/bin/sh\ncase "$*" in *--check*) exit 1 ;; esac\ntouch $(dirname $0)/installed\n')
+        uv.write_text(
+            '#!/bin/sh\ncase "$*" in *--check*) exit 1 ;; --version) exit ;; esac\ntouch $(dirname $0)/installed\n'
+        )
         uv.chmod(0o755)
     link.symlink_to(other)
     monkeypatch.setattr(preflight, "VENV", link)
