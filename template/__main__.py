@@ -12,9 +12,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import copier
-from copier.errors import CopierError, TaskError
-
 from deploy.core.console import Failed, guard_output, step
 from deploy.core.environment import chosen
 from deploy.core.settings import PATH, PROJECT, names
@@ -92,6 +89,11 @@ def new(folder: str, answers: Mapping[str, str]) -> None:
 
 
 def write(path: Path, given: Mapping[str, str]) -> None:
+    # Here, because Copier's git has the environment that it was imported in.
+    import copier
+    from copier.errors import CopierError, TaskError
+    from plumbum import ProcessExecutionError
+
     print(f"New project in {path}", flush=True)
     try:
         # unsafe: allows the task, which is this repository's own.
@@ -100,6 +102,8 @@ def write(path: Path, given: Mapping[str, str]) -> None:
         )
     except TaskError:
         raise Failed("The project was not made. The lines above say why") from None
+    except ProcessExecutionError as error:
+        raise Failed(f"{' '.join(map(str, error.argv))} failed:\n{error.stderr}") from None
     except (CopierError, ValueError) as error:
         raise Failed(re.sub(r"^Validation error for question '(\w+)': ", "", str(error))) from None
     set_source(path)
