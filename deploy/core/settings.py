@@ -55,7 +55,7 @@ SHAPES = {
     "DEBUG_UPSTREAM": (r"on|off", "on or off"),
     "CORES": (r"|[1-9]\d*", "a whole number from 1, or empty"),
     "CPUS": (r"\d+(\.\d+)?", "a number of cores, for example 1.5; 0 for all"),
-    # A container with two workers of the site takes 190 MB, PostgreSQL's 60.
+    # With two workers, a container of the api takes 150 MB, one of the site 60; PostgreSQL 60.
     "MEMORY": (r"(25[6-9]|2[6-9]\d|[3-9]\d\d|[1-9]\d{3,})m|[1-9]\d*g", "at least 256m, for example 512m or 2g"),
     "COMPOSE_PROJECT_NAME": (r"|[a-z0-9][a-z0-9_-]*", "lower-case letters, digits, _ and -"),
     "APP_UID": (r"[1-9]\d*", "the number of a user, other than 0"),
@@ -191,6 +191,8 @@ def faults() -> list[str]:
     if found := unreadable_lines(ENV_FILE):
         return found
     given = values()
+    if odd := [name for name, value in given.items() if CONTROL.search(value)]:
+        return [f"{name} in the environment should be UTF-8 without control characters and line ends" for name in odd]
     found = [
         f"{name} is {shown(value)}: should be {words}"
         for name, (shape, words) in SHAPES.items()

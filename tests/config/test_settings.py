@@ -236,6 +236,15 @@ def test_a_refusal_shows_no_secret_that_was_glued_to_a_value(
     assert "hunter2" not in "".join(faults)
 
 
+@pytest.mark.parametrize("value", ["two\nlines", "\udcff", "\x1b[2J", "tab\t"])
+@pytest.mark.parametrize("name", ["SECRET_KEY", "PORT", "REDIS_PASSWORD"])
+def test_a_value_in_the_environment_that_no_file_can_have(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert settings.faults() == [f"{name} in the environment should be UTF-8 without control characters and line ends"]
+
+
 @pytest.mark.parametrize(
     ("given", "read"),
     [

@@ -13,7 +13,7 @@ from typing import IO, Any
 from deploy.core import console
 from deploy.core.apps import APPS, INSTANCES, Instance
 from deploy.core.console import LOG_END, Failed, ok, output, printable, readable_end, step
-from deploy.core.preflight import check_disk, check_ports
+from deploy.core.preflight import check_disk, check_ports, stop
 from deploy.core.probe import why_not_served
 from deploy.core.roll import COMMAND_READY_AFTER, Target
 from deploy.core.settings import ENV_FILE, HELD, PROJECT, VAR, bracketed, make_env_file, read_file, values
@@ -49,14 +49,15 @@ def check_machine(running: bool) -> None:
     if not versions:
         raise Failed(why_not)
     ok(versions)
-    if foreign := ComposeTarget().foreign() if running else "":
-        raise Failed(foreign)
     own = [value for name, value in running_settings().items() if name in ("PORT", "PLAIN_PORT") and running]
     check_ports(own.__contains__)
     check_disk()
     make_env_file()
     generate.write()
     target = ComposeTarget()
+    # Before the images: they have the same name too.
+    if foreign := target.foreign():
+        stop(foreign.partition(". ")[0], foreign.partition(". ")[2])
     print("Images", flush=True)
     with step(", ".join(target.core_services)):
         target.compose("pull", "--quiet", "--policy=missing", *target.core_services)
