@@ -28,7 +28,10 @@ def take_out_of_rotation(run: Path, instance: str) -> None:
 def put_in_rotation(run: Path, instance: str) -> None:
     link = run / "upstream" / instance
     if not link.is_symlink():
-        link.parent.mkdir(exist_ok=True)
+        if not link.parent.exists():
+            link.parent.mkdir()
+            # Root may make it, with a umask of its own, for nginx, which is another user. Its own parent is closed.
+            link.parent.chmod(0o755)
         link.symlink_to("..")
 
 

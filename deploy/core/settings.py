@@ -181,6 +181,8 @@ def bracketed(address: str) -> str:
 def is_host(name: str) -> bool:
     """Return whether a name in ALLOWED_HOSTS is one that nginx and Django read alike."""
     label = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+    if len(name) > 253:
+        return False
     return bool(re.fullmatch(rf"\.?({label}\.)*{label}", name)) or (
         name[:1] + name[-1:] == "[]" and ":" in name and is_address(name[1:-1])
     )
