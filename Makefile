@@ -9,7 +9,7 @@ help:
 		/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Run
-DEPLOY = python3 -m deploy
+DEPLOY = python3 -E -m deploy
 up: ## Start everything, or apply what changed (PORT=8000, STACK=compose|native)
 	@$(DEPLOY) up
 

@@ -8,14 +8,16 @@ import contextlib
 import importlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from deploy.core import preflight
+from deploy.core import owner, preflight
 from deploy.core.apps import APPS, PROJECT, SERVICES, django
-from deploy.core.console import Failed, nothing_runs
-from deploy.core.settings import ENV_FILE, VAR, faults
+from deploy.core.console import Failed, guard_output, nothing_runs
+from deploy.core.settings import ENV_FILE, VAR, certificate_faults, faults, make_directory, replace
 from deploy.targets.compose import target as compose
 
 PYTHON = preflight.VENV / "bin/python"
@@ -34,7 +36,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--target", default="", choices=["", *TARGETS])
     parser.add_argument("--inventory", default="", help="the hosts: a path, or a name in deploy/ansible/inventories")
     parser.add_argument("--app", default="", help="an app, an instance or nginx; empty for all apps")
-    parser.add_argument("--arguments", default="help", help="the words after manage.py")
+    # In the environment, where make puts it: a shell would read its quotes.
+    parser.add_argument("--arguments", default=os.environ.get("ARGS") or "help", help="the words after manage.py")
     parser.add_argument("--group", default=[], nargs="*", help="of install: groups of packages in pyproject.toml")
     parser.add_argument("--ref", default="", help="of deploy: the commit to deploy")
     parser.add_argument("--release", default="", help="of rollback: the release to go back to")
@@ -61,10 +64,17 @@ def choose_target(options: argparse.Namespace) -> str:
     if options.verb in TOOLS:
         # A tool reports files that another user owns.
         with contextlib.suppress(OSError):
-            return forced or CHOSEN.read_text()
+            return forced or chosen_target() or why_target()[0]
         return why_target()[0]
-    chosen = CHOSEN.read_text() if CHOSEN.exists() else ""
-    return forced or chosen or nothing_runs("Nothing has run here yet")
+    return forced or chosen_target() or nothing_runs("Nothing has run here yet")
+
+
+def chosen_target() -> str:
+    """Return the target of the last `make up`; empty before the first."""
+    with contextlib.suppress(FileNotFoundError):
+        chosen = CHOSEN.read_text().strip()
+        return chosen if chosen in TARGETS else ""
+    return ""
 
 
 def forced_target() -> str:
@@ -88,15 +98,16 @@ def choose_for_up() -> str:
     """Choose the target, check the settings, and make sure that the machine has what it needs."""
     target, why = why_target()
     print(f"Stack: {target} ({why})", flush=True)
-    if found := faults():
+    if found := faults() or certificate_faults():
         raise Failed("\n✗ ".join([*found, f".env.example explains each. Fix it in {ENV_FILE} or in the environment"]))
     if target == "compose":
         target = prepare_compose()
     if target == "native":
         preflight.check_machine()
+        owner.act_as_owner_of_project()
         preflight.install([])
-    VAR.mkdir(parents=True, exist_ok=True)
-    CHOSEN.write_text(target)
+    make_directory(VAR)
+    replace(CHOSEN, target)
     return target
 
 
@@ -114,13 +125,13 @@ def prepare_compose() -> str:
 
 
 def use_packages(options: argparse.Namespace) -> None:
-    """Start again with .venv's Python, which has the packages, unless it runs already or the command needs none."""
-    if options.target == "compose" and options.verb not in TOOLS:
-        return
+    """Start again with .venv's Python, which has the packages, if the command needs them."""
+    needed = options.target == "hosts" or options.verb in TOOLS
     if options.target == "hosts":
         preflight.install(["hosts"], quiet=True)
-    if PYTHON.exists() and Path(sys.executable) != PYTHON:
-        os.execv(PYTHON, [str(PYTHON), "-m", "deploy", *sys.argv[1:], f"--target={options.target}"])
+    if needed and Path(sys.executable) != PYTHON and preflight.suitable(str(PYTHON)):
+        words = ["-E", "-B", "-X", "utf8", "-m", "deploy", *sys.argv[1:], f"--target={options.target}"]
+        os.execv(PYTHON, [str(PYTHON), *words])
 
 
 def run(options: argparse.Namespace) -> None:
@@ -138,17 +149,31 @@ def run(options: argparse.Namespace) -> None:
         getattr(commands, options.verb.replace("-", "_"))(options)
 
 
+def interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
-    options = parse(sys.argv[1:])
-    # Debian's place for nginx, which an ordinary user's PATH leaves out.
-    os.environ["PATH"] += ":/usr/sbin"
+    guard_output()
+    # A second one while this cleans up has no effect, a third ends it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupt)
     # Data, logs and sockets are for their owner only.
     os.umask(0o077)
     try:
-        run(options)
+        run(parse(sys.argv[1:]))
     except Failed as failed:
         raise SystemExit(f"\n✗ {failed}") from None
     except PermissionError as error:
-        raise SystemExit(f"\n✗ {error}. Run this as the user who first ran it, or change the owner.") from None
+        raise SystemExit(
+            f"\n✗ {describe(error)}. Run this as the user who first ran it, or change the owner."
+        ) from None
+    except OSError as error:
+        raise SystemExit(f"\n✗ {describe(error)}. `make doctor` looks for the cause.") from None
     except KeyboardInterrupt:
-        raise SystemExit("\nInterrupted. Run the same command to continue.") from None
+        raise SystemExit("\nInterrupted. Run the same command to continue, or `make down` to stop what runs.") from None
+
+
+def describe(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)

@@ -1,6 +1,6 @@
 ##@ The site
 manage: ## Run Django's manage.py with the stack's settings (ARGS="changepassword admin"; INVENTORY=…)
-	@$(DEPLOY) manage --arguments "$(ARGS)" --inventory "$(INVENTORY)"
+	@$(DEPLOY) manage --inventory "$(INVENTORY)"
 
 lint: lint-site
 lint-site: .venv-dev

@@ -1,10 +1,10 @@
 ##@ Make it yours
 TEMPLATE = .venv/bin/python -m template
 new: .venv-template ## Start your own project from this one; prompts for anything you leave out (NAME=, FOLDER=, DOMAIN=, APPS=, SAMPLE=, PROOF=)
-	@$(TEMPLATE) new --name="$(NAME)" --folder="$(FOLDER)" --domain="$(DOMAIN)" --apps="$(APPS)" --sample="$(SAMPLE)" --proof="$(PROOF)"
+	@$(TEMPLATE) new
 
 check-rename: .venv-template ## Check that nothing in a project has this one's name (FOLDER=…)
-	@$(TEMPLATE) check-rename --folder="$(FOLDER)"
+	@$(TEMPLATE) check-rename
 
 BESIDE += test-template
 test-template: .venv-dev ## Make, lint, test, start and update projects

@@ -19,14 +19,20 @@ Version = tuple[int, ...]
 BIN = PROJECT / ".venv/bin"
 CHANGELOG, ANSWERS = "CHANGELOG.md", ".copier-answers.yml"
 RELEASED = (CHANGELOG, "pyproject.toml", "uv.lock")
+# git says nothing when a hook fails without a word.
+SILENT = "Is it a hook of yours? git config --get-regexp 'core.hookspath|init.templatedir'"
 UNRELEASED = "## [Unreleased]\n"
 
 
 def run(*command: str, folder: Path = PROJECT) -> str:
     """Return a command's output. Raises Failed with its error message."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
+    except FileNotFoundError:
+        raise Failed(f"{command[0]} is not installed: sudo apt-get install {command[0]}") from None
     if done.returncode:
-        raise Failed(f"{Path(command[0]).name} {command[1]}: {done.stderr.strip() or done.stdout.strip()}")
+        said = done.stderr.strip() or done.stdout.strip() or f"status {done.returncode}, without a reason. {SILENT}"
+        raise Failed(f"{Path(command[0]).name} {next(word for word in command[1:] if word.isalpha())}: {said}")
     return done.stdout.strip()
 
 

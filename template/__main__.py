@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,15 +12,32 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import copier
-from copier.errors import CopierError, TaskError
-
-from deploy.core.console import Failed, step
-from deploy.core.settings import PROJECT
+from deploy.core.console import Failed, guard_output, step
+from deploy.core.environment import chosen
+from deploy.core.settings import PATH, PROJECT, names
 from make.versions import ANSWERS, run
 
 QUESTIONS = ("name", "domain", "apps", "sample", "proof")
 NO_DEFAULT = ("name", "domain")
+# What git does here is the template's: none of the caller's hooks, signatures, ignored files and line ends.
+OURS = {
+    "core.hooksPath": os.devnull,
+    "core.excludesFile": os.devnull,
+    "core.autocrlf": "false",
+    "core.safecrlf": "false",
+    "commit.gpgSign": "false",
+    "commit.template": "",
+}
+
+
+def git_environment() -> dict[str, str]:
+    """Return the variables with which every git below this process has OURS (git-config(1))."""
+    pairs = {
+        f"GIT_CONFIG_{what}_{n}": word
+        for n, pair in enumerate(OURS.items())
+        for what, word in zip(("KEY", "VALUE"), pair, strict=True)
+    }
+    return pairs | {"GIT_CONFIG_COUNT": str(len(OURS))}
 
 
 def git(folder: Path, *words: str) -> str:
@@ -36,12 +54,21 @@ def choose_folder(folder: str) -> Path:
         raise Failed("FOLDER is missing: name a new directory, for example ../corner-shop")
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise Failed(f"FOLDER is {folder}, which exists: name a new directory")
+    if not re.fullmatch(PATH, str(path)):
+        raise Failed(
+            f"FOLDER is {folder}: use letters, digits, and . _ - + @ alone in its path, as `make up` needs it there"
+        )
     if path.is_relative_to(PROJECT):
         raise Failed(f"FOLDER is {folder}, in this repository: name a directory beside it, for example ../corner-shop")
     return path
 
 
 def new(folder: str, answers: Mapping[str, str]) -> None:
+    if not (PROJECT / ".git").exists():
+        raise Failed(
+            f"{PROJECT} has no history, as an archive has none: a project gets the files of a commit.\n"
+            "Clone the repository with git, or, without updates: git init && git add --all && git commit -m Archive"
+        )
     if changed := git(PROJECT, "status", "--porcelain"):
         raise Failed(f"{PROJECT} has uncommitted changes. Commit them first:\n{changed}")
     path = choose_folder(folder)
@@ -58,10 +85,15 @@ def new(folder: str, answers: Mapping[str, str]) -> None:
         if was_there:
             path.mkdir()
         raise
-    print(f"\nDone in {time.monotonic() - began:.1f} s.\n\n  cd {os.path.relpath(path)} && make up")
+    print(f"\nDone in {time.monotonic() - began:.1f} s.\n\n  cd {shlex.quote(os.path.relpath(path))} && make up")
 
 
 def write(path: Path, given: Mapping[str, str]) -> None:
+    # Here, because Copier's git has the environment that it was imported in.
+    import copier
+    from copier.errors import CopierError, TaskError
+    from plumbum import ProcessExecutionError
+
     print(f"New project in {path}", flush=True)
     try:
         # unsafe: allows the task, which is this repository's own.
@@ -70,6 +102,8 @@ def write(path: Path, given: Mapping[str, str]) -> None:
         )
     except TaskError:
         raise Failed("The project was not made. The lines above say why") from None
+    except ProcessExecutionError as error:
+        raise Failed(f"{' '.join(map(str, error.argv))} failed:\n{error.stderr}") from None
     except (CopierError, ValueError) as error:
         raise Failed(re.sub(r"^Validation error for question '(\w+)': ", "", str(error))) from None
     set_source(path)
@@ -77,7 +111,7 @@ def write(path: Path, given: Mapping[str, str]) -> None:
     git(path, "add", "--all")
     check(path)
     with step("secrets, in .env, which git ignores"):
-        own = {name: value for name, value in os.environ.items() if name not in ("ENV_FILE", "VAR_DIR")}
+        own = {name: value for name, value in os.environ.items() if name not in ("ENV_FILE", "VAR_DIR", *names())}
         make = "from deploy.core.settings import make_env_file; make_env_file()"
         subprocess.run([sys.executable, "-c", make], cwd=path, env=own, stdout=subprocess.DEVNULL, check=True)
     git(path, *identity(path), "commit", "--quiet", "--message=Start from the template")
@@ -117,8 +151,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make", description=__doc__)
     parser.add_argument("command", choices=["new", "check-rename"])
     for option in ("folder", *QUESTIONS):
-        parser.add_argument(f"--{option}", default="")
+        # make puts its variables in the environment. On a command line, a shell would read the quotes in them.
+        parser.add_argument(f"--{option}", default=os.environ.get(option.upper(), ""))
     given = parser.parse_args()
+    own = chosen() | git_environment()
+    os.environ.clear()
+    os.environ.update(own)
+    guard_output()
     try:
         if given.command == "new":
             new(given.folder, {name: getattr(given, name) for name in QUESTIONS})

@@ -53,10 +53,10 @@ class Bus:
         self.hub = hub
         self.redis: redis.Redis | None = None
         if url:
-            # redis-py's own retries would make each wait ten times as long.
-            self.redis = redis.Redis.from_url(
-                url, socket_timeout=LIMIT, socket_connect_timeout=LIMIT, retry=Retry(NoBackoff(), 0)
-            )
+            # redis-py's own retries would make each wait ten times as long. One, at once, for a kept connection that a
+            # restart of Redis closed.
+            retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
+            self.redis = redis.Redis.from_url(url, socket_timeout=LIMIT, socket_connect_timeout=LIMIT, retry=retry)
         self.changed: set[str] = set()
         self.wake = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()

@@ -3,18 +3,21 @@
 It runs on the system's own Python with the standard library only.
 """
 
+import contextlib
 import os
 import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
 
+from deploy.core import owner
 from deploy.core.console import ok
-from deploy.core.settings import PROJECT, VAR, setting
-from deploy.core.supervisor import socket_path
+from deploy.core.environment import is_writable
+from deploy.core.settings import PROJECT, TLS_FILES, VAR, read_file, setting, values
+from deploy.core.supervisor import processes_of, socket_path
 
 VENV = PROJECT / ".venv"
 OLDEST, NEWEST = (3, 11), (3, 13)
@@ -32,8 +35,12 @@ def stop(what: str, remedy: str) -> NoReturn:
 
 
 def suitable(python: str) -> bool:
+    """Return whether a Python works and has a version that the packages support."""
     compare = f"import sys; sys.exit(not {OLDEST} <= sys.version_info[:2] <= {NEWEST})"
-    return subprocess.run([python, "-c", compare], capture_output=True, check=False).returncode == 0
+    try:
+        return subprocess.run([python, "-c", compare], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def suitable_python() -> str:
@@ -87,7 +94,7 @@ def nginx_version() -> str:
 
 def why_taken(address: str, port: str) -> str:
     """Return why nothing can listen on a port; empty if it is free."""
-    with socket.socket() as listener:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((address, int(port)))
@@ -96,18 +103,36 @@ def why_taken(address: str, port: str) -> str:
     return ""
 
 
-def check_port(own: bool) -> None:
-    """Stop if the port is taken. `own`: the stack itself has it."""
-    address, port = setting("ADDRESS"), setting("PORT")
-    if (why := why_taken(address, port)) and not own:
-        stop(f"port {port} of {address}: {why}", "choose another: `make up PORT=8001`")
-    ok(f"port {port}")
+def ports() -> list[tuple[str, str]]:
+    """Return the setting and the number of each port that nginx is to listen on."""
+    given = values()
+    return [(name, given[name]) for name in ("PORT", *(["PLAIN_PORT"] if given["TLS"] == "on" else []))]
+
+
+def check_ports(own: Callable[[str], bool]) -> None:
+    """Stop if a port is taken. `own` returns whether the stack itself has it."""
+    address = setting("ADDRESS")
+    for name, port in ports():
+        if (why := why_taken(address, port)) and not own(port):
+            stop(f"port {port} of {address}: {why}", f"choose another: `make up {name}={int(port) + 1}`")
+        ok(f"port {port}")
 
 
 def is_up() -> bool:
-    """Return whether the stack runs on this machine without containers."""
-    with socket.socket(socket.AF_UNIX) as supervisor:
-        return supervisor.connect_ex(str(socket_path(VAR))) == 0
+    """Return whether the stack runs on this machine without containers. A supervisord that stopped answering counts."""
+    with socket.socket(socket.AF_UNIX) as supervisor, contextlib.suppress(OSError):
+        supervisor.settimeout(5)
+        supervisor.connect(str(socket_path(VAR)))
+        return True
+    return False
+
+
+def running_settings() -> dict[str, str]:
+    """Return the settings of the last `make up` on this machine, which the running processes have."""
+    try:
+        return read_file(VAR / "environment")
+    except OSError:
+        return {}
 
 
 def check_disk() -> None:
@@ -119,9 +144,13 @@ def check_disk() -> None:
 def check_machine() -> None:
     """Check what the stack needs on this machine, and install nginx if it is missing."""
     print("Preflight", flush=True)
-    configuration = VAR / "nginx/server-tls-off.conf"
-    own = is_up() and configuration.exists() and f":{setting('PORT')};" in configuration.read_text()
-    check_port(own)
+    # A killed supervisord may have left nginx behind.
+    running = running_settings() if any(processes_of(VAR)) else {}
+    listening = [running.get(name, "") for name in ("LISTEN", "LISTEN_PLAIN")]
+    check_ports(lambda port: any(each.endswith(f":{port}") for each in listening))
+    if values()["TLS"] == "on":
+        owner.check_readable(*(Path(setting(name)) for name in TLS_FILES))
+    owner.check_readable(PROJECT / "deploy/cli.py")
     check_disk()
     if not nginx_version():
         fresh = not shutil.which("nginx")
@@ -138,19 +167,36 @@ def install(groups: Iterable[str], quiet: bool = False) -> None:
     A symbolic link leads to the environment of another checkout, so it is only compared with uv.lock.
     """
     uv, linked = VENV / "bin/uv", VENV.is_symlink()
-    if not (linked or uv.exists()):
+    if not (linked or (works(uv) and suitable(str(VENV / "bin/python")))):
         make_venv()
         quiet = False
     # --inexact leaves alone what was installed earlier for another purpose.
     command = [str(uv), "sync", "--frozen", "--quiet", "--compile-bytecode", "--inexact"]
     command += [*(["--check"] if linked else []), *(f"--group={name}" for name in groups)]
-    installed = uv.exists() and not subprocess.run(command, cwd=PROJECT, umask=READABLE, check=False).returncode
+    command += [] if is_writable(os.environ.get("HOME", "/")) else ["--no-cache"]
+    # There while packages are installed. A killed installation may have left half of one that looks whole.
+    unfinished = VENV / "unfinished"
+    command += ["--reinstall"] if unfinished.exists() else []
+    if not linked:
+        with contextlib.suppress(OSError):
+            unfinished.touch()
+    installed = works(uv) and not subprocess.run(command, cwd=PROJECT, umask=READABLE, check=False).returncode
     if linked and not installed:
         stop(f"{VENV} is a link to {VENV.resolve()}, which differs from uv.lock", f"rm {VENV}, and run this again")
     if not installed:
         stop("`uv sync --frozen` failed", "the lines above say why; is PyPI reachable?")
+    with contextlib.suppress(OSError):
+        unfinished.unlink()
     if not quiet:
         ok("Python packages as in uv.lock")
+
+
+def works(program: Path) -> bool:
+    """Return whether a program of .venv starts. A killed installation leaves half of one."""
+    try:
+        return subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def make_venv() -> None:
@@ -163,7 +209,8 @@ def make_venv() -> None:
     print("  · making .venv (once, less than a minute)", flush=True)
     for step in (
         [python, "-m", "venv", "--clear", str(VENV)],
-        [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", f"uv=={uv}"],
+        # A user's or machine's pip.conf may say `user = true`, which fails in a virtual environment.
+        [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", "--no-user", f"uv=={uv}"],
     ):
         if subprocess.run(step, umask=READABLE, check=False).returncode:
             stop("could not make .venv", "the lines above say why; is PyPI reachable?")

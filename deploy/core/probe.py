@@ -8,8 +8,11 @@ request may be arriving, and cuts the watchers of every instance later.
 As a command for containers: `python3 -m deploy.core.probe ready site-a`.
 """
 
+import http.client
 import os
+import ssl
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.core.apps import find
@@ -25,7 +28,10 @@ def take_out_of_rotation(run: Path, instance: str) -> None:
 def put_in_rotation(run: Path, instance: str) -> None:
     link = run / "upstream" / instance
     if not link.is_symlink():
-        link.parent.mkdir(exist_ok=True)
+        if not link.parent.exists():
+            link.parent.mkdir()
+            # Root may make it, with a umask of its own, for nginx, which is another user. Its own parent is closed.
+            link.parent.chmod(0o755)
         link.symlink_to("..")
 
 
@@ -54,6 +60,30 @@ def why_not_ready(run: Path, service: str, workers: int, address: str | None = N
     instance = find(service)
     bind = (address, instance.port()) if address else None
     return instance.server.why_not_ready(run, service, workers, bind)
+
+
+def why_not_served(address: str, port: str, variables: Mapping[str, str], path: str = "/") -> str:
+    """Return why a visitor's request through nginx's own port gets no page of an app; empty if it gets one."""
+    try:
+        status = visit(address, port, variables, path)
+    except (OSError, http.client.HTTPException) as error:
+        return f"GET {path}: {error or type(error).__name__}"
+    return f"GET {path}: status {status}" if status >= 500 or status == 400 else ""
+
+
+def visit(address: str, port: str, variables: Mapping[str, str], path: str) -> int:
+    """Return the status of GET for the first name in ALLOWED_HOSTS. Raises OSError and HTTPException."""
+    address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104
+    connection = http.client.HTTPConnection(address, int(port), timeout=10)
+    if variables["TLS"] == "on":
+        # The doctor reads the certificate.
+        anyone = ssl._create_unverified_context()  # noqa: S323
+        connection = http.client.HTTPSConnection(address, int(port), timeout=10, context=anyone)
+    try:
+        connection.request("GET", path, headers={"Host": variables["ALLOWED_HOSTS"].split(",")[0].lstrip(".")})
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def main(command: str, service: str) -> None:

@@ -3,15 +3,18 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterable
-from http.client import HTTPException
+from collections.abc import Iterable, Iterator
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import Fault, ServerProxy
+from xmlrpc.client import Error, Fault, ServerProxy, Transport
 
+from deploy.core import processes
 from deploy.core.apps import INSTANCES, PROJECT
 from deploy.core.probe import finish_requests, remove_sockets
+from deploy.core.processes import Process
 from deploy.core.settings import Words
+from deploy.servers.base import unix_socket
 
 
 def socket_path(var: Path) -> Path:
@@ -38,20 +41,43 @@ def write_programs(var: Path, services: Iterable[str], project: Path = PROJECT) 
         file.write_text(text)
 
 
-def connect(var: Path) -> Any:
-    """Return a proxy of the supervisord whose run-time files are in `var`. One that failed once stays broken."""
-    # Imported here because most callers of this module run without third-party packages.
-    from supervisor.xmlrpc import SupervisorTransport
+class UnixTransport(Transport):
+    """XML-RPC over supervisord's unix socket. Its own transport is a third-party package."""
 
-    transport = SupervisorTransport(None, None, f"unix://{socket_path(var)}")
-    return ServerProxy("http://supervisord", transport=transport).supervisor
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__()
+        self.path, self.timeout = path, timeout
+
+    def make_connection(self, host: object) -> HTTPConnection:
+        connection = HTTPConnection("localhost", timeout=self.timeout)
+        connection.sock = unix_socket(self.path)
+        connection.sock.settimeout(self.timeout)
+        return connection
+
+
+def connect(var: Path, timeout: float = 60) -> Any:
+    """Return a proxy of the supervisord whose run-time files are in `var`. `timeout`, in seconds, is for each answer.
+
+    The longest answer is that of a stop: 30 s, then a kill.
+    """
+    return ServerProxy("http://localhost", transport=UnixTransport(socket_path(var), timeout)).supervisor
 
 
 def is_answering(var: Path) -> bool:
     try:
-        return bool(connect(var).getState())
-    except (OSError, HTTPException):
+        return bool(connect(var, timeout=5).getState())
+    except (OSError, HTTPException, Error):
         return False
+
+
+def processes_of(var: Path) -> Iterator[Process]:
+    """Yield the processes of the stack on this machine, also those that a killed supervisord or master left behind."""
+    for process in processes.processes():
+        environment = processes.environment(process.pid)
+        # supervisord's children inherit its environment. nginx writes its title over its own.
+        below = "SUPERVISOR_LOG_SIZE" in environment and environment.get("VAR_DIR") == str(var)
+        if below or (process.name == "nginx" and processes.directory(process.pid) == str(var)):
+            yield process
 
 
 def reread(supervisor: Any) -> tuple[set[str], set[str], set[str]]:

@@ -9,8 +9,10 @@ import subprocess
 import time
 from pathlib import Path
 
+from deploy.core.certificate import why_no_pair
 from deploy.core.console import Failed
-from deploy.core.settings import ENV_FILE, faults, setting
+from deploy.core.owner import NOBODY, name_of
+from deploy.core.settings import ENV_FILE, faults
 from deploy.servers.base import unix_socket
 
 from .findings import Findings, right, soon, unknown, wrong
@@ -31,11 +33,32 @@ def ownership(stack: NativeStack) -> Findings:
     for path in (ENV_FILE, stack.var):
         if path.exists() and os.geteuid() not in (0, path.stat().st_uid):
             # When root runs `make up`, var/ belongs to www-data.
-            owner = "root" if path.owner() == "www-data" else path.owner()
-            take = f"make down as {owner}, then: sudo chown -R {os.geteuid()}: {path}"
-            yield wrong(f"{path} belongs to {path.owner()}, not to you", f"continue as {owner}; or {take}")
+            user = "root" if owner(path) == NOBODY else owner(path)
+            take = f"make down as {user}, then: sudo chown -R {os.geteuid()}: {path}"
+            yield wrong(f"{path} belongs to {owner(path)}, not to you", f"continue as {user}; or {take}")
         elif path.exists() and not os.access(path, os.W_OK):
             yield wrong(f"{path} is not writable", f"chmod u+rwX {path}")
+
+
+def foreign_files(stack: NativeStack) -> Findings:
+    """A command as root, for example `nginx -t`, takes files away from the user of the stack."""
+    if not stack.var.is_dir():
+        return
+    user = stack.var.stat().st_uid
+    # Two levels: the pictures of users are below. Another check finds sockets.
+    all_of_it = [path for path in (*stack.var.glob("*"), *stack.var.glob("*/*")) if not path.is_socket()]
+    found = [path for path in all_of_it if path.lstat().st_uid != user]
+    if tmp := [path for path in found if path.parent.name == "tmp"]:
+        yield wrong(f"nginx cannot write to {tmp[0]}, which belongs to {owner(tmp[0])}: uploads fail", stack.start)
+    if other := sorted({path for path in found if path not in tmp}):
+        names = " ".join(map(str, other))
+        yield wrong(
+            f"{names}: not of {owner(stack.var)}, who runs the stack", f"sudo chown -R {owner(stack.var)}: {names}"
+        )
+
+
+def owner(path: Path) -> str:
+    return name_of(path.lstat().st_uid)
 
 
 def permissions(stack: NativeStack) -> Findings:
@@ -121,7 +144,7 @@ def weakness(name: str, value: str) -> str:
 
 
 def certificate(stack: NativeStack) -> Findings:
-    if setting("TLS") != "on" or "nginx" not in stack.services:
+    if stack.setting("TLS") != "on" or "nginx" not in stack.services:
         return
     files = dict(zip(("TLS_CERTIFICATE", "TLS_KEY"), stack.certificate(), strict=True))
     if missing := [name for name, path in files.items() if not Path(path).is_file()]:
@@ -135,9 +158,9 @@ def certificate(stack: NativeStack) -> Findings:
         yield unknown("certificate: openssl is not installed")
         return
     yield from expiry(path, stack.start)
-    if openssl("x509", path, "-noout", "-pubkey") != openssl("pkey", key, "-pubout"):
-        yield wrong(f"{key} is not the key of {path}", "replace both by a certificate and the key that it was made for")
-    for name in filter(is_public, setting("ALLOWED_HOSTS").split(",")):
+    if why := why_no_pair(path, key):
+        yield wrong(*why.split(": ", 1) if ": " in why else (why, "replace both"))
+    for name in filter(is_public, stack.setting("ALLOWED_HOSTS").split(",")):
         kind = "-checkip" if ip_address(name) else "-checkhost"
         if "NOT" in openssl("x509", path, "-noout", kind, name.lstrip(".")):
             yield wrong(

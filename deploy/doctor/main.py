@@ -30,6 +30,7 @@ NATIVE: tuple[Check, ...] = (
     limits.open_files_here,
     limits.open_files,
     limits.somaxconn,
+    files.foreign_files,
     *STACK,
 )
 # deploy/docker/common.yml limits open files, and a new container has no leftovers. The database has this clock.

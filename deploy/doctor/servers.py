@@ -1,14 +1,13 @@
 """Checks of what runs: the database and Redis, migrations, services, and a request through nginx."""
 
-import http.client
 import re
-import ssl
 import time
 from urllib.parse import urlsplit
 
 from deploy.core.apps import django
 from deploy.core.console import readable
-from deploy.core.settings import setting
+from deploy.core.probe import why_not_served
+from deploy.core.settings import bracketed
 
 from .findings import Findings, right, unknown, wrong
 from .stacks import NativeStack, password
@@ -96,32 +95,12 @@ def front_door(stack: NativeStack) -> Findings:
     """A request on nginx's own port, for the first name in ALLOWED_HOSTS."""
     if not stack.is_running or "nginx" not in stack.services:
         return
-    name = setting("ALLOWED_HOSTS").split(",")[0].lstrip(".")
+    name = stack.setting("ALLOWED_HOSTS").split(",")[0].lstrip(".")
     address, number = next(stack.addresses())
-    address = "127.0.0.1" if address == "0.0.0.0" else address  # noqa: S104
-    said = f"GET / of {name} at {address}:{number}"
-    fix = f"{stack.start}; {stack.logs_command('nginx')}"
+    said = f"GET / of {name} at {bracketed(address)}:{number}"
+    variables = {name: stack.setting(name) for name in ("TLS", "ALLOWED_HOSTS")}
     began = time.monotonic()
-    try:
-        status = request(address, int(number), name)
-    except (OSError, http.client.HTTPException) as error:
-        yield wrong(f"{said}: {error or type(error).__name__}", fix)
-        return
-    if status >= 500 or status == 400:
-        yield wrong(f"{said}: {status}", fix)
+    if why := why_not_served(address, number, variables):
+        yield wrong(f"{said}: {why.partition(': ')[2]}", f"{stack.start}; {stack.logs_command('nginx')}")
     else:
-        yield right(f"{said}: {status} after {time.monotonic() - began:.2f} s")
-
-
-def request(address: str, port: int, name: str) -> int:
-    """Return the status of GET /. Raises OSError and HTTPException."""
-    connection = http.client.HTTPConnection(address, port, timeout=10)
-    if setting("TLS") == "on":
-        # Another check reads the certificate.
-        anyone = ssl._create_unverified_context()  # noqa: S323
-        connection = http.client.HTTPSConnection(address, port, timeout=10, context=anyone)
-    try:
-        connection.request("GET", "/", headers={"Host": name})
-        return connection.getresponse().status
-    finally:
-        connection.close()
+        yield right(f"{said}: answered after {time.monotonic() - began:.2f} s")

@@ -11,7 +11,8 @@ from urllib.parse import unquote, urlsplit
 from deploy.core import preflight
 from deploy.core.apps import INSTANCES, SERVICES, App, Instance
 from deploy.core.console import Failed, output
-from deploy.core.settings import COMPOSE_ONLY, ENV_FILE, SECRETS, VAR, parse, setting
+from deploy.core.settings import COMPOSE_ONLY, ENV_FILE, SECRETS, VAR, read_file, setting
+from deploy.core.supervisor import processes_of
 
 if TYPE_CHECKING:
     from deploy.targets.compose.target import ComposeTarget
@@ -39,8 +40,7 @@ class NativeStack:
     @cached_property
     def variables(self) -> dict[str, str]:
         """The variables of the last `make up`, which the running processes have."""
-        file = self.var / "environment"
-        return parse(file.read_text()) if file.exists() else {}
+        return read_file(self.var / "environment")
 
     @cached_property
     def native(self) -> "NativeTarget":
@@ -48,17 +48,22 @@ class NativeStack:
 
         return NativeTarget(self.variables)
 
+    def setting(self, name: str) -> str:
+        """Return a setting of the running stack; of the next `make up` if it does not run."""
+        running = self.variables if self.is_running else {}
+        return running[name] if name in running else setting(name)
+
     # The machine
 
     def addresses(self) -> Iterator[tuple[str, str]]:
         """Yield each address and port that nginx listens on."""
-        yield setting("ADDRESS"), setting("PORT")
-        if setting("TLS") == "on":
-            yield setting("ADDRESS"), setting("PLAIN_PORT")
+        yield self.setting("ADDRESS"), self.setting("PORT")
+        if self.setting("TLS") == "on":
+            yield self.setting("ADDRESS"), self.setting("PLAIN_PORT")
 
     def is_own_nginx(self, pid: int) -> bool:
         """Return whether a process that listens on nginx's port is this stack's nginx."""
-        return self.is_running and os.path.realpath(f"/proc/{pid}/cwd") == str(self.var)
+        return os.path.realpath(f"/proc/{pid}/cwd") == str(self.var)
 
     def disks(self) -> list[Path]:
         """Return a path on each disk that the stack writes to."""
@@ -74,9 +79,8 @@ class NativeStack:
 
     def processes(self) -> Iterator[tuple[int, int, str]]:
         """Yield pid, parent's pid and name of each process of the stack, including those left behind."""
-        if self.variables:
-            for process in self.native.all_processes():
-                yield process.pid, process.ppid(), process.name()
+        for process in processes_of(self.var):
+            yield process.pid, process.parent, process.name
 
     def somaxconn(self, service: str) -> int:
         """Return the kernel's limit for the listen queue of a service."""
@@ -95,7 +99,7 @@ class NativeStack:
 
     def certificate(self) -> tuple[str, str]:
         """Return the paths of nginx's certificate and of its key."""
-        return setting("TLS_CERTIFICATE"), setting("TLS_KEY")
+        return self.setting("TLS_CERTIFICATE"), self.setting("TLS_KEY")
 
     # Services
 
@@ -108,7 +112,7 @@ class NativeStack:
     def log(self, service: str) -> str:
         """Return the end of a service's log."""
         log = self.var / f"log/{service}.log"
-        return log.read_text(errors="replace") if log.exists() else ""
+        return log.read_text(errors="surrogateescape") if log.exists() else ""
 
     def restart_command(self, app: App) -> str:
         return f"make restart APP={app.name}"
@@ -140,10 +144,20 @@ class ComposeStack(NativeStack):
         return ComposeTarget()
 
     @cached_property
+    def variables(self) -> dict[str, str]:
+        from deploy.targets.compose import target
+
+        return target.running_settings()
+
+    @cached_property
     def is_running(self) -> bool:
         from deploy.targets.compose import target
 
         return target.is_running()
+
+    def certificate(self) -> tuple[str, str]:
+        """The paths on this machine. Those of the running nginx are in its container."""
+        return setting("TLS_CERTIFICATE"), setting("TLS_KEY")
 
     def is_own_nginx(self, pid: int) -> bool:
         """The process is Docker's proxy or, for root, nginx in its container: its name does not tell whose it is."""

@@ -1,6 +1,8 @@
 """The message of `make up` on a machine that it cannot prepare itself. Functions stand in for such machines."""
 
 import shutil
+import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,10 +48,77 @@ def test_nothing_is_installed_through_a_link(has_uv: bool, tmp_path: Path, monke
     uv = other / "bin/uv"
     uv.parent.mkdir(parents=True)
     if has_uv:
-        uv.write_text('#!/bin/sh\ncase "$*" in *--check*) exit 1 ;; esac\ntouch $(dirname $0)/installed\n')
+        uv.write_text(
+            '#!/bin/sh\ncase "$*" in *--check*) exit 1 ;; --version) exit ;; esac\ntouch $(dirname $0)/installed\n'
+        )
         uv.chmod(0o755)
     link.symlink_to(other)
     monkeypatch.setattr(preflight, "VENV", link)
     with pytest.raises(SystemExit, match=rf"{link} is a link to {other}, which differs .*\n +rm {link}, and run"):
         preflight.install([])
     assert list(uv.parent.iterdir()) == ([uv] if has_uv else [])
+
+
+@pytest.fixture
+def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A virtual environment whose uv writes down the words that it was given."""
+    made = tmp_path / ".venv"
+    (made / "bin").mkdir(parents=True)
+    (made / "bin/python").symlink_to(sys.executable)
+    uv = made / "bin/uv"
+    uv.write_text('#!/bin/sh\n[ "$1" = --version ] || echo "$@" >>"$(dirname "$0")/said"\n')
+    uv.chmod(0o755)
+    monkeypatch.setattr(preflight, "VENV", made)
+    return made
+
+
+def test_packages_that_were_half_installed_are_installed_again(venv: Path) -> None:
+    """uv is killed in the middle of a package, which then looks whole."""
+    (venv / "unfinished").touch()
+    preflight.install([])
+    assert "--reinstall" in (venv / "bin/said").read_text()
+    assert not (venv / "unfinished").exists()
+    (venv / "bin/said").unlink()
+    preflight.install([])
+    assert "--reinstall" not in (venv / "bin/said").read_text()
+
+
+def test_an_installation_that_fails_is_unfinished(venv: Path) -> None:
+    (venv / "bin/uv").write_text('#!/bin/sh\n[ "$1" = --version ]\n')
+    with pytest.raises(SystemExit, match="uv sync --frozen"):
+        preflight.install([])
+    assert (venv / "unfinished").exists()
+
+
+@pytest.mark.parametrize(
+    "half", ["no python", "dangling python", "empty uv", "no uv", "uv of another python", "a file"]
+)
+def test_half_of_a_virtual_environment_is_made_anew(venv: Path, half: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    python, uv = venv / "bin/python", venv / "bin/uv"
+    if half in ("no python", "dangling python", "a file"):
+        python.unlink()
+    if half == "dangling python":
+        python.symlink_to("/nonexistent/python3")
+    if half in ("no uv", "a file"):
+        uv.unlink()
+    if half == "empty uv":
+        uv.write_text("")
+        uv.chmod(0o644)
+    if half == "uv of another python":
+        uv.write_text("#!/nonexistent/python3\n")
+
+    class MadeAnew(Exception):
+        pass
+
+    def make_venv() -> None:
+        raise MadeAnew
+
+    monkeypatch.setattr(preflight, "make_venv", make_venv)
+    with pytest.raises(MadeAnew):
+        preflight.install([])
+
+
+def test_a_taken_port_is_found_on_every_kind_of_address() -> None:
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.create_server((address, 0), family=family) as server:
+            assert "in use" in preflight.why_taken(address, str(server.getsockname()[1]))

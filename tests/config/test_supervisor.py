@@ -50,13 +50,9 @@ def test_supervisord_accepts_an_instance_of_each_kind(kind: str, var: Path, monk
         if name in instances:
             assert (process.environment["APP"], process.environment["INSTANCE"]) == ("one", name)
             # supervisord splits the command so.
-            assert shlex.split(process.command)[:5] == [
-                "/srv/app/current/.venv/bin/dotenv",
-                "-f",
-                f"{var}/environment",
-                "run",
-                "--",
-            ]
+            python = "/srv/app/current/.venv/bin/python"
+            words = [python, "-m", "deploy.core.settings", f"{var}/environment"]
+            assert shlex.split(process.command)[:4] == words
 
 
 def test_the_file_of_a_removed_instance_goes(var: Path) -> None:

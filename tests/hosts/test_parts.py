@@ -46,7 +46,8 @@ def test_a_command(hosts: HostsStack, record: Record) -> None:
         apply(hosts)
     record("a command on a host", load.sent, load.failed.total(), load.resent, None, "the other apps")
     check_unnoticed(load)
-    units = hosts.network["vm"].run("systemctl list-units --all --plain --no-legend 'tandem-command@*'").stdout
+    units = "tandem-command@*"
+    units = hosts.network["vm"].run(f"systemctl list-units --all --plain --no-legend '{units}'").stdout
     assert units == ""
 
 

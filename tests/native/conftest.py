@@ -1,10 +1,19 @@
 """A running stack whose files a test may edit."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.stacks import NativeStack, copied
+from tests.stacks.files import directory
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory with a short path, which the names of sockets contain, and which other users may enter."""
+    with directory() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

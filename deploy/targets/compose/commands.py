@@ -7,23 +7,26 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
 from deploy.core.apps import APPS, INSTANCES, SERVICES, django
-from deploy.core.console import confirm, nothing_runs, output, readable, table
-from deploy.core.settings import one_at_a_time, setting
+from deploy.core.console import Failed, confirm, nothing_runs, output, printable, readable, table
+from deploy.core.roll import wait_until
+from deploy.core.settings import bracketed, one_at_a_time
 
 from . import generate
 from . import up as up_steps
-from .target import ComposeTarget
+from .target import ComposeTarget, running_settings
 
 
 def running_target() -> ComposeTarget:
     """Raises SystemExit with status 3 if nothing runs."""
     target = ComposeTarget()
     if not target.is_running():
+        target.check_is_own()
         nothing_runs()
     return target
 
@@ -31,12 +34,24 @@ def running_target() -> ComposeTarget:
 def up(_: argparse.Namespace, dev: bool = False) -> None:
     started = time.monotonic()
     with one_at_a_time():
+        before = running_settings()
         generate.write(dev)
         target = ComposeTarget()
-        up_steps.up(target)
-        print()
-        for service in show_status(target):
-            target.wait_until_ready(service)
+        target.check_is_own()
+        if before and target.is_running() and address(before) != address(running_settings()):
+            print(f"The address changes from {address(before)} to {address(running_settings())}", flush=True)
+        was_running = target.is_running()
+        try:
+            up_steps.up(target)
+            print()
+            for service in show_status(target):
+                target.wait_until_ready(service)
+            wait_until(lambda: not target.why_not_served(), target.why_not_served)
+        except BaseException as error:
+            if not was_running:
+                print("\nStopping what was started …", flush=True)
+                target.stop()
+            raise error from None
         print(f"Up in {time.monotonic() - started:.1f} s. `make status`, `make logs`, `make down`.")
 
 
@@ -51,17 +66,16 @@ def dev(options: argparse.Namespace) -> None:
 def down(_: argparse.Namespace) -> None:
     target = ComposeTarget()
     with one_at_a_time():
+        target.check_is_own()
         containers = target.containers()
-        # nginx stops after the apps have disconnected their watchers.
-        if instances := [name for name in INSTANCES if name in containers]:
-            target.compose("stop", *instances)
-        target.compose("down", "--remove-orphans")
+        target.stop()
     print("Stopped. The data is still in its volumes." if containers else "Nothing was running.")
 
 
 def destroy(_: argparse.Namespace) -> None:
     target = ComposeTarget()
     with one_at_a_time():
+        target.check_is_own()
         confirm(target.project, "its volumes, with the database and the uploads")
         target.compose("down", "--remove-orphans", "--volumes")
     print("Deleted. `make up` starts from nothing.")
@@ -86,25 +100,29 @@ def show_status(target: ComposeTarget) -> list[str]:
         usage = pool.submit(output, "docker", "stats", "--no-stream", "--no-trunc", "--format", "{{.ID}} {{.MemUsage}}")
         reasons = dict(zip(services, pool.map(target.why_not_ready, services), strict=True))
     memory = {line.split()[0]: line.split()[1] for line in usage.result().splitlines()}
-    rows = [("service", "state", "since", "memory", "image")]
+    rows = [("service", "state", "since (UTC)", "memory", "image")]
     for name in services:
         words = reasons[name] or "ready"
         if name in INSTANCES and name not in in_rotation:
             words += ", out of rotation: `make restart`"
         rows.append((name, *status_columns(containers.get(name), words, memory)))
     table(rows)
-    scheme = "https" if setting("TLS") == "on" else "http"
-    print(f"\n{scheme}://{setting('ADDRESS')}:{setting('PORT')}/")
+    print(f"\n{address(running_settings())}")
     return [name for name in services if reasons[name]]
+
+
+def address(settings: Mapping[str, str]) -> str:
+    scheme = "https" if settings.get("TLS") == "on" else "http"
+    return f"{scheme}://{bracketed(settings.get('ADDRESS', ''))}:{settings.get('PORT')}/"
 
 
 def status_columns(container: dict[str, Any] | None, words: str, memory: dict[str, str]) -> tuple[str, str, str, str]:
     if not container:
         return "no container", "-", "-", "-"
     state, image = container["State"], container["Config"]["Image"]
-    if not state["Running"] or state["Restarting"]:
+    if not state["Running"] or state["Restarting"] or state["Paused"]:
         return state["Status"], "-", "-", image
-    began = datetime.fromisoformat(state["StartedAt"][:19]).replace(tzinfo=UTC).astimezone()
+    began = datetime.fromisoformat(state["StartedAt"][:19]).replace(tzinfo=UTC)
     return words, f"{began:%d %b %H:%M:%S}", memory.get(container["Id"], "-"), image
 
 
@@ -121,13 +139,17 @@ def logs(options: argparse.Namespace) -> None:
 def follow_logs(target: ComposeTarget, services: list[str], lines: int = 20) -> None:
     """Print the logs of these services, or of all, until it is interrupted."""
     command = target.command("logs", "--follow", f"--tail={lines}", "--no-color", *services)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=target.environment) as follow:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=target.environment) as follow:
         assert follow.stdout
         with contextlib.suppress(KeyboardInterrupt):
             for line in follow.stdout:
                 # Compose writes a sequence that clears the line, also to a pipe.
-                name, _, text = line.removeprefix("\x1b[2K").rstrip("\n").partition(" | ")
-                print(f"{name.strip():<11} {readable(text)}", flush=True)
+                words = line.decode(errors="surrogateescape").removeprefix("\x1b[2K").rstrip("\n")
+                name, _, text = words.partition(" | ")
+                print(f"{printable(name.strip()):<11} {readable(text)}", flush=True)
+                if getattr(sys.stdout, "is_lost", False):
+                    break
+        follow.terminate()
 
 
 def manage(options: argparse.Namespace) -> None:
@@ -137,6 +159,10 @@ def manage(options: argparse.Namespace) -> None:
     target = running_target()
     ready = (each.name for each in app.instances if not target.why_not_ready(each.name))
     service = next(ready, app.instances[0].name)
-    words = [*([] if sys.stdin.isatty() else ["-T"]), service, "python", app.manage, *shlex.split(options.arguments)]
+    try:
+        given = shlex.split(options.arguments)
+    except ValueError as error:
+        raise Failed(f"ARGS is {options.arguments!r}: {error}") from None
+    words = [*([] if sys.stdin.isatty() else ["-T"]), service, "python", app.manage, *given]
     command = target.command("exec", *words)
     os.execvpe(command[0], command, target.environment)

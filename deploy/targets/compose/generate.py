@@ -8,11 +8,22 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote as percent_encode
 
 from deploy.core.apps import APPS, App
 from deploy.core.console import Failed
-from deploy.core.settings import PROJECT, VAR, is_secret, of_app, values
+from deploy.core.settings import (
+    PROJECT,
+    VAR,
+    bracketed,
+    is_secret,
+    leave_to_owner,
+    make_directory,
+    of_app,
+    quote,
+    replace,
+    values,
+)
 
 SERVICES = VAR / "compose.json"
 # Only its owner may enter it. The files in it are readable: the users of containers are others than this machine's.
@@ -27,7 +38,7 @@ def write(dev: bool = False) -> None:
     """Write all that docker-compose.yml and deploy/docker/ need. Raises Failed if a file of TLS is unreadable."""
     variables = settings(dev)
     for directory, mode in ((SECRETS, 0o700), (MOUNTED, 0o755)):
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         directory.chmod(mode)
     services: dict[str, Any] = {"redis": data_service(variables)}
     secrets: dict[str, Any] = {}
@@ -47,17 +58,15 @@ def write(dev: bool = False) -> None:
                 "init": not app.server.listens,
             }
     if variables["TLS"] == "on":
-        services["nginx"] = {"ports": [f"{variables['ADDRESS']}:{variables['PLAIN_PORT']}:8080"]}
+        services["nginx"] = {"ports": [f"{bracketed(variables['ADDRESS'])}:{variables['PLAIN_PORT']}:8080"]}
     write_nginx_settings(variables)
-    fresh = SERVICES.with_name(f"{SERVICES.name}.new")
-    fresh.write_text(json.dumps({"services": services, "secrets": secrets}, indent=1))
-    fresh.rename(SERVICES)
+    replace(SERVICES, json.dumps({"services": services, "secrets": secrets}, indent=1))
 
 
 def settings(dev: bool) -> dict[str, str]:
     """Return the settings of the stack in containers, which has its own PostgreSQL and Redis."""
     given = values()
-    postgres, redis = (quote(given[f"{name}_PASSWORD"], safe="") for name in ("POSTGRES", "REDIS"))
+    postgres, redis = (percent_encode(given[f"{name}_PASSWORD"], safe="") for name in ("POSTGRES", "REDIS"))
     return (
         given
         | {"DATABASE_URL": f"postgresql://{DATABASE}:{postgres}@postgres:5432/{DATABASE}"}
@@ -83,13 +92,18 @@ def write_secret(name: str, content: str) -> Path:
 
 
 def digest(content: str) -> str:
-    return hashlib.sha256(content.encode()).hexdigest()[:12]
+    return hashed(content)[:12]
+
+
+def hashed(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def write_readable(file: Path, content: str) -> Path:
     """Write a file without replacing it, so that a container that mounts it sees the new content."""
     file.write_text(content)
     file.chmod(0o644)
+    leave_to_owner(file)
     return file
 
 
@@ -100,7 +114,8 @@ def data_service(variables: Mapping[str, str]) -> dict[str, Any]:
     """
     password = variables["REDIS_PASSWORD"]
     # https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
-    users = f"user default on nopass -@all +ping\nuser apps on >{password} ~* &* +@all\n"
+    # By its hash: the file has no way to quote a blank in a password.
+    users = f"user default on nopass -@all +ping\nuser apps on #{hashed(password)} ~* &* +@all\n"
     write_readable(SECRETS / "redis_users", users)
     write_readable(SECRETS / "postgres_password", variables["POSTGRES_PASSWORD"])
     return {"labels": {"users": digest(users)}}
@@ -116,7 +131,7 @@ def write_nginx_settings(variables: Mapping[str, str]) -> None:
             raise Failed(f"{name}: {error}") from None
         # A new certificate has a new name, which makes nginx reload.
         tls[name] = f"/srv/app/settings/{write_secret(f'nginx/{name.lower()}', content).name}"
-    lines = [f"{name}='{value}'\n" for name, value in {**variables, **tls}.items() if not is_secret(name)]
+    lines = [f"{name}={quote(value)}\n" for name, value in {**variables, **tls}.items() if not is_secret(name)]
     write_readable(MOUNTED / "nginx.env", "".join(lines))
     write_readable(MOUNTED / "apps.toml", (PROJECT / "deploy/apps.toml").read_text())
 

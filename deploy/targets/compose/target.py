@@ -7,13 +7,16 @@ import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
+from deploy.core import console
 from deploy.core.apps import APPS, INSTANCES, Instance
-from deploy.core.console import LOG_END, Failed, ok, output, readable_end, step
-from deploy.core.preflight import check_disk, check_port
+from deploy.core.console import LOG_END, Failed, ok, output, printable, readable_end, step
+from deploy.core.preflight import check_disk, check_ports, stop
+from deploy.core.probe import why_not_served
 from deploy.core.roll import COMMAND_READY_AFTER, Target
-from deploy.core.settings import ENV_FILE, PROJECT, VAR, make_env_file
+from deploy.core.settings import ENV_FILE, HELD, PROJECT, VAR, bracketed, make_env_file, read_file, values
 
 from . import generate
 
@@ -46,11 +49,15 @@ def check_machine(running: bool) -> None:
     if not versions:
         raise Failed(why_not)
     ok(versions)
-    check_port(own=running)
+    own = [value for name, value in running_settings().items() if name in ("PORT", "PLAIN_PORT") and running]
+    check_ports(own.__contains__)
     check_disk()
     make_env_file()
     generate.write()
     target = ComposeTarget()
+    # Before the images: they have the same name too.
+    if foreign := target.foreign():
+        stop(foreign.partition(". ")[0], foreign.partition(". ")[2])
     print("Images", flush=True)
     with step(", ".join(target.core_services)):
         target.compose("pull", "--quiet", "--policy=missing", *target.core_services)
@@ -64,29 +71,47 @@ def check_machine(running: bool) -> None:
 class ComposeTarget(Target):
     """The stack's containers. `generate.write` must have written its services."""
 
-    # docker-compose.yml reads VAR_DIR beside the settings.
-    environment = {**os.environ, "VAR_DIR": str(VAR)}
-
     def __init__(self) -> None:
         # Compose reads every file before any command, and fails if one is missing.
         if generate.is_stale():
             generate.write()
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings as this project reads them, and not as compose would: it gets no file of them."""
+        given = {name: value for name, value in values().items() if name != "COMPOSE_PROJECT_NAME" or value}
+        return {**os.environ, **given, "ADDRESS": bracketed(given["ADDRESS"]), "VAR_DIR": str(VAR)}
+
     def command(self, *words: str) -> list[str]:
-        settings = ["--env-file", str(ENV_FILE)] if ENV_FILE.exists() else []
         generated = ["--file", str(generate.SERVICES)] if generate.SERVICES.exists() else []
-        files = ["--project-directory", str(PROJECT), *settings, "--file", "docker-compose.yml", *generated]
+        files = [
+            "--project-directory",
+            str(PROJECT),
+            "--env-file",
+            os.devnull,
+            "--file",
+            "docker-compose.yml",
+            *generated,
+        ]
         return ["docker", "compose", *files, *words]
 
-    def compose(self, *words: str) -> str:
-        """Run `docker compose`. Return its output. Raises Failed with the end of it."""
+    def compose(self, *words: str, stdout: IO[Any] | None = None) -> str:
+        """Run `docker compose`. Return its output, or write it to `stdout`. Raises Failed with the end of it."""
         done = subprocess.run(
-            self.command(*words), cwd=PROJECT, env=self.environment, capture_output=True, text=True, check=False
+            self.command(*words),
+            cwd=PROJECT,
+            env=self.environment,
+            stdout=stdout or subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            check=False,
+            pass_fds=HELD,
         )
         if done.returncode:
-            end = "\n".join((done.stdout + done.stderr).strip().splitlines()[-30:])
+            end = "\n".join(map(printable, ((done.stdout or "") + done.stderr).strip().splitlines()[-30:]))
             raise Failed(f"docker compose {words[0]} failed:\n{end}")
-        return done.stdout
+        return done.stdout or ""
 
     @cached_property
     def project(self) -> str:
@@ -108,7 +133,30 @@ class ComposeTarget(Target):
         labels = [f"com.docker.compose.project={self.project}", "com.docker.compose.oneoff=False"]
         ids = output("docker", "ps", "--all", "--quiet", *(f"--filter=label={label}" for label in labels)).split()
         found = json.loads(output("docker", "inspect", *ids) or "[]") if ids else []
-        return {container["Config"]["Labels"]["com.docker.compose.service"]: container for container in found}
+        labelled = [(container["Config"]["Labels"], container) for container in found]
+        return {
+            labels["com.docker.compose.service"]: each for labels, each in labelled if is_here(working_directory(each))
+        }
+
+    def foreign(self) -> str:
+        """Return whose containers have this project's name, in words; empty if there are none of another clone."""
+        label = f"--filter=label=com.docker.compose.project={self.project}"
+        ids = output("docker", "ps", "--all", "--quiet", label).split()
+        found = (
+            {working_directory(each) for each in json.loads(output("docker", "inspect", *ids) or "[]")} if ids else ()
+        )
+        others = sorted(directory for directory in found if not is_here(directory))
+        return (
+            f"The containers named {self.project} are those of {others[0]}, not of this clone. "
+            f"Nothing was touched. Choose another COMPOSE_PROJECT_NAME in {ENV_FILE}, for example {self.project}-2"
+            if others
+            else ""
+        )
+
+    def check_is_own(self) -> None:
+        """Raises Failed if containers of another clone have this project's name."""
+        if foreign := self.foreign():
+            raise Failed(foreign)
 
     def container(self, service: str) -> dict[str, Any] | None:
         return self.containers().get(service)
@@ -127,14 +175,62 @@ class ComposeTarget(Target):
             return "its image changed"
         return "" if container["State"]["Running"] else STOPPED
 
-    def start(self, *services: str, recreate: bool = False) -> None:
-        """Create or start containers, and replace those that are outdated. `recreate` replaces all."""
-        self.compose("up", "--detach", "--no-deps", *(["--force-recreate"] if recreate else []), *services)
+    def start(self, *services: str, recreate: bool = False, wait: bool = False) -> None:
+        """Create or start containers, and replace those that are outdated. `recreate` replaces all.
+
+        `wait` returns when they are healthy. Raises Failed, with the end of the log of each that is not.
+        """
+        options = [*(["--force-recreate"] if recreate else []), *(["--wait"] if wait else [])]
+        try:
+            self.compose("up", "--detach", "--no-deps", *options, *services)
+        except Failed as failed:
+            logs = [f"The end of {name}'s log:\n\n{self.log(name)}" for name in services if self.why_not_running(name)]
+            raise Failed("\n\n".join([str(failed), *logs])) from None
+
+    def unpause(self) -> None:
+        """Let containers go on that somebody stopped with `docker pause`."""
+        for name, container in self.containers().items():
+            if container["State"]["Paused"]:
+                with step(f"{name} was paused"):
+                    output("docker", "unpause", container["Id"])
+
+    def hand_over_volumes(self) -> None:
+        """After a change of APP_UID, give the volumes to the new user. The stack stops for it."""
+        user = values()["APP_UID"]
+        run = f"{self.project}_run"
+        options = output("docker", "volume", "inspect", "--format", "{{.Options.o}}", run)
+        if not options or f"uid={user}," in options:
+            return
+        with step(f"APP_UID is now {user}: stopping, and handing the volumes over"):
+            self.compose("down", "--remove-orphans")
+            output("docker", "volume", "rm", run)
+            for name in ("static", "media"):
+                volume = f"--volume={self.project}_{name}:/volume"
+                words = ["--rm", "--network=none", "--user=0", volume, f"{self.project}-nginx"]
+                console.run("docker", "run", *words, "chown", "-R", f"{user}:{user}", "/volume")
+
+    def why_not_served(self) -> str:
+        """Return why a visitor gets no page of an app through nginx's published port; empty if each is served."""
+        given = values()
+        for app in APPS.values():
+            if app.prefix and (why := why_not_served(given["ADDRESS"], given["PORT"], given, app.prefix)):
+                return why
+        return ""
+
+    def stop(self) -> None:
+        """Stop and remove the containers. nginx stops after the apps have disconnected their watchers."""
+        if instances := [name for name in INSTANCES if name in self.containers()]:
+            self.compose("stop", *instances)
+        self.compose("down", "--remove-orphans")
 
     def run_in(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a service's container."""
         words = ["docker", "exec", f"{self.project}-{service}-1", *command]
-        return subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        try:
+            return subprocess.run(words, **options, errors="replace", check=False, timeout=60)
+        except subprocess.TimeoutExpired:
+            return subprocess.CompletedProcess(words, 1, "no answer")
 
     def probe(self, where: str, command: str, service: str) -> subprocess.CompletedProcess[str]:
         return self.run_in(where, "python3", "-m", "deploy.core.probe", command, service)
@@ -189,7 +285,7 @@ class ComposeTarget(Target):
         if not container:
             return "no container"
         state = container["State"]
-        if not state["Running"] or state["Restarting"]:
+        if not state["Running"] or state["Restarting"] or state["Paused"]:
             return f"its container is {state['Status']}"
         if state.get("Health", {}).get("Status") == "unhealthy":
             return "its health check fails"
@@ -216,8 +312,27 @@ class ComposeTarget(Target):
         if not container:
             return "(no container)"
         command = ["docker", "logs", "--tail", str(LOG_END), container["Id"]]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-        return readable_end(done.stdout)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        memory = values()["MEMORY"] if service in (*INSTANCES, "postgres") else "fixed in docker-compose.yml"
+        killed = f"It ran out of memory, and the kernel killed it. Its limit, MEMORY, is {memory}.\n"
+        return (killed if container["State"]["OOMKilled"] else "") + readable_end(
+            done.stdout.decode(errors="surrogateescape")
+        )
+
+
+def working_directory(container: dict[str, Any]) -> str:
+    """Return the clone whose compose made a container."""
+    return str(container["Config"]["Labels"].get("com.docker.compose.project.working_dir", PROJECT))
+
+
+def is_here(directory: str) -> bool:
+    """Return whether a directory is this clone. A clone that moved still has its containers."""
+    return directory == str(PROJECT) or not Path(directory).exists()
+
+
+def running_settings() -> dict[str, str]:
+    """Return the settings of the last `make up` in containers, as nginx has them."""
+    return read_file(generate.MOUNTED / "nginx.env")
 
 
 @cache

@@ -1,5 +1,9 @@
 """`make up` in containers: start the stack, or apply what changed, with no failed request."""
 
+from functools import partial
+from typing import IO, Any
+
+from deploy.core import first_data
 from deploy.core.apps import APPS, App
 from deploy.core.console import Failed, step
 
@@ -8,13 +12,15 @@ from .target import STOPPED, ComposeTarget
 
 
 def up(target: ComposeTarget) -> None:
-    """Start what does not run, roll what is outdated, and give nginx its new configuration."""
+    """Start what does not run, roll what is outdated or does not answer, and give nginx its new configuration."""
+    target.hand_over_volumes()
+    target.unpause()
     containers = target.containers()
     reasons = {service: target.why_outdated(containers.get(service)) for service in target.hashes}
     outdated = {service: why for service, why in reasons.items() if why}
     if services := [service for service in target.core_services if service in outdated]:
         with step(", ".join(services)):
-            target.start("--wait", *services)
+            target.start(*services, wait=True)
     prepare(target, outdated)
     if "nginx" in outdated:
         nginx = containers.get("nginx")
@@ -41,12 +47,14 @@ def prepare(target: ComposeTarget, outdated: dict[str, str]) -> None:
         if changed and (app.prepare or app.seed):
             commands = [f"python {command} >&2" for command in app.prepare.values()]
             commands += [f"python {app.seed}"] if app.seed else []
-            with step(f"{app.name}: {', '.join(app.prepare)}"):
-                run = ("run", "--rm", "--no-deps", "-T", app.instances[0].name, "sh", "-ec", "\n".join(commands))
-                said = target.compose(*run).strip()
-            # At once: it may have a password that nobody sees again, and what follows may fail.
-            if said:
-                print(f"\n{said}\n", flush=True)
+            run = ("run", "--rm", "--no-deps", "-T", app.instances[0].name, "sh", "-ec", "\n".join(commands))
+            # At once: what follows may fail.
+            first_data.show(partial(run_once, target, app, run))
+
+
+def run_once(target: ComposeTarget, app: App, words: tuple[str, ...], file: IO[Any]) -> None:
+    with step(f"{app.name}: {', '.join(app.prepare)}"):
+        target.compose(*words, stdout=file)
 
 
 def start_apps(target: ComposeTarget) -> list[App]:
@@ -66,12 +74,14 @@ def start_apps(target: ComposeTarget) -> list[App]:
 
 def roll_apps(target: ComposeTarget, apps: list[App], outdated: dict[str, str]) -> bool:
     """Roll instances that are outdated, new, stopped or out of rotation. Return whether there were any."""
-    serving = target.in_rotation() - outdated.keys()
+    unready = {each.name for app in apps for each in app.instances if target.why_not_ready(each.name)}
+    serving = target.in_rotation() - outdated.keys() - unready
     rolled = False
     for app in apps:
         if instances := [instance for instance in app.instances if instance.name not in serving]:
             rolled = True
-            why = outdated.get(instances[0].name, "it is out of rotation")
+            first = instances[0].name
+            why = outdated.get(first, "it does not answer" if first in unready else "it is out of rotation")
             print(f"Roll {app.name}: {instances[0]}: {why}", flush=True)
             target.roll(app, instances)
     return rolled

@@ -100,8 +100,17 @@ def manifest(ref: str) -> dict[str, str]:
     }
 
 
+# git ignores them, unless somebody insists.
+MADE_HERE = (".venv", "var", ".env", "RELEASE.json", "RELEASE.json.new")
+
+
 def build(release: dict[str, str], directory: Path) -> Path:
     """Return the path of NAME.tar.gz: the commit's tree and RELEASE.json.new, which a host renames at the end."""
+    if made := git("ls-tree", "--name-only", release["commit"], "--", *MADE_HERE).decode().split():
+        raise Failed(
+            f"The commit has {' and '.join(made)}, which each machine makes for itself. Take it out, and commit: "
+            f"git rm -r --cached {' '.join(made)}"
+        )
     archive, added = directory / f"{release['name']}.tar.gz", directory / "RELEASE.json.new"
     added.write_text(json.dumps(release, indent=2))
     git("archive", "--format=tar.gz", f"--output={archive}", f"--add-file={added}", release["commit"])
@@ -155,16 +164,23 @@ def rollback(fleet: Fleet, options: argparse.Namespace) -> None:
 
 
 def choose_release(fleet: Fleet, name: str, now: str) -> str:
-    """Return the release of this name, or else the newest one before `now`, on the first host that runs an app."""
+    """Return the release of this name, or else the one that was current before `now`, on the first host with an app.
+
+    The host remembers what was current. After deploys of an older version it knows only when each release was made.
+    """
     host = fleet.app_hosts[0]
-    found = fleet.ask(host, "cd /srv/app/releases && ls -d */RELEASE.json || true").split()
-    names = sorted(each.partition("/")[0] for each in found)
+    found = fleet.ask(host, "cd /srv/app/releases && ls -tcr */RELEASE.json || true").split()
+    names = [each.partition("/")[0] for each in found]
     if name and name not in names:
         raise Failed(f"RELEASE is {name!r}: {host} has {', '.join(names) or 'none'}")
-    older = [each for each in names if each < now]
-    if not name and not older:
-        raise Failed(f"{host} has no release before {now or 'the first'}")
-    return name or older[-1]
+    known = fleet.ask(host, "cat /srv/app/history 2>/dev/null || true").split() or names
+    before = known[: known.index(now)] if now in known else []
+    previous = [each for each in before if each in names]
+    if not name and not previous:
+        raise Failed(
+            f"{host} has no release from before {now or 'the first'}. RELEASE=… chooses one of {', '.join(names)}"
+        )
+    return name or previous[-1]
 
 
 def newer_migrations(fleet: Fleet, name: str, now: str) -> tuple[list[str], list[str]]:
@@ -260,22 +276,52 @@ def manage(options: argparse.Namespace) -> None:
 
 
 def play_data(fleet: Fleet, playbook: str, **variables: Any) -> None:
-    shown = [("backup", str(variables["backup"]))] if variables else []
+    shown = [(name, str(variables[name])) for name in ("backup", "backups") if name in variables]
     plan(fleet, playbook.replace("-", " ").capitalize(), *shown)
     if not fleet.play(playbook, **variables):
         raise Failed(f"{playbook} failed: see above")
 
 
+# In a directory of backups: the path of the inventory that they are of.
+OWNER = "inventory"
+
+
+def backups_of(fleet: Fleet, of_others: bool = False) -> Path:
+    """Return the directory on this machine with an inventory's backups. Two inventories may have the same last name.
+
+    `of_others` also takes the directory of that name if it belongs to another inventory, or does not say whose it is.
+    """
+    directory = PROJECT / "backups" / fleet.directory.name
+    if not any(directory.glob("*.tar")):
+        return directory
+    owner = (directory / OWNER).read_text().strip() if (directory / OWNER).exists() else ""
+    # An inventory that moved keeps its backups.
+    if owner and (owner == str(fleet.directory) or not Path(owner).exists()):
+        return directory
+    own = directory.with_name(f"{directory.name}-{hashlib.sha256(os.fsencode(fleet.directory)).hexdigest()[:6]}")
+    whose = f"those of {owner}" if owner else f"of an unknown inventory: it has no file `{OWNER}` with a path"
+    if of_others and not any(own.glob("*.tar")):
+        print(f"The backups in {directory} are {whose}. FORCE=yes takes them.", flush=True)
+        return directory
+    print(f"The backups in {directory} are {whose}. Not taken; `make restore` takes them with FORCE=yes.", flush=True)
+    return own
+
+
 @on_fleet
 def backup(fleet: Fleet, _: argparse.Namespace) -> None:
-    play_data(fleet, "backup")
+    directory = backups_of(fleet)
+    play_data(fleet, "backup", backups=str(directory))
+    (directory / OWNER).write_text(f"{fleet.directory}\n")
     state = json.loads(fleet.ask(fleet.groups["data"][0], "app-backup status"))
-    print(f"\n{state['newest']}: {state['bytes'] / 1e6:,.1f} MB, on the host and in backups/{fleet.directory.name}")
+    shown = directory.relative_to(PROJECT)
+    print(f"\n{state['newest']}: {state['bytes'] / 1e6:,.1f} MB, on the host and in {shown}")
 
 
 @on_fleet
 def restore(fleet: Fleet, options: argparse.Namespace) -> None:
-    play_data(fleet, "restore", backup=options.backup or "newest", force=options.force == "yes")
+    force = options.force == "yes"
+    directory = backups_of(fleet, force)
+    play_data(fleet, "restore", backup=options.backup or "newest", force=force, backups=str(directory))
 
 
 @on_fleet

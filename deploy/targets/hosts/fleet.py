@@ -20,6 +20,15 @@ ANSIBLE = PROJECT / "deploy/ansible"
 BIN = Path(sys.executable).parent
 # Each app has a group of its name.
 GROUPS = ("edge", *APPS, "data")
+# What ssh() follows, and what it does not.
+CONNECTION = (
+    *("ansible_host", "ansible_port", "ansible_user", "ansible_ssh_private_key_file", "ansible_ssh_common_args"),
+    "ansible_ssh_extra_args",
+)
+UNSUPPORTED = (
+    *("ansible_connection", "ansible_password", "ansible_ssh_pass", "ansible_become_password", "ansible_become_pass"),
+    *("ansible_ssh_host", "ansible_ssh_port", "ansible_ssh_user", "ansible_become_user", "ansible_ssh_executable"),
+)
 # On the first host. The file says who holds the lock; the lock itself ends with the holder's connection.
 LOCK = "/run/app-deploy.lock"
 # A host without apps has no virtual environment.
@@ -38,6 +47,11 @@ class Fleet:
         self.path = find_inventory(inventory)
         self.directory = self.path if self.path.is_dir() else self.path.parent
         self.password = self.directory / ".vault-password"
+        if vaulted := self.vaulted_file():
+            raise Failed(
+                f"{vaulted} is encrypted, and its password is missing: put it into {self.password} (chmod 600), or set "
+                "ANSIBLE_VAULT_PASSWORD_FILE to the path of its file"
+            )
         listed = json.loads(self.ansible("inventory", "--list"))
         self.variables: dict[str, dict[str, Any]] = listed["_meta"]["hostvars"]
         self.groups: dict[str, list[str]] = {name: listed.get(name, {}).get("hosts", []) for name in GROUPS}
@@ -47,11 +61,34 @@ class Fleet:
                 f"{self.path}: no host in the group {', '.join(missing)}. Add the group, with at least one host: the "
                 f"stack needs edge, data, and a group for each app in deploy/apps.toml ({', '.join(APPS)})"
             )
+        self.check_connections()
         self.app_hosts = [host for host in self.hosts if any(host in self.groups[app] for app in APPS)]
         # Hosts that run nginx or an app. Those with nginx are first.
         self.serving = [host for host in self.hosts if host in [*self.groups["edge"], *self.app_hosts]]
         self.held: list[int] = []
         self.batch = {"batch": batch} if batch else {}
+
+    def vaulted_file(self) -> str:
+        """Return an encrypted file of the inventory, if there is one and no password for it."""
+        if self.password.exists() or "ANSIBLE_VAULT_PASSWORD_FILE" in os.environ:
+            return ""
+        files = self.path.rglob("*") if self.path.is_dir() else (self.directory.glob("*_vars/**/*"))
+        readable = (file for file in files if file.is_file() and file.suffix in (".yml", ".yaml", ""))
+        return next((str(file) for file in readable if file.read_bytes()[:14] == b"$ANSIBLE_VAULT"), "")
+
+    def check_connections(self) -> None:
+        """Raises Failed if a host has a variable of Ansible's that this program's own ssh would not follow."""
+        for host in self.hosts:
+            for name, value in self.variables[host].items():
+                if name in CONNECTION and "{{" in str(value):
+                    raise Failed(
+                        f"{host}: {name} is {value!r}: write the value itself, without a template. Commands connect by "
+                        "ssh with it, and only playbooks fill templates in"
+                    )
+                if name in UNSUPPORTED and (name, value) != ("ansible_connection", "ssh"):
+                    raise Failed(
+                        f"{host}: {name} is not supported: connect by ssh with a key, and sudo without a password"
+                    )
 
     def first(self, app: App) -> str:
         return self.groups[app.name][0]
@@ -89,7 +126,8 @@ class Fleet:
         known = self.variables[host]
         words = ["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15"]
         words += ["-tt"] if terminal else []
-        words += shlex.split(known.get("ansible_ssh_common_args", ""))
+        for name in ("ansible_ssh_common_args", "ansible_ssh_extra_args"):
+            words += shlex.split(known.get(name, ""))
         for option, name in (("-i", "ansible_ssh_private_key_file"), ("-p", "ansible_port"), ("-l", "ansible_user")):
             words += [option, str(known[name])] if name in known else []
         return [*words, known.get("ansible_host", host), f"sudo -n sh -c {shlex.quote(command)}"]

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from deploy.core import console
 from deploy.core.apps import APPS, INSTANCES, django
 from deploy.core.console import Failed, ok, output
+from deploy.core.roll import wait_until
 from deploy.core.settings import one_at_a_time
 
 from .releases import APP_USER, PYTHON, as_app, check, discard, identity, prepare, prune, schema, switch
@@ -26,6 +27,12 @@ def roll(name: str, *names: str) -> None:
         if said := switch(name):
             ok(said)
         roll_here(names, every=False)
+        if "edge" in names:
+            target = HostTarget()
+            wait_until(
+                lambda: not target.why_not_served(), lambda: f"visitors are not served: {target.why_not_served()}"
+            )
+            ok("visitors are served")
 
 
 def restart(*names: str) -> None:
@@ -121,6 +128,8 @@ COMMANDS: tuple[Callable[..., str | None], ...] = (
 
 
 def main(command: str, *words: str) -> None:
+    # Root makes files for nginx and the apps. The umask of its session may be another (pam_umask).
+    os.umask(0o022)
     read_environment()
     try:
         by_name = {each.__name__.replace("_", "-"): each for each in COMMANDS}

@@ -13,7 +13,7 @@ from typing import Any
 from deploy.core.apps import APPS, App
 from deploy.core.console import Failed, ok, run
 
-from .system import CURRENT, RELEASES, apps_here, current, groups, release_of
+from .system import CURRENT, RELEASES, apps_here, current, groups, history, release_of, remember
 from .target import programs_here, remove_unregistered
 
 PYTHON = ".venv/bin/python"
@@ -32,15 +32,16 @@ options.realize(["-c", "deploy/supervisor/supervisord.conf"])
 
 
 def releases() -> list[dict[str, str]]:
-    """Return the manifests of the complete releases, oldest first."""
-    found = [json.loads(file.read_text()) for file in RELEASES.glob("*/RELEASE.json")]
-    return sorted(found, key=lambda manifest: manifest["name"])
+    """Return the manifests of the complete releases, oldest first, by this host's clock: when each was complete."""
+    files = sorted(RELEASES.glob("*/RELEASE.json"), key=lambda file: file.stat().st_ctime_ns)
+    return [json.loads(file.read_text()) for file in files]
 
 
 def switch(name: str) -> str | None:
     """Make another release the current one, in one step. Return a line about it if it was not."""
     if current() == name:
         return None
+    remember(name)
     fresh = CURRENT.with_name("current.new")
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(RELEASES / name)
@@ -56,7 +57,8 @@ def in_use() -> set[str]:
 def prune(keep: str) -> str:
     """Delete incomplete releases, and all but the newest `keep`. Stop what left the registry. Return the names."""
     complete = [manifest["name"] for manifest in releases()]
-    kept = {*complete[-int(keep) :], *in_use()}
+    # The previous one too, which may be older than others that were rolled back.
+    kept = {*complete[-int(keep) :], *history()[-2:], *in_use()}
     gone = [path for path in sorted(RELEASES.iterdir()) if path.name not in kept]
     for path in gone:
         shutil.rmtree(path)

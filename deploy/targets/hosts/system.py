@@ -10,6 +10,8 @@ ROOT = Path("/srv/app")
 # CURRENT is a link to a directory in RELEASES.
 RELEASES, CURRENT, VAR = ROOT / "releases", ROOT / "current", ROOT / "var"
 RUN = VAR / "run"
+# The releases that became current, one a line: a deploy adds one, and a rollback drops those after its own.
+HISTORY = ROOT / "history"
 # Held during a roll, which goes on to its end even if its controller dies.
 LOCK = Path("/run/app-roll.lock")
 # Provision writes these, and instances read them when they start.
@@ -25,6 +27,20 @@ def read_environment() -> None:
 def current() -> str:
     """Return the name of the current release; empty before the first."""
     return CURRENT.readlink().name if CURRENT.is_symlink() else ""
+
+
+def history() -> list[str]:
+    """Return the releases that were current, the current one last. Their names have the times of controllers."""
+    return HISTORY.read_text().split() if HISTORY.exists() else [name for name in [current()] if name]
+
+
+def remember(name: str) -> None:
+    """Record that a release became current."""
+    known = history()
+    known = known[: known.index(name) + 1] if name in known else [*known, name]
+    fresh = HISTORY.with_name("history.new")
+    fresh.write_text("".join(f"{each}\n" for each in known))
+    fresh.replace(HISTORY)
 
 
 def release_of(pid: int | str) -> str:

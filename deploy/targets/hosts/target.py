@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from deploy.core import probe, supervisor
-from deploy.core.apps import INSTANCES, Instance
-from deploy.core.console import LOG_END, ok, output, readable_end, run
+from deploy.core.apps import APPS, INSTANCES, Instance
+from deploy.core.console import LOG_END, Failed, ok, output, readable_end, run
 from deploy.core.cores import cores
 from deploy.core.roll import COMMAND_READY_AFTER, Target, wait_until
 from deploy.servers import SERVERS
@@ -159,9 +159,23 @@ class HostTarget(Target):
     def replace_nginx(self) -> None:
         """Start nginx, or make it read changed files. Raises Failed if it does not accept them."""
         answers = not self.why_not_ready("nginx")
-        run("systemctl", "reload-or-restart" if answers else "restart", "nginx")
-        wait_until(lambda: not self.why_not_ready("nginx"), lambda: "nginx does not answer: journalctl --unit nginx")
+        try:
+            run("systemctl", "reload-or-restart" if answers else "restart", "nginx")
+        except Failed as failed:
+            raise Failed(f"{failed}\n\nThe end of nginx's log:\n\n{self.log('nginx')}") from None
+        failure = "nginx does not answer. The end of its log:\n\n"
+        wait_until(lambda: not self.why_not_ready("nginx"), lambda: failure + self.log("nginx"))
         ok("nginx has its files")
+
+    def why_not_served(self) -> str:
+        """Return why a visitor gets no page of an app through this host's nginx; empty if each app is served."""
+        address, _, port = os.environ["LISTEN"].rpartition(":")
+        found = (
+            probe.why_not_served(address.strip("[]"), port, os.environ, app.prefix)
+            for app in APPS.values()
+            if app.prefix
+        )
+        return next(filter(None, found), "")
 
     def why_not_running(self, service: str) -> str:
         return unit_of(INSTANCES[service]).why_not_running()

@@ -4,19 +4,18 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
-import sys
+import xmlrpc.client
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from http.client import HTTPException
 from typing import Any
 
-import psutil
-
-from deploy.core import roll, supervisor
+from deploy.core import processes, roll, supervisor
 from deploy.core.apps import SERVICES, Instance
 from deploy.core.console import ok, readable_end, run
 from deploy.core.cores import cores
-from deploy.core.settings import COMPOSE_ONLY, PROJECT, VAR, values
+from deploy.core.preflight import VENV
+from deploy.core.processes import Process
+from deploy.core.settings import COMPOSE_ONLY, HELD, PROJECT, VAR, bracketed, values
 
 RUN, LOG = VAR / "run", VAR / "log"
 
@@ -24,7 +23,7 @@ RUN, LOG = VAR / "run", VAR / "log"
 def variables() -> dict[str, str]:
     """Return the settings of the stack on this machine, and what follows from them."""
     given = {name: value for name, value in values().items() if name not in COMPOSE_ONLY}
-    address, tls = given["ADDRESS"], given["TLS"] == "on"
+    address, tls = bracketed(given["ADDRESS"]), given["TLS"] == "on"
     return given | {
         "VAR_DIR": str(VAR),
         "DATABASE_URL": given["DATABASE_URL"] or f"sqlite:///{VAR}/db.sqlite3",
@@ -56,46 +55,47 @@ class NativeTarget(roll.Target):
         known = {info["name"]: info for info in self.supervisor.getAllProcessInfo()}
         infos = {service: known[service] for service in SERVICES if service in known}
         # After an upgrade in place supervisord does not know the pid of nginx's master.
-        infos["nginx"]["pid"] = nginx_master()
+        infos.get("nginx", {})["pid"] = nginx_master()
         return infos
 
     def start_supervisord(self) -> None:
         supervisor.write_programs(VAR, SERVICES)
         environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
         environment |= {"VAR_DIR": str(VAR), "SUPERVISOR_LOG_SIZE": "10MB"}
-        supervisord = str(Path(sys.executable).with_name("supervisord"))
         configuration = str(PROJECT / "deploy/supervisor/supervisord.conf")
-        subprocess.run([supervisord, "-c", configuration], env=environment, cwd=PROJECT, check=True)
+        run(str(VENV / "bin/supervisord"), "-c", configuration, env=environment, cwd=PROJECT)
         wait_until(self.is_running, "supervisord does not answer", "supervisord")
 
     def shut_down(self) -> int:
         """Stop every process and remove every socket. Return how many processes there were."""
-        processes = list(self.all_processes())
-        if self.is_running():
-            self.supervisor.shutdown()
-        else:
-            # supervisord was killed and left them behind.
-            for process in processes:
-                # A worker may have ended with its master.
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.terminate()
-        _, left = psutil.wait_procs(processes, timeout=40)
-        for process in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        found = list(self.all_processes())
+        asked = False
+        with contextlib.suppress(OSError, HTTPException, xmlrpc.client.Error):
+            asked = self.is_running() and self.supervisor.shutdown()
+        if not asked:
+            # supervisord was killed and left them behind, or it has just begun.
+            processes.signal_all(found, signal.SIGTERM)
+        processes.signal_all(processes.wait_until_ended(found, 40), signal.SIGKILL)
+        # Those that were started meanwhile.
+        while left := list(self.all_processes()):
+            processes.signal_all(left, signal.SIGKILL)
+            processes.wait_until_ended(left, 5)
+        # The first process of a container may be slow to take note of orphans.
+        processes.wait_until_ended(found, 2, zombies=True)
         shutil.rmtree(RUN, ignore_errors=True)
-        supervisor.socket_path(VAR).unlink(missing_ok=True)
-        return len(processes)
+        for socket in supervisor.socket_path(VAR).parent.glob("supervisord.sock*"):
+            socket.unlink()
+        return len(found)
 
-    def all_processes(self) -> Iterator[psutil.Process]:
-        """Yield the stack's processes, also those that a killed supervisord or master left behind."""
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                environment = process.environ()
-                # supervisord's children inherit its environment. nginx writes its title over its own.
-                below = "SUPERVISOR_LOG_SIZE" in environment and environment.get("VAR_DIR") == str(VAR)
-                if below or (process.name() == "nginx" and process.cwd() == str(VAR)):
-                    yield process
+    def all_processes(self) -> Iterator[Process]:
+        return supervisor.processes_of(VAR)
+
+    def restart_nginx(self) -> None:
+        """Kill an nginx that does not answer, and let supervisord start it: it would not act on another signal."""
+        stuck = [process for process in self.all_processes() if process.name == "nginx"]
+        processes.signal_all(stuck, signal.SIGKILL)
+        processes.wait_until_ended(stuck, 10)
+        supervisor.restart(self.supervisor, "nginx")
 
     def reload_nginx(self) -> None:
         """Reload nginx. Return when all workers that accept connections have the new configuration."""
@@ -108,17 +108,17 @@ class NativeTarget(roll.Target):
 
         Both accept connections on the same sockets until the old one has finished its requests.
         """
-        old = psutil.Process(nginx_master())
+        old = processes.find(nginx_master())
+        assert old
         workers = nginx_workers()
-        old.send_signal(signal.SIGUSR2)
+        os.kill(old.pid, signal.SIGUSR2)
         wait_until(lambda: nginx_master() not in (0, old.pid), "the new nginx did not start")
         wait_until(lambda: any(map(accepts, nginx_workers())), "the new nginx has no workers")
-        old.send_signal(signal.SIGQUIT)
+        os.kill(old.pid, signal.SIGQUIT)
         wait_until(lambda: not any(map(accepts, workers)), "the old nginx does not end")
         # The new master ignores the signal for the next upgrade while its parent, the old master, is alive. The old one
         # would stay as long as its workers hold watchers. They need no master to finish.
-        with contextlib.suppress(psutil.NoSuchProcess):
-            old.kill()
+        processes.signal_all([old], signal.SIGKILL)
         ok("the installed nginx has taken over")
 
     def restart(self, instance: Instance) -> None:
@@ -139,37 +139,36 @@ def end_of_log(service: str) -> str:
     return readable_end(log.read_text(errors="replace") if log.exists() else "")
 
 
-def run_python(variables: Mapping[str, str], *command: str, **account: Any) -> str:
+def run_python(variables: Mapping[str, str], *command: str, **options: Any) -> str:
     """Run Python in the project's directory with the stack's settings. Return its output. Raises Failed with it.
 
-    `account` is subprocess's `user`, `group` and `extra_groups`, to run as another user.
+    `options` are subprocess's: `user`, `group` and `extra_groups`, to run as another user, or `stdout`.
     """
-    return run(sys.executable, *command, cwd=PROJECT, env=os.environ | variables, **account)
+    python = str(VENV / "bin/python")
+    return run(python, *command, cwd=PROJECT, env=os.environ | variables, pass_fds=HELD, **options)
 
 
 def nginx_master() -> int:
     """Return the pid of nginx's master; 0 if there is none."""
-    with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
-        return psutil.Process(int((RUN / "nginx.pid").read_text())).pid
+    with contextlib.suppress(OSError, ValueError):
+        master = processes.find(int((RUN / "nginx.pid").read_text()))
+        # The number may have been given to another process since.
+        if master and master.name == "nginx":
+            return master.pid
     return 0
 
 
-def nginx_workers() -> list[psutil.Process]:
+def nginx_workers() -> list[Process]:
     """Return the workers of the current master."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(nginx_master()).children()
-    return []
+    return processes.children(nginx_master())
 
 
-def accepts(nginx_worker: psutil.Process) -> bool:
+def accepts(nginx_worker: Process) -> bool:
     """Return whether a worker accepts connections. A worker that only finishes its requests says so in its title."""
-    try:
-        ended = nginx_worker.status() == psutil.STATUS_ZOMBIE
-        return not ended and "shutting down" not in " ".join(nginx_worker.cmdline())
-    except psutil.NoSuchProcess:
-        return False
+    return processes.is_alive(nginx_worker) and "shutting down" not in processes.title(nginx_worker.pid)
 
 
-def wait_until(condition: Callable[[], bool], otherwise: str, service: str = "nginx") -> None:
+def wait_until(condition: Callable[[], bool], otherwise: str | Callable[[], str], service: str = "nginx") -> None:
     """Return when the condition is true. Raises Failed, with the end of a service's log, after ten seconds."""
-    roll.wait_until(condition, lambda: f"{otherwise}:\n{end_of_log(service)}")
+    words = otherwise if callable(otherwise) else lambda: otherwise
+    roll.wait_until(condition, lambda: f"{words()}. The end of {service}'s log:\n\n{end_of_log(service)}")

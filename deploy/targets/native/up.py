@@ -3,18 +3,22 @@
 import contextlib
 import hashlib
 import json
+import os
+import shutil
+import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import IO
 
-import psutil
-
-from deploy.core import nginx, supervisor
-from deploy.core.apps import APPS, INSTANCES, SERVICES
+from deploy.core import first_data, nginx, processes, supervisor
+from deploy.core.apps import APPS, INSTANCES, SERVICES, App
 from deploy.core.console import Failed, step, table
-from deploy.core.settings import PROJECT, VAR, of_app, one_at_a_time, quote
+from deploy.core.probe import why_not_served
+from deploy.core.settings import PROJECT, VAR, of_app, one_at_a_time, quote, read_file, replace
 from deploy.docker.reload import LOOK, files
 
-from .target import LOG, RUN, NativeTarget, run_python
+from .target import LOG, RUN, NativeTarget, run_python, wait_until
 
 APPLIED = VAR / "applied.json"
 ENVIRONMENT = VAR / "environment"
@@ -23,38 +27,84 @@ SUPERVISORD = ["deploy/supervisor/supervisord.conf", "deploy/supervisor/nginx.co
 
 
 def up(target: NativeTarget) -> None:
-    """Start the stack, or bring the running one to the state of the files and settings here."""
+    """Start the stack, or bring the running one to the state of the files and settings here.
+
+    A stack that did not run, and cannot start, is stopped again.
+    """
     started = time.monotonic()
     for directory in (RUN, LOG, *(VAR / name for name in ("tmp", "supervisor", "static", "media"))):
         directory.mkdir(parents=True, exist_ok=True)
     RUN.chmod(0o700)
     was_running = target.is_running()
+    try:
+        changed = bring_up(target, was_running)
+    except BaseException as error:
+        if not was_running and any(target.all_processes()):
+            print("\nStopping what was started …", flush=True)
+            target.shut_down()
+        raise error from None
+    if not changed:
+        print("Already up to date.")
+    print()
+    show_addresses(target)
+    seconds = time.monotonic() - started
+    print(f"\n  {address(target.variables)}  up in {seconds:.1f} s. `make status`, `make logs`, `make down`.")
+
+
+def bring_up(target: NativeTarget, was_running: bool) -> set[str]:
+    """Start the stack, or apply what changed. Return what was touched when visitors are served."""
     wanted = fingerprints(target)
     applied = read_applied() if was_running else {}
     changed = {name for name in wanted if applied.get(name) != wanted[name]}
+    before = read_file(ENVIRONMENT) if was_running else {}
+    if before and address(before) != address(target.variables):
+        print(f"The address changes from {address(before)} to {address(target.variables)}", flush=True)
     prepare(target, changed)
     # supervisord's services read it at each start.
-    ENVIRONMENT.touch(mode=0o600)
-    ENVIRONMENT.write_text("".join(f"{name}={quote(value)}\n" for name, value in target.variables.items()))
+    replace(ENVIRONMENT, "".join(f"{name}={quote(value)}\n" for name, value in target.variables.items()))
+    renewed = renew_tmp()
     if was_running and "supervisor" in changed:
         with step("supervisord has a new configuration: stopping"):
             target.shut_down()
         was_running = False
     if was_running:
-        changed |= apply_changes(target, changed)
+        changed |= apply_changes(target, changed, renewed)
     else:
         start(target)
     for service in SERVICES:
         shown = service in changed or not was_running
         with step(f"{service} ready") if shown else contextlib.nullcontext():
             target.wait_until_ready(service)
-    APPLIED.write_text(json.dumps(wanted))
-    if not changed:
-        print("Already up to date.")
-    print()
-    show_addresses(target)
-    seconds = time.monotonic() - started
-    print(f"\n  {address(target)}  up in {seconds:.1f} s. `make status`, `make logs`, `make down`.")
+    wait_until_served(target)
+    replace(APPLIED, json.dumps(wanted))
+    return changed
+
+
+def wait_until_served(target: NativeTarget) -> None:
+    """Return when a visitor gets a page of each app through nginx's own port. Raises Failed after ten seconds."""
+    host, _, port = target.variables["LISTEN"].rpartition(":")
+    for path in filter(None, (app.prefix for app in APPS.values())):
+        why = partial(why_not_served, host.strip("[]"), port, target.variables, path)
+        wait_until(partial(is_empty, why), why)
+
+
+def is_empty(text: Callable[[], str]) -> bool:
+    return not text()
+
+
+def renew_tmp() -> bool:
+    """Replace nginx's temporary directory if another user owns a part of it. Return whether it was so.
+
+    `nginx -t` as root gives these directories to nginx's default user, and every upload fails.
+    """
+    tmp = VAR / "tmp"
+    if all(path.lstat().st_uid == os.geteuid() for path in tmp.iterdir()):
+        return False
+    aside = VAR / f"tmp.{time.time_ns()}"
+    tmp.rename(aside)
+    tmp.mkdir()
+    shutil.rmtree(aside, ignore_errors=True)
+    return True
 
 
 def fingerprints(target: NativeTarget) -> dict[str, str]:
@@ -80,7 +130,10 @@ def fingerprint(paths: Iterable[str], variables: Mapping[str, str] = {}) -> str:
 
 def read_applied() -> dict[str, str]:
     """Return the fingerprints of what the last `make up` applied."""
-    applied: dict[str, str] = json.loads(APPLIED.read_text()) if APPLIED.exists() else {}
+    try:
+        applied: dict[str, str] = json.loads(APPLIED.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
     return applied
 
 
@@ -95,11 +148,13 @@ def prepare(target: NativeTarget, changed: set[str]) -> None:
             with step(what):
                 run_python(variables, *command.split())
         if app.seed:
-            with step("first data and accounts"):
-                said = run_python(variables, *app.seed.split())
-            # At once: it may have a password that nobody sees again, and what follows may fail.
-            if said:
-                print(f"\n{said}\n", flush=True)
+            # At once: what follows may fail.
+            first_data.show(partial(seed, app, variables))
+
+
+def seed(app: App, variables: Mapping[str, str], file: IO[str]) -> None:
+    with step("first data and accounts"):
+        run_python(variables, *app.seed.split(), stdout=file, stderr=subprocess.PIPE)
 
 
 def start(target: NativeTarget) -> None:
@@ -113,7 +168,7 @@ def start(target: NativeTarget) -> None:
         target.start_supervisord()
 
 
-def apply_changes(target: NativeTarget, changed: set[str]) -> set[str]:
+def apply_changes(target: NativeTarget, changed: set[str], renewed: bool) -> set[str]:
     """Roll what changed or does not serve, then reload nginx. Return what was touched."""
     supervisor.write_programs(VAR, SERVICES)
     # Restart services that supervisord gave up, or that were stopped by hand.
@@ -121,18 +176,25 @@ def apply_changes(target: NativeTarget, changed: set[str]) -> set[str]:
     touched = {service for service, info in infos if info["statename"] not in ("RUNNING", "STARTING")}
     for service in touched:
         supervisor.restart(target.supervisor, service)
+    if "nginx" not in touched and (why := target.why_not_ready("nginx")):
+        touched.add("nginx")
+        with step(f"nginx: {why}: restarting"):
+            target.restart_nginx()
     for app in APPS.values():
-        out = [instance for instance in app.instances if not target.is_in_rotation(instance)]
+        out = [each for each in app.instances if each.name not in touched and not target.is_serving(each)]
+        out += [each for each in app.instances if each not in out and not target.is_in_rotation(each)]
         if app.name in changed or out:
-            why = "its code or settings changed" if app.name in changed else f"{out[0]} is out of rotation"
+            why = "its code or settings changed"
+            if app.name not in changed:
+                why = f"{out[0]} {'does not answer' if target.is_in_rotation(out[0]) else 'is out of rotation'}"
             print(f"Roll {app.name}: {why}", flush=True)
             # If this roll fails, the next `make up` rolls the app again, even if the edit is taken back.
-            APPLIED.write_text(json.dumps({name: each for name, each in read_applied().items() if name != app.name}))
+            replace(APPLIED, json.dumps({name: each for name, each in read_applied().items() if name != app.name}))
             target.roll(app, app.instances if app.name in changed else out)
             touched |= {app.name, *(instance.name for instance in app.instances)}
-    if nginx.configure(VAR, target.workers, target.variables):
+    if nginx.configure(VAR, target.workers, target.variables) or renewed:
         touched.add("nginx")
-        with step("nginx has a new configuration: reloading"):
+        with step(f"nginx has a new {'temporary directory' if renewed else 'configuration'}: reloading"):
             target.reload_nginx()
     return touched.union(supervisor.remove_unregistered(VAR))
 
@@ -160,9 +222,8 @@ def roll_on_save(target: NativeTarget) -> None:
                 print(f"✗ {failed}", flush=True)
 
 
-def address(target: NativeTarget) -> str:
-    scheme = "https" if target.variables["TLS"] == "on" else "http"
-    return f"{scheme}://{target.variables['LISTEN']}/"
+def address(variables: Mapping[str, str]) -> str:
+    return f"{'https' if variables['TLS'] == 'on' else 'http'}://{variables['LISTEN']}/"
 
 
 def show_addresses(target: NativeTarget) -> None:
@@ -171,6 +232,6 @@ def show_addresses(target: NativeTarget) -> None:
         instance = INSTANCES.get(service)
         sockets = instance.sockets(target.workers) if instance else []
         where = f"{RUN.relative_to(VAR.parent)}/{'.sock, '.join(sockets)}.sock" if sockets else ""
-        workers = len(psutil.Process(info["pid"]).children()) if info["pid"] else 0
-        rows.append((f"  {service}", str(workers), where if instance else address(target)))
+        workers = len(processes.children(info["pid"]))
+        rows.append((f"  {service}", str(workers), where if instance else address(target.variables)))
     table(rows)

@@ -97,6 +97,17 @@ async def test_an_outage_of_redis(
     assert 1 <= len(loud) <= 2, loud
 
 
+async def test_redis_restarts_between_two_checks(database_url: str, redis_url: str) -> None:
+    """The kept connections are closed, and the first check after it uses one."""
+    port = urlsplit(redis_url).port
+    assert port
+    async with serve(database_url, redis_url, features=ALL) as api:
+        await until(api.ready)
+        with away(port, signal.SIGTERM):
+            pass
+        assert (await api.client.get("/health/ready")).json() == {"status": "ready", "database": "ok", "bus": "ok"}
+
+
 @asynccontextmanager
 async def other_postgresql() -> AsyncIterator[tuple[Served, int]]:
     with servers.postgresql() as url:

@@ -11,6 +11,7 @@ sys.path.insert(0, str(DEPLOY.parent))
 
 from deploy.core import settings  # noqa: E402
 from deploy.core.apps import APPS  # noqa: E402
+from deploy.core.certificate import why_no_pair  # noqa: E402
 
 # Settings of .env.example that an inventory does not set: hosts get them from its other variables, or do not use them.
 NOT_SET = settings.COMPOSE_ONLY | {"ADDRESS", "ALLOWED_HOSTS", "CORES", "PLAIN_PORT", "PORT"}
@@ -102,10 +103,22 @@ def setting_faults(given: Mapping[str, Any], secrets: Mapping[str, str]) -> list
     return found
 
 
+def certificate_fault(certificate: str, key: str) -> str:
+    """Return why nginx cannot serve with a certificate and its key; empty if it can."""
+    return why_no_pair(Path(certificate), Path(key))
+
+
+def wrong_domains(names: Sequence[Any]) -> list[str]:
+    """Return those of the names that nginx and Django would read differently, or not at all."""
+    return [str(name) for name in names if not settings.is_host(str(name))]
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "app_ports": app_ports,
+            "certificate_fault": certificate_fault,
+            "wrong_domains": wrong_domains,
             "app_secrets": app_secrets,
             "host_settings": host_settings,
             "registered_apps": registered_apps,

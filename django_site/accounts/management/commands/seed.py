@@ -15,3 +15,5 @@ class Command(BaseCommand):
             password = secrets.token_urlsafe(12)
             User.objects.create_superuser("admin", password=password)
             self.stdout.write(f"admin user: admin, password: {password} (shown this once)")
+            # Before the commit: a process that is killed after it would take the password with it.
+            self.stdout.flush()

@@ -298,7 +298,8 @@ def kept(names: list[str], now: datetime) -> set[str]:
 def status() -> dict[str, Any]:
     """Return the newest backup (null if there is none), its age in seconds, and if the service's last run failed."""
     found = names()
-    result = run(["systemctl", "show", "--property=Result", "--value", "tandem-backup.service"]).strip()
+    unit = "tandem-backup.service"
+    result = run(["systemctl", "show", "--property=Result", "--value", unit]).strip()
     state: dict[str, Any] = {
         "newest": found[-1] if found else None,
         "failed": result not in ("success", ""),

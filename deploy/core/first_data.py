@@ -1,0 +1,32 @@
+"""The output of an app's seed, kept until somebody has seen it: it may have a password that is shown once."""
+
+import sys
+from collections.abc import Callable
+from typing import IO, Any
+
+from deploy.core.settings import VAR, replace
+
+KEPT = VAR / "first-data"
+FRESH = VAR / "first-data.new"
+
+
+def show(seed: Callable[[IO[Any]], object]) -> None:
+    """Call `seed` with the file for its output, and print the output, or that of an earlier run that was interrupted.
+
+    A seed prints before it commits. So what a killed one left is right, unless this one makes the same data again.
+    """
+    keep()
+    replace(FRESH, "")
+    with FRESH.open("w") as file:
+        seed(file)
+    keep()
+    if KEPT.exists():
+        print(f"\n{KEPT.read_text().strip()}\n", flush=True)
+        if not getattr(sys.stdout, "is_lost", False):
+            KEPT.unlink()
+
+
+def keep() -> None:
+    if FRESH.exists() and FRESH.read_text().strip():
+        FRESH.replace(KEPT)
+    FRESH.unlink(missing_ok=True)
