@@ -32,7 +32,7 @@ class Output:
         try:
             act()
         except OSError:
-            # A closed pipe, a terminal that hung up, a full disk. What was buffered follows to nowhere.
+            # A closed pipe, a terminal that hung up, or a full disk. Discard the buffered output too.
             self.is_lost = True
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.stream.fileno())

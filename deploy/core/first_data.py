@@ -1,4 +1,4 @@
-"""The output of an app's seed, kept until somebody has seen it: it may have a password that is shown once."""
+"""The output of an app's seed, kept until it was shown, because it may have a password."""
 
 import sys
 from collections.abc import Callable

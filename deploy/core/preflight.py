@@ -110,7 +110,7 @@ def ports() -> list[tuple[str, str]]:
 
 
 def check_ports(own: Callable[[str], bool]) -> None:
-    """Stop if a port is taken. `own` returns whether the stack itself has it."""
+    """Stop if another program listens on a port. `own` returns whether the stack itself does."""
     address = setting("ADDRESS")
     for name, port in ports():
         if (why := why_taken(address, port)) and not own(port):

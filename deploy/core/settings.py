@@ -256,7 +256,7 @@ def certificate_faults() -> list[str]:
 
 
 def replace(file: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file whole or not at all. Root leaves it to whom the directory belongs."""
+    """Write a whole file or nothing. The file that root writes belongs to the owner of the directory."""
     fresh = file.with_name(f"{file.name}.new")
     fresh.unlink(missing_ok=True)
     fresh.touch(mode)
@@ -267,7 +267,7 @@ def replace(file: Path, text: str, mode: int = 0o600) -> None:
 
 
 def make_directory(directory: Path, mode: int = 0o700) -> None:
-    """Make a directory and those above it. Root leaves them to whom the first one that was there belongs."""
+    """Make a directory and its parents. The directories that root makes belong to the owner of the existing parent."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     for path in reversed(missing):
         path.mkdir(mode)

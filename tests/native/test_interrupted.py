@@ -40,7 +40,7 @@ def interrupt(stack: NativeStack, after: float, number: int) -> str:
     """Start `make up` at a terminal of its own, and end it after so many seconds. Return its output."""
     log = stack.var.parent / "interrupted"
     with log.open("wb") as out:
-        # Who runs these tests in the background makes them ignore an interrupt.
+        # A shell that runs these tests in the background makes them ignore an interrupt.
         command = ["env", "--default-signal=INT", "--default-signal=HUP", "make", "--no-print-directory", "up"]
         make = subprocess.Popen(
             command, cwd=stack.project, env=stack.environment, stdout=out, stderr=out, start_new_session=True

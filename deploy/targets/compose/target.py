@@ -188,7 +188,7 @@ class ComposeTarget(Target):
             raise Failed("\n\n".join([str(failed), *logs])) from None
 
     def unpause(self) -> None:
-        """Let containers go on that somebody stopped with `docker pause`."""
+        """Unpause containers that were paused with `docker pause`."""
         for name, container in self.containers().items():
             if container["State"]["Paused"]:
                 with step(f"{name} was paused"):

@@ -100,7 +100,7 @@ def manifest(ref: str) -> dict[str, str]:
     }
 
 
-# git ignores them, unless somebody insists.
+# .gitignore lists them, but `git add --force` adds them all the same.
 MADE_HERE = (".venv", "var", ".env", "RELEASE.json", "RELEASE.json.new")
 
 

@@ -76,7 +76,7 @@ class NativeTarget(roll.Target):
             # supervisord was killed and left them behind, or it has just begun.
             processes.signal_all(found, signal.SIGTERM)
         processes.signal_all(processes.wait_until_ended(found, 40), signal.SIGKILL)
-        # Those that were started meanwhile.
+        # Processes that started during the wait.
         while left := list(self.all_processes()):
             processes.signal_all(left, signal.SIGKILL)
             processes.wait_until_ended(left, 5)
