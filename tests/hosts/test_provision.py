@@ -9,6 +9,7 @@ import pytest
 from tests.hosts.hosts import Host
 from tests.hosts.shapes import both_shapes, one_and_long_five
 from tests.hosts.stack import HostsStack
+from tests.hosts.test_data import data
 
 # Connect from another host of the network. Fails with the reason.
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)"
@@ -27,6 +28,19 @@ def test_a_second_run_changes_nothing(stack: HostsStack) -> None:
 def test_nothing_is_wrong(stack: HostsStack) -> None:
     done = stack.make("doctor")
     assert done.returncode == 0, done.stdout
+
+
+def test_postgresql_is_confined(hosts: HostsStack) -> None:
+    """10 is no confinement at all, 9.6 is Debian's unit."""
+    unit = "$(systemctl list-units --plain --no-legend 'postgresql@*' | cut -d' ' -f1)"
+    said = data(hosts).run(f"systemd-analyze security --no-pager {unit}").stdout
+    [exposure] = re.findall(r"exposure level for .*: (\d+[.]\d)", said)
+    assert float(exposure) < 4
+
+
+def test_security_updates_are_installed(hosts: HostsStack) -> None:
+    shown = hosts.make("fleet").stdout
+    assert "  installed  " in shown, shown
 
 
 def test_no_secret_is_logged(hosts: HostsStack) -> None:

@@ -231,7 +231,7 @@ def drain(fleet: Fleet, options: argparse.Namespace) -> None:
 
 @on_fleet
 def status(fleet: Fleet, _: argparse.Namespace) -> None:
-    head = ("host", "groups", "release", "services", "disk", "failed units", "newest backup")
+    head = ("host", "groups", "release", "services", "disk", "security updates", "failed units", "newest backup")
     table([head, *(fleet_row(fleet, host) for host in fleet.hosts)])
 
 
@@ -246,13 +246,16 @@ def fleet_row(fleet: Fleet, host: str) -> tuple[str, ...]:
             json.loads(fleet.ask(host, "app-backup status")) if "data" in groups else {"newest": "-", "failed": False}
         )
     except (Failed, ValueError, subprocess.TimeoutExpired) as error:
-        return host, " ".join(groups), "-", str(error).splitlines()[-1][:60], "-", "-", "-"
+        return host, " ".join(groups), "-", str(error).splitlines()[-1][:60], "-", "-", "-", "-"
     ready = [name for name, state in found["services"].items() if state == "ready"]
     said = [f"{' '.join(ready)} ready"] if ready else []
     said += [f"{name}: {state}" for name, state in found["services"].items() if state != "ready"]
     failed = " ".join(found["failed"]) or "none"
     newest = f"{backup['newest'] or 'none'}{', the last one failed' if backup['failed'] else ''}"
-    return host, " ".join(groups), found["release"], "; ".join(said) or "-", f"{found['disk']:.0%}", failed, newest
+    # A release from before does not say.
+    updates = {None: "-", 0: "installed"}.get(found.get("updates"), f"{found.get('updates')} pending")
+    services, disk = "; ".join(said) or "-", f"{found['disk']:.0%}"
+    return host, " ".join(groups), found["release"], services, disk, updates, failed, newest
 
 
 def logs(options: argparse.Namespace) -> None:

@@ -82,10 +82,12 @@ def stop_instances() -> None:
 
 
 def status() -> str:
-    """Return JSON: release, services (name: "ready" or why not), failed (units), disk (0 to 1)."""
+    """Return JSON: release, services (name: "ready" or why not), failed (units), disk (0 to 1), security updates."""
     disk = shutil.disk_usage(ROOT)
     failed = [line.split()[0] for line in output("systemctl", "--failed", "--plain", "--no-legend").splitlines()]
     found = {"release": current(), "services": services(), "failed": failed, "disk": disk.used / disk.total}
+    pending = output("apt-get", "--simulate", "--quiet=2", "upgrade").splitlines()
+    found["updates"] = sum(line.startswith("Inst ") and "security" in line.lower() for line in pending)
     return json.dumps(found)
 
 
