@@ -1,4 +1,4 @@
-"""The stack in containers, shared with tests/stack --stack=compose, and what the engine and the kernel say of it."""
+"""The stack in containers, shared with tests/stack --stack=compose, and its state in the engine and the kernel."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 from deploy.core import apps
 from tests.stacks import ComposeStack, docker, running
 
-# The services with images of our own, and all.
+# The services with images of the project, and all services.
 OURS = apps.SERVICES
 SERVICES = (*OURS, "postgres", "redis")
 

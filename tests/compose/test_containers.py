@@ -1,4 +1,4 @@
-"""Containers that are replaced, killed or stopped; what the commands print; and which data stays."""
+"""Containers that are replaced, killed or stopped; the output of the commands; and the data that stays."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What a container may do, use and reach, according to the engine and the kernel."""
+"""Permissions, limits and network access of containers, according to the engine and the kernel."""
 
 import re
 import socket
@@ -35,13 +35,13 @@ def test_no_process_is_root_or_can_become_root(stack: ComposeStack, service: str
         for capabilities in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
             assert int(status[capabilities], 16) == 0, (status["Name"], capabilities)
         assert status["NoNewPrivs"] == "1"
-        # System calls are filtered, by the engine's own list.
+        # The engine's default list filters system calls.
         assert status["Seccomp"] == "2"
 
 
 @every_service
 def test_only_the_necessary_paths_are_writable(stack: ComposeStack, service: str) -> None:
-    """For the service's user, by trying; and the root file system for nobody."""
+    """Try as the service's user. The root file system is read-only for everybody."""
     find = "find / -path /proc -prune -o -path /dev -prune -o -type d -writable -print -prune 2>/dev/null || true"
     assert {*stack.run(service, "sh", "-c", find).split()} == WRITABLE[service]
     assert stack.container(service)["HostConfig"]["ReadonlyRootfs"]
@@ -108,7 +108,7 @@ def test_nginx_cannot_reach_the_data(stack: ComposeStack, service: str, port: in
 
 @pytest.mark.parametrize("service", [name for name in SERVICES if name != "nginx"])
 def test_there_is_no_way_out_but_nginxs(stack: ComposeStack, service: str) -> None:
-    """An internal network's packets are forwarded nowhere: not to the next network either, which is nginx's."""
+    """Packets of an internal network are not forwarded, not even to nginx's network."""
     container, nginx = stack.container(service), stack.container("nginx")["NetworkSettings"]["Networks"]
     assert container["NetworkSettings"]["Networks"].keys() == {f"{stack.name}_data"}
     assert docker("network", "inspect", "--format={{.Internal}}", f"{stack.name}_data") == "true\n"
@@ -120,7 +120,7 @@ def test_there_is_no_way_out_but_nginxs(stack: ComposeStack, service: str) -> No
 
 
 def test_no_secret_is_visible(stack: ComposeStack) -> None:
-    """By who may look at containers, images, processes and logs."""
+    """Not in containers, images, processes or logs."""
     file = dotenv_values(stack.environment["ENV_FILE"])
     secrets = {
         name: str(file[name]).rpartition(":")[2]

@@ -1,4 +1,4 @@
-"""What is in the images, and whether they run as any user."""
+"""The contents of the images. They run as any user."""
 
 import json
 import time

@@ -13,10 +13,10 @@ from tests.stacks import ComposeStack, docker
 
 
 async def test_kill_of_supervisord(stack: ComposeStack, crowd: Crowd, record: Record) -> None:
-    """It is the first process of an api container, so the engine starts the container again."""
+    """kill -9 of supervisord, the first process of an api container: the engine restarts the container."""
     async with Load(stack, crowd) as load:
         await asyncio.sleep(1)
-        # By signal, as a crash: the engine does not restart a container after `docker kill`.
+        # A signal, as in a crash: the engine does not restart a container after `docker kill`.
         victim = int(stack.container("api-a")["State"]["Pid"])
         os.kill(victim, signal.SIGKILL)
         seconds = await seconds_until(recovered, stack, {victim})
