@@ -1,5 +1,6 @@
 """What people have around the stack: addresses, ports, certificates, no packages, odd bytes in logs, no terminal."""
 
+import pwd
 import re
 import socket
 import subprocess
@@ -151,5 +152,6 @@ def test_a_key_that_the_user_of_roots_stack_may_not_read(tmp_path: Path) -> None
         Path(files["TLS_KEY"]).chmod(0o600)
         done = stack.make("up", TLS="on", PLAIN_PORT=str(free_port()), **files)
         assert done.returncode
-        assert f"The stack runs as www-data, which may not read {files['TLS_KEY']}: chown or chmod it" in done.stdout
+        key, group = files["TLS_KEY"], pwd.getpwnam("www-data").pw_gid
+        assert f"which may not read {key}.\nAs root: chgrp {group} {key} && chmod g+r {key}\n" in done.stdout
         assert not list(tmp_path.iterdir()), "something was touched"
