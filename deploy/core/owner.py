@@ -70,13 +70,12 @@ def check_readable(*paths: Path) -> None:
             # The shell's own test, as that user.
             done = subprocess.run(["test", *needed, part], user=user, group=group, extra_groups=[], check=False)
             if done.returncode:
+                said = f"When root starts this stack, it runs as {name_of(user)}, which may not read {part}.\nAs root: "
+                if part == path and path.is_file():
+                    raise Failed(f"{said}chgrp {group} {part} && chmod g+r {part}")
                 open_to = PROJECT if part.is_relative_to(PROJECT) else part
                 raise Failed(
-                    f"When root starts this stack, it runs as {name_of(user)}, which may not read {part}.\n"
-                    f"As root: chmod -R go+rX {open_to}\n"
-                    "Or run this as an ordinary user, in a clone of their own."
-                    if path.is_relative_to(PROJECT)
-                    else f"The stack runs as {name_of(user)}, which may not read {part}: chown or chmod it."
+                    f"{said}chmod -R go+rX {open_to}\nOr run this as an ordinary user, in a clone of their own."
                 )
 
 

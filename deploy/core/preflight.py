@@ -11,12 +11,12 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from deploy.core import owner
 from deploy.core.console import ok
 from deploy.core.environment import is_writable
-from deploy.core.settings import PROJECT, TLS_FILES, VAR, read_file, setting, values
+from deploy.core.settings import HELD, PROJECT, TLS_FILES, VAR, one_at_a_time, read_file, setting, values
 from deploy.core.supervisor import processes_of, socket_path
 
 VENV = PROJECT / ".venv"
@@ -172,23 +172,30 @@ def install(groups: Iterable[str], quiet: bool = False) -> None:
         quiet = False
     # --inexact leaves alone what was installed earlier for another purpose.
     command = [str(uv), "sync", "--frozen", "--quiet", "--compile-bytecode", "--inexact"]
-    command += [*(["--check"] if linked else []), *(f"--group={name}" for name in groups)]
+    command += [f"--group={name}" for name in groups]
     command += [] if is_writable(os.environ.get("HOME", "/")) else ["--no-cache"]
-    # There while packages are installed. A killed installation may have left half of one that looks whole.
-    unfinished = VENV / "unfinished"
-    command += ["--reinstall"] if unfinished.exists() else []
-    if not linked:
-        with contextlib.suppress(OSError):
-            unfinished.touch()
-    installed = works(uv) and not subprocess.run(command, cwd=PROJECT, umask=READABLE, check=False).returncode
-    if linked and not installed:
+    if linked and not (works(uv) and run_uv([*command, "--check"])):
         stop(f"{VENV} is a link to {VENV.resolve()}, which differs from uv.lock", f"rm {VENV}, and run this again")
-    if not installed:
-        stop("`uv sync --frozen` failed", "the lines above say why; is PyPI reachable?")
-    with contextlib.suppress(OSError):
-        unfinished.unlink()
+    # Not empty while packages are installed: a killed installation may leave half of one that looks whole.
+    unfinished = VENV / "unfinished"
+    if not linked and (has_content(unfinished) or not run_uv([*command, "--check"], stderr=subprocess.DEVNULL)):
+        # Another command may be at it, or a uv whose command was killed.
+        with one_at_a_time(unfinished):
+            command += ["--reinstall"] if has_content(unfinished) else []
+            unfinished.write_text("yes")
+            if not run_uv(command, pass_fds=HELD):
+                stop("`uv sync --frozen` failed", "the lines above say why; is PyPI reachable?")
+            unfinished.write_text("")
     if not quiet:
         ok("Python packages as in uv.lock")
+
+
+def run_uv(command: list[str], **options: Any) -> bool:
+    return subprocess.run(command, cwd=PROJECT, umask=READABLE, check=False, **options).returncode == 0
+
+
+def has_content(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
 
 
 def works(program: Path) -> bool:

@@ -145,9 +145,9 @@ class ComposeStack(NativeStack):
 
     @cached_property
     def variables(self) -> dict[str, str]:
-        from deploy.targets.compose import target
+        from deploy.targets.compose.generate import MOUNTED
 
-        return target.running_settings()
+        return read_file(MOUNTED / "nginx.env") | self.compose.published()
 
     @cached_property
     def is_running(self) -> bool:

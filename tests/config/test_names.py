@@ -12,7 +12,7 @@ from deploy.core.settings import PROJECT
 from tests.servers import postgresql
 
 # The shortest and the longest.
-NAMES = ["Ab", "Abcdefghij Klmnopqrst Uvwxyz Ab", "A" * 30]
+NAMES = ["Ab", "Abcdefghij Klmnopqrst Uvwxyz A", "A" * 30]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,6 +3,7 @@
 import shutil
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,10 @@ def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (made / "bin").mkdir(parents=True)
     (made / "bin/python").symlink_to(sys.executable)
     uv = made / "bin/uv"
-    uv.write_text('#!/bin/sh\n[ "$1" = --version ] || echo "$@" >>"$(dirname "$0")/said"\n')
+    # uv.lock differs: --check fails.
+    uv.write_text(
+        '#!/bin/sh\ncase "$*" in --version) exit ;; *--check*) exit 1 ;; esac\necho "$@" >>"$(dirname "$0")/said"\n'
+    )
     uv.chmod(0o755)
     monkeypatch.setattr(preflight, "VENV", made)
     return made
@@ -74,10 +78,10 @@ def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_packages_that_were_half_installed_are_installed_again(venv: Path) -> None:
     """uv is killed in the middle of a package, which then looks whole."""
-    (venv / "unfinished").touch()
+    (venv / "unfinished").write_text("yes")
     preflight.install([])
     assert "--reinstall" in (venv / "bin/said").read_text()
-    assert not (venv / "unfinished").exists()
+    assert (venv / "unfinished").read_text() == ""
     (venv / "bin/said").unlink()
     preflight.install([])
     assert "--reinstall" not in (venv / "bin/said").read_text()
@@ -87,7 +91,26 @@ def test_an_installation_that_fails_is_unfinished(venv: Path) -> None:
     (venv / "bin/uv").write_text('#!/bin/sh\n[ "$1" = --version ]\n')
     with pytest.raises(SystemExit, match="uv sync --frozen"):
         preflight.install([])
-    assert (venv / "unfinished").exists()
+    assert (venv / "unfinished").read_text()
+
+
+def test_two_commands_install_one_after_the_other(venv: Path) -> None:
+    """The second does not take the first, which is at it, for a killed one."""
+    uv = venv / "bin/uv"
+    uv.write_text(uv.read_text().replace("echo", "sleep 0.5; echo"))
+    threads = [threading.Thread(target=preflight.install, args=([],)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert "--reinstall" not in (venv / "bin/said").read_text()
+
+
+def test_what_is_installed_stays_as_it_is(venv: Path) -> None:
+    (venv / "bin/uv").write_text("#!/bin/sh\nexit 0\n")
+    before = {path: path.stat().st_mtime_ns for path in venv.rglob("*")}
+    preflight.install([])
+    assert {path: path.stat().st_mtime_ns for path in venv.rglob("*")} == before
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from typing import Any
 from deploy.core.apps import APPS, INSTANCES, SERVICES, django
 from deploy.core.console import Failed, confirm, nothing_runs, output, printable, readable, table
 from deploy.core.roll import wait_until
-from deploy.core.settings import bracketed, one_at_a_time
+from deploy.core.settings import bracketed, one_at_a_time, values
 
 from . import generate
 from . import up as up_steps
-from .target import ComposeTarget, running_settings
+from .target import ComposeTarget
 
 
 def running_target() -> ComposeTarget:
@@ -34,13 +34,13 @@ def running_target() -> ComposeTarget:
 def up(_: argparse.Namespace, dev: bool = False) -> None:
     started = time.monotonic()
     with one_at_a_time():
-        before = running_settings()
         generate.write(dev)
         target = ComposeTarget()
         target.check_is_own()
-        if before and target.is_running() and address(before) != address(running_settings()):
-            print(f"The address changes from {address(before)} to {address(running_settings())}", flush=True)
         was_running = target.is_running()
+        before, wanted = target.published(), values()
+        if before and was_running and address(before) != address(wanted):
+            print(f"The address changes from {address(before)} to {address(wanted)}", flush=True)
         try:
             up_steps.up(target)
             print()
@@ -107,7 +107,7 @@ def show_status(target: ComposeTarget) -> list[str]:
             words += ", out of rotation: `make restart`"
         rows.append((name, *status_columns(containers.get(name), words, memory)))
     table(rows)
-    print(f"\n{address(running_settings())}")
+    print(f"\n{address(target.published() or values())}")
     return [name for name in services if reasons[name]]
 
 

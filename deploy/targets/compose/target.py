@@ -16,7 +16,7 @@ from deploy.core.console import LOG_END, Failed, ok, output, printable, readable
 from deploy.core.preflight import check_disk, check_ports, stop
 from deploy.core.probe import why_not_served
 from deploy.core.roll import COMMAND_READY_AFTER, Target
-from deploy.core.settings import ENV_FILE, HELD, PROJECT, VAR, bracketed, make_env_file, read_file, values
+from deploy.core.settings import ENV_FILE, HELD, PROJECT, VAR, bracketed, make_env_file, values
 
 from . import generate
 
@@ -49,7 +49,7 @@ def check_machine(running: bool) -> None:
     if not versions:
         raise Failed(why_not)
     ok(versions)
-    own = [value for name, value in running_settings().items() if name in ("PORT", "PLAIN_PORT") and running]
+    own = list(ComposeTarget().published().values()) if running else []
     check_ports(own.__contains__)
     check_disk()
     make_env_file()
@@ -209,6 +209,17 @@ class ComposeTarget(Target):
                 words = ["--rm", "--network=none", "--user=0", volume, f"{self.project}-nginx"]
                 console.run("docker", "run", *words, "chown", "-R", f"{user}:{user}", "/volume")
 
+    def published(self) -> dict[str, str]:
+        """Return ADDRESS, PORT, PLAIN_PORT and TLS as nginx's container has them; nothing if there is none."""
+        container = self.container("nginx")
+        ports = container["HostConfig"]["PortBindings"] if container else {}
+        names = {"PORT": "8000/tcp", "PLAIN_PORT": "8080/tcp"}
+        found = {name: ports[inner][0]["HostPort"] for name, inner in names.items() if inner in ports}
+        if not found:
+            return {}
+        address = ports[names["PORT"]][0]["HostIp"].strip("[]") or "0.0.0.0"  # noqa: S104
+        return found | {"ADDRESS": address, "TLS": "on" if "PLAIN_PORT" in found else "off"}
+
     def why_not_served(self) -> str:
         """Return why a visitor gets no page of an app through nginx's published port; empty if each is served."""
         given = values()
@@ -328,11 +339,6 @@ def working_directory(container: dict[str, Any]) -> str:
 def is_here(directory: str) -> bool:
     """Return whether a directory is this clone. A clone that moved still has its containers."""
     return directory == str(PROJECT) or not Path(directory).exists()
-
-
-def running_settings() -> dict[str, str]:
-    """Return the settings of the last `make up` in containers, as nginx has them."""
-    return read_file(generate.MOUNTED / "nginx.env")
 
 
 @cache

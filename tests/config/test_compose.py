@@ -1,0 +1,113 @@
+"""What the commands for containers say of the engine's answers. Functions stand in for the engine."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.core.apps import PROJECT
+from deploy.core.console import Failed
+from deploy.targets.compose import target
+from deploy.targets.compose.target import ComposeTarget
+
+
+def container(service: str, directory: str = str(PROJECT), **state: Any) -> dict[str, Any]:
+    labels = {"service": service, "project.working_dir": directory, "config-hash": "1"}
+    known = {"Running": True, "Restarting": False, "Paused": False, "Status": "running", "OOMKilled": False}
+    known |= {"StartedAt": "2026-01-01T00:00:00Z", "Health": {"Status": "healthy"}}
+    return {
+        "Id": service,
+        "Image": "1",
+        "State": known | state,
+        "Config": {"Image": "x", "Labels": {f"com.docker.compose.{name}": value for name, value in labels.items()}},
+        "HostConfig": {"PortBindings": {}},
+    }
+
+
+class Engine(ComposeTarget):
+    """A stack whose containers a test chooses."""
+
+    project = "shop-1"
+    hashes = {"redis": "1", "postgres": "1", "site-a": "1"}
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *found: dict[str, Any]) -> None:
+        self.found = list(found)
+        monkeypatch.setattr(target, "output", self.output)
+        monkeypatch.setattr(target, "image_id", lambda _: "1")
+
+    def output(self, *command: str, **_: Any) -> str:
+        return " ".join(each["Id"] for each in self.found) if command[1] == "ps" else json.dumps(self.found)
+
+
+def test_containers_of_another_clone_are_not_this_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    engine = Engine(monkeypatch, container("site-a", str(tmp_path)))
+    assert not engine.is_running()
+    with pytest.raises(Failed, match=rf"The containers named shop-1 are those of {tmp_path}, not of this clone"):
+        engine.check_is_own()
+
+
+def test_a_clone_that_moved_has_its_containers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    engine = Engine(monkeypatch, container("site-a", f"{tmp_path}/before"))
+    assert engine.is_running()
+    engine.check_is_own()
+
+
+@pytest.mark.parametrize("state", [{"Paused": True, "Status": "paused"}, {"Running": False, "Status": "exited"}])
+def test_what_does_not_answer_is_not_running(monkeypatch: pytest.MonkeyPatch, state: dict[str, Any]) -> None:
+    engine = Engine(monkeypatch, container("redis", **state))
+    assert engine.why_not_running("redis") == f"its container is {state['Status']}"
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"Health": {"Status": "unhealthy"}}, "the end of its log"),
+        ({"Running": False, "Status": "exited"}, "the end of its log"),
+        (
+            {"Running": False, "Status": "exited", "OOMKilled": True},
+            "It ran out of memory, .* Its limit, MEMORY, is 2g",
+        ),
+    ],
+)
+def test_an_unhealthy_service_comes_with_the_end_of_its_log(
+    monkeypatch: pytest.MonkeyPatch, state: dict[str, Any], said: str
+) -> None:
+    engine = Engine(monkeypatch, container("redis"), container("postgres", **state))
+
+    def fail(*_: str, **__: Any) -> str:
+        raise Failed("docker compose up failed")
+
+    class Done:
+        stdout = b"\x1b[31mthe end of its log\xff"
+
+    monkeypatch.setattr(engine, "compose", fail)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: Done)
+    with pytest.raises(Failed, match=said) as failed:
+        engine.start("redis", "postgres", wait=True)
+    assert "\\x1b[31mthe end of its log\\xff" in str(failed.value)
+    assert "The end of postgres's log" in str(failed.value)
+    assert "redis's log" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("bindings", "published"),
+    [
+        ({}, {}),
+        ({"8000/tcp": [("127.0.0.1", "8411")]}, {"ADDRESS": "127.0.0.1", "PORT": "8411", "TLS": "off"}),
+        ({"8000/tcp": [("[::1]", "8411")]}, {"ADDRESS": "::1", "PORT": "8411", "TLS": "off"}),
+        (
+            {"8000/tcp": [("", "443")], "8080/tcp": [("", "80")]},
+            {"ADDRESS": "0.0.0.0", "PORT": "443", "PLAIN_PORT": "80", "TLS": "on"},  # noqa: S104
+        ),
+    ],
+)
+def test_the_address_of_a_running_stack(
+    monkeypatch: pytest.MonkeyPatch, bindings: dict[str, Any], published: dict[str, str]
+) -> None:
+    nginx = container("nginx")
+    nginx["HostConfig"]["PortBindings"] = {
+        inner: [{"HostIp": address, "HostPort": port} for address, port in ports] for inner, ports in bindings.items()
+    }
+    assert Engine(monkeypatch, nginx).published() == published
