@@ -11,10 +11,19 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 from django.views.generic import FormView
 
+from .names import NameField
+
+
+class SignUpForm(UserCreationForm):  # type: ignore[type-arg]
+    class Meta:
+        model = User
+        fields = ["username"]
+        field_classes = {"username": NameField}
+
 
 class SignUpView(RedirectURLMixin, FormView):  # type: ignore[type-arg]
     template_name = "signup.html"
-    form_class = UserCreationForm
+    form_class = SignUpForm
     next_page = settings.LOGIN_REDIRECT_URL
 
     def form_valid(self, form: "UserCreationForm[User]") -> HttpResponse:

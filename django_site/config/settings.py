@@ -72,6 +72,7 @@ MIDDLEWARE = [
     "config.middleware.request_log",
     "config.health.middleware",
     "config.middleware.shed",
+    "config.middleware.check",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -104,6 +105,8 @@ if DATABASE["ENGINE"].endswith("sqlite3"):
         # A deferred transaction that turns into a writer fails at once when another one has written: begin as a writer.
         "transaction_mode": "IMMEDIATE",
         "timeout": 10,
+        # Only Django converts, which rows.py can keep from failing; the driver would fail before that.
+        "detect_types": 0,
         # FULL: what was acknowledged survives a power cut, which WAL's usual NORMAL does not promise.
         "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;",
     }
@@ -126,6 +129,7 @@ else:
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "django_cache"}}
     SESSION_ENGINE = "django.contrib.sessions.backends.db"
 
+AUTHENTICATION_BACKENDS = ["accounts.names.Backend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
