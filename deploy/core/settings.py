@@ -28,6 +28,7 @@ SECRET_NAMES = re.compile(r".*_(KEY|KEYS|PASSWORD|SECRET|URL|TOKEN|DSN)")
 # No app reads these. A change of NGINX_ONLY reloads nginx and restarts nothing.
 NGINX_ONLY = frozenset(
     ("ADDRESS", "PORT", "LISTEN", "LISTEN_PLAIN", "PLAIN_PORT", "DEBUG_UPSTREAM", "TLS_CERTIFICATE", "TLS_KEY")
+    + ("ADMIN_NETWORKS", "LIVE_PER_ADDRESS")
 )
 COMPOSE_ONLY = frozenset(("POSTGRES_PASSWORD", "REDIS_PASSWORD", "CPUS", "MEMORY", "APP_UID"))
 
@@ -40,6 +41,9 @@ SHAPES = {
     "CPUS": (r"\d+(\.\d+)?", "a number of cores, for example 1.5; 0 for all"),
     "MEMORY": (r"[1-9]\d*[mg]", "an amount of memory, for example 512m or 2g"),
     "APP_UID": (r"[1-9]\d*", "the number of a user, other than 0"),
+    "TRUSTED_PROXIES": (r"[\da-fA-F.:/, ]*", "networks, separated by commas, for example 10.0.0.0/8; or empty"),
+    "ADMIN_NETWORKS": (r"[\da-fA-F.:/, ]*", "networks, separated by commas, for example 10.0.0.0/8; or empty"),
+    "LIVE_PER_ADDRESS": (r"|[1-9]\d{0,4}", "a whole number from 1 to 99999"),
     "UPLOAD_LIMIT_MB": (r"[1-9]\d{0,2}", "a number of megabytes from 1 to 999"),
 }
 

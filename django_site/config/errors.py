@@ -23,7 +23,7 @@ PAGES = {
         "That form was too old",
         "Nothing was changed. Go back, reload the page, and send it again; the site needs cookies for this.",
     ),
-    "method not allowed": ("This address does something else", "Go back and use the links and buttons of the page."),
+    "method not allowed": ("That does not work here", "This page does not take that kind of request. Go back."),
     "not found": ("Nothing is here", "What was here may have been deleted, or the address has a mistake in it."),
     "server error": ("Something broke", "It is our fault, and it has been logged. Try again in a moment."),
     "unavailable": (

@@ -20,7 +20,7 @@ LOGIN = "/accounts/login/"
         ("GET", "/admin/login/", 200),
         ("GET", "/nothing-here/", 404),
         ("POST", LOGIN, 403),
-        ("PUT", "/", 403),
+        ("PUT", "/", 405),
         ("GET", "/static/nothing-here.css", 404),
         ("GET", "/media/", 403),
     ],
