@@ -26,10 +26,8 @@ SECRETS: dict[str, Callable[[], str]] = {
 # Settings whose names end so are secrets: containers and hosts get them as files, named by NAME_FILE.
 SECRET_NAMES = re.compile(r".*_(KEY|KEYS|PASSWORD|SECRET|URL|TOKEN|DSN)")
 # No app reads these. A change of NGINX_ONLY reloads nginx and restarts nothing.
-NGINX_ONLY = frozenset(
-    ("ADDRESS", "PORT", "LISTEN", "LISTEN_PLAIN", "PLAIN_PORT", "DEBUG_UPSTREAM", "TLS_CERTIFICATE", "TLS_KEY")
-    + ("ADMIN_NETWORKS", "LIVE_PER_ADDRESS")
-)
+LISTENS = ("ADDRESS", "PORT", "LISTEN", "LISTEN_PLAIN", "PLAIN_PORT", "TLS_CERTIFICATE", "TLS_KEY")
+NGINX_ONLY = frozenset((*LISTENS, "ADMIN_NETWORKS", "DEBUG_UPSTREAM", "LIVE_PER_ADDRESS"))
 COMPOSE_ONLY = frozenset(("POSTGRES_PASSWORD", "REDIS_PASSWORD", "CPUS", "MEMORY", "APP_UID"))
 
 # The settings that the deployment itself reads: a pattern, and the same in words. The apps check theirs.

@@ -144,7 +144,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "/"
 
-# TLS ends here at nginx, or at a proxy in front of it. Either way nginx overwrites X-Forwarded-Proto with what it knows.
+# TLS ends at nginx, or at a proxy in front of it. In both cases nginx overwrites X-Forwarded-Proto with what it knows.
 HTTPS = TLS or bool(TRUSTED_PROXIES)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_SSL_REDIRECT = HTTPS

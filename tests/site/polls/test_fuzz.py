@@ -123,21 +123,20 @@ def test_a_row_that_should_not_exist(
     assert not Question.objects.exists()
 
 
-ORIGINALS = [
-    encoded(Image.effect_noise((48, 32), 50).convert(mode), format, **options)
-    for format, mode, options in [
-        ("JPEG", "RGB", {}),
-        ("JPEG", "CMYK", {"progressive": True}),
-        ("JPEG", "L", {"exif": b"Exif\0\0" + NEGATIVE}),
-        ("PNG", "RGBA", {}),
-        ("PNG", "P", {"transparency": 3}),
-        ("PNG", "I;16", {}),
-        ("PNG", "1", {}),
-        ("PNG", "LA", {}),
-        ("GIF", "P", {}),
-        ("WEBP", "RGBA", {"exif": b"Exif\0\0" + NEGATIVE}),
-    ]
+ENCODINGS: list[tuple[str, str, dict[str, Any]]] = [
+    ("JPEG", "RGB", {}),
+    ("JPEG", "CMYK", {"progressive": True}),
+    ("JPEG", "L", {"exif": b"Exif\0\0" + NEGATIVE}),
+    ("PNG", "RGBA", {}),
+    ("PNG", "P", {"transparency": 3}),
+    ("PNG", "I;16", {}),
+    ("PNG", "1", {}),
+    ("PNG", "LA", {}),
+    ("GIF", "P", {}),
+    ("WEBP", "RGBA", {"exif": b"Exif\0\0" + NEGATIVE}),
 ]
+NOISE = Image.effect_noise((48, 32), 50)
+ORIGINALS = [encoded(NOISE.convert(mode), format, **options) for format, mode, options in ENCODINGS]
 
 
 @effort(max_examples=500, deadline=None, derandomize=True)
