@@ -1,3 +1,5 @@
+from typing import Any
+
 from config.context import find_parts
 from django.conf import settings
 from django.contrib.auth import login
@@ -19,6 +21,12 @@ class SignUpForm(UserCreationForm):  # type: ignore[type-arg]
         model = User
         fields = ["username"]
         field_classes = {"username": NameField}
+        help_texts = {"username": "Letters, digits and @ . + - _ only. Capitals become small letters."}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password1"].help_text = "At least 8 characters, not only digits, and no common password."
+        self.fields["password2"].help_text = ""
 
 
 class SignUpView(RedirectURLMixin, FormView):  # type: ignore[type-arg]
