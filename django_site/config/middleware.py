@@ -95,7 +95,8 @@ def check(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[Http
             return page("bad request", 400)
         response = get_response(request) if request.method in METHODS else HttpResponseNotAllowed(METHODS)
         if response.status_code == 405:
-            response.content = page("method not allowed", 405).content
+            allowed, response = response["Allow"], page("method not allowed", 405)
+            response["Allow"] = allowed
         return response
 
     return middleware

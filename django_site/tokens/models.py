@@ -49,4 +49,4 @@ class Token(models.Model):
         ordering = ["-created_at", "-pk"]
 
     def __str__(self) -> str:
-        return self.name
+        return str(self.name)

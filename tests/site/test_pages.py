@@ -42,6 +42,8 @@ def test_a_wrong_method_is_a_405_that_says_which_are_right(client: Client, path:
     response = client.post(path) if allowed == "GET" else client.get(path)
     assert response.status_code == 405
     assert allowed in response.headers["Allow"]
+    assert response.headers.get("Content-Length", str(len(response.content))) == str(len(response.content))
+    assert "<h1" in response.content.decode()
 
 
 def test_head_is_as_good_as_get(member: Client) -> None:
