@@ -3,8 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
+from psycopg import DataError
+from psycopg.types.datetime import TimestamptzLoader
 from sqlalchemy import Boolean, Column, MetaData, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -14,6 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from .limits import DATABASE_DEADLINE
 
+# Stands for a time that cannot be read, in a row from an old dump or written by hand. Without it, one such row would
+# fail every list that it is in.
+UNREADABLE = datetime(1970, 1, 1, tzinfo=UTC)
 # Four processes on two cores make 16 connections. PostgreSQL allows 100, and the site needs some of them.
 POOL_SIZE = 4
 
@@ -41,6 +48,14 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(cause).split()) or type(cause).__name__
 
 
+class Loader(TimestamptzLoader):
+    def load(self, data: Any) -> datetime:
+        try:
+            return super().load(data)
+        except DataError:  # PostgreSQL has years that Python does not, and infinity
+            return UNREADABLE
+
+
 def sqlite_engine(url: sa.URL) -> AsyncEngine:
     engine = create_async_engine(
         url.set(drivername="sqlite+aiosqlite"),
@@ -58,12 +73,14 @@ def sqlite_engine(url: sa.URL) -> AsyncEngine:
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
+        driver: Any = connection.driver_connection
+        driver.text_factory = lambda text: text.decode(errors="replace")
 
     return engine
 
 
 def postgresql_engine(url: sa.URL, name: str) -> AsyncEngine:
-    return create_async_engine(
+    engine = create_async_engine(
         url.set(drivername="postgresql+psycopg"),
         pool_size=POOL_SIZE,
         max_overflow=0,
@@ -77,6 +94,13 @@ def postgresql_engine(url: sa.URL, name: str) -> AsyncEngine:
             "application_name": name,
         },
     )
+
+    @sa.event.listens_for(engine.sync_engine, "connect")
+    def set_up(connection: DBAPIConnection, record: object) -> None:
+        driver: Any = connection.driver_connection
+        driver.adapters.register_loader("timestamptz", Loader)
+
+    return engine
 
 
 class Database:

@@ -88,10 +88,10 @@ class Handler(RequestHandler):
         if self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
             raise ProblemError(415, "The body has to be application/json.")
         try:
-            return msgspec.json.decode(self.request.body, type=type)
+            return msgspec.json.decode(self.request.body.decode(), type=type)
         except msgspec.ValidationError as error:
             raise invalid(error) from None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ProblemError(400, f"The body is not JSON: {error}.") from None
 
     def user(self) -> int:

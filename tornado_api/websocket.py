@@ -15,6 +15,7 @@ from .problem import ProblemError
 
 # Close codes of RFC 6455, 7.4.1, and of https://www.iana.org/assignments/websocket, with their reasons.
 RESTARTING = (1012, "restarting, come back")
+FOREIGN = ProblemError(403, "A page of another site may not open this.")
 
 
 class SocketHandler(Handler, tornado.websocket.WebSocketHandler):
@@ -27,13 +28,18 @@ class SocketHandler(Handler, tornado.websocket.WebSocketHandler):
         headers = self.request.headers
         if headers.get("Upgrade", "").lower() != "websocket" or headers.get("Sec-WebSocket-Version") != "13":
             raise ProblemError(426, "This is a WebSocket.", headers={"Upgrade": "websocket"})
+        # Tornado compares the host only. A page over plain HTTP may be anybody's, where this is HTTPS.
+        if (
+            origin := headers.get("Origin")
+        ) and origin.lower() != f"{self.request.protocol}://{self.request.host}".lower():
+            raise FOREIGN
         # Tornado reports other errors of a handshake as plain text.
         self.set_header("Content-Type", "text/plain")
         await tornado.websocket.WebSocketHandler.get(self, *args)
 
     def check_origin(self, origin: str) -> bool:
-        """Reject pages of other sites. Tornado calls this if Origin is not this Host, which nginx forwards."""
-        raise ProblemError(403, "A page of another site may not open this.")
+        """Tornado calls this if Origin is not this Host, or Sec-Fetch-Site names another site."""
+        raise FOREIGN
 
 
 class TwoWayWebSocketHandler(SocketHandler):

@@ -3,6 +3,7 @@
 nginx's container runs `python3 -m deploy.core.nginx start`. Standard library only.
 """
 
+import ipaddress
 import os
 import shutil
 import signal
@@ -57,11 +58,28 @@ def upstream_servers(app: App, hosts: str, run: Path, workers: int, limited: boo
     return "\n    ".join(lines)
 
 
+def networks(name: str, variables: Mapping[str, str]) -> list[str]:
+    """Return the networks that a setting names, separated by commas. Raises Failed."""
+    try:
+        given = [each.strip() for each in variables.get(name, "").split(",") if each.strip()]
+        return [str(ipaddress.ip_network(each, strict=False)) for each in given]
+    except ValueError as error:
+        raise Failed(f"{name}: {error}; should be networks, separated by commas, for example 10.0.0.0/8") from None
+
+
 def render(source: Path, destination: Path, run: Path, workers: int, variables: Mapping[str, str]) -> None:
-    """Write every file of `source`, filled in, to `destination`. Raises KeyError with a word without a value."""
+    """Write every file of `source`, filled in, to `destination`.
+
+    Raises KeyError with a word without a value, and Failed for a malformed setting.
+    """
     shutil.rmtree(destination, ignore_errors=True)
     shutil.copytree(source, destination)
+    proxies, admins = networks("TRUSTED_PROXIES", variables), networks("ADMIN_NETWORKS", variables)
     derived = {
+        "REAL_IP": " ".join(f"set_real_ip_from {network};" for network in proxies),
+        "PROXIES": " ".join(f"{network} yes;" for network in proxies),
+        "ADMIN_CLOSED": "yes" if admins else '""',
+        "ADMIN_OPEN": " ".join(f'{network} "";' for network in admins),
         "SERVER_NAMES": variables["ALLOWED_HOSTS"].replace(",", " "),
         "MEDIA": "store" if variables.get("MEDIA_STORE") else "files",
         "MEDIA_STORE": variables.get("MEDIA_STORE", ""),

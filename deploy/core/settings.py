@@ -39,7 +39,8 @@ MADE = SECRETS | {
 SECRET_NAMES = re.compile(r".*_(KEY|KEYS|PASSWORD|SECRET|URL|TOKEN|DSN)")
 # No app reads these. A change of NGINX_ONLY reloads nginx and restarts nothing.
 TLS_FILES = ("TLS_CERTIFICATE", "TLS_KEY")
-NGINX_ONLY = frozenset(("ADDRESS", "PORT", "LISTEN", "LISTEN_PLAIN", "PLAIN_PORT", "DEBUG_UPSTREAM", *TLS_FILES))
+LISTENS = ("ADDRESS", "PORT", "LISTEN", "LISTEN_PLAIN", "PLAIN_PORT", *TLS_FILES)
+NGINX_ONLY = frozenset((*LISTENS, "ADMIN_NETWORKS", "DEBUG_UPSTREAM", "LIVE_PER_ADDRESS"))
 COMPOSE_ONLY = frozenset(("COMPOSE_PROJECT_NAME", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "CPUS", "MEMORY", "APP_UID"))
 # Descriptors of the locks that this process has, for subprocess's `pass_fds`: a child keeps a lock if its parent dies.
 HELD: list[int] = []
@@ -59,6 +60,9 @@ SHAPES = {
     "MEMORY": (r"(25[6-9]|2[6-9]\d|[3-9]\d\d|[1-9]\d{3,})m|[1-9]\d*g", "at least 256m, for example 512m or 2g"),
     "COMPOSE_PROJECT_NAME": (r"|[a-z0-9][a-z0-9_-]*", "lower-case letters, digits, _ and -"),
     "APP_UID": (r"[1-9]\d*", "the number of a user, other than 0"),
+    "TRUSTED_PROXIES": (r"[\da-fA-F.:/, ]*", "networks, separated by commas, for example 10.0.0.0/8; or empty"),
+    "ADMIN_NETWORKS": (r"[\da-fA-F.:/, ]*", "networks, separated by commas, for example 10.0.0.0/8; or empty"),
+    "LIVE_PER_ADDRESS": (r"|[1-9]\d{0,4}", "a whole number from 1 to 99999"),
     "UPLOAD_LIMIT_MB": (r"[1-9]\d{0,2}", "a number of megabytes from 1 to 999"),
 }
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 from config.context import find_parts
 from django.conf import settings
 from django.contrib.auth import login
@@ -11,10 +13,25 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 from django.views.generic import FormView
 
+from .names import NameField
+
+
+class SignUpForm(UserCreationForm):  # type: ignore[type-arg]
+    class Meta:
+        model = User
+        fields = ["username"]
+        field_classes = {"username": NameField}
+        help_texts = {"username": "Letters, digits and @ . + - _ only. Capitals become small letters."}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password1"].help_text = "At least 8 characters, not only digits, and no common password."
+        self.fields["password2"].help_text = ""
+
 
 class SignUpView(RedirectURLMixin, FormView):  # type: ignore[type-arg]
     template_name = "signup.html"
-    form_class = UserCreationForm
+    form_class = SignUpForm
     next_page = settings.LOGIN_REDIRECT_URL
 
     def form_valid(self, form: "UserCreationForm[User]") -> HttpResponse:

@@ -1,11 +1,14 @@
-"""Error pages. An outage of the database or the media store, or a long queue, is a 503 and not a 500."""
+"""Error pages. They read nothing of the request: whatever it was that failed would fail again.
+
+An outage of the database or the media store, or a long queue, is a 503 and not a 500.
+"""
 
 import logging
 import sys
 
-from django.db import InterfaceError, OperationalError
+from django.conf import settings
+from django.db import DataError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
 from django.template import loader
 from django.utils.log import log_response
 
@@ -20,6 +23,7 @@ PAGES = {
         "That form was too old",
         "Nothing was changed. Go back, reload the page, and send it again; the site needs cookies for this.",
     ),
+    "method not allowed": ("That does not work here", "This page does not take that kind of request. Go back."),
     "not found": ("Nothing is here", "What was here may have been deleted, or the address has a mistake in it."),
     "server error": ("Something broke", "It is our fault, and it has been logged. Try again in a moment."),
     "unavailable": (
@@ -30,21 +34,15 @@ PAGES = {
 }
 
 
-def page(request: HttpRequest, name: str, status: int) -> HttpResponse:
-    """Return an error page with the site's navigation, which may query the session and the user."""
+def page(name: str, status: int) -> HttpResponse:
     title, text = PAGES[name]
-    return render(request, "error.html", {"title": title, "text": text}, status=status)
-
-
-def plain_page(name: str, status: int) -> HttpResponse:
-    """Return an error page that needs no database, session or user."""
-    title, text = PAGES[name]
-    return HttpResponse(loader.render_to_string("plain_error.html", {"title": title, "text": text}), status=status)
+    context = {"title": title, "text": text, "site_title": settings.TITLE}
+    return HttpResponse(loader.render_to_string("error.html", context), status=status)
 
 
 def unavailable(reason: str) -> HttpResponse:
     """Return the 503 page. nginx adds Retry-After."""
-    response = plain_page("unavailable", 503)
+    response = page("unavailable", 503)
     # Instead of Django's own entry, which for an outage would be a traceback for each request.
     log_response("%s", reason, response=response, logger=logger, level="warning")
     return response
@@ -61,25 +59,36 @@ def outage(error: BaseException | None) -> HttpResponse | None:
     return None
 
 
+def unfit(error: BaseException | None) -> HttpResponse | None:
+    """Return a 400 if the database refused a value of the request: a number that is too large, or text with a NUL."""
+    # SQLite's driver raises OverflowError, PostgreSQL's DataError.
+    if not isinstance(error, (DataError, OverflowError)):
+        return None
+    response = page("bad request", 400)
+    log_response("not a value for the database: %s", error, response=response, logger=logger, level="warning")
+    return response
+
+
 # Django calls these while it handles the error, whichever middleware or view raised it.
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     # Django takes a session that could not be saved for a deleted one, and raises a 400.
-    return outage(exception) or plain_page("bad request", 400)
+    return outage(exception) or page("bad request", 400)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return page(request, "forbidden", 403)
+    return page("forbidden", 403)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    return page(request, "csrf", 403)
+    return page("csrf", 403)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return page(request, "not found", 404)
+    return page("not found", 404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return outage(sys.exception()) or plain_page("server error", 500)
+    error = sys.exception()
+    return outage(error) or unfit(error) or page("server error", 500)

@@ -1,4 +1,7 @@
-"""The request's id, which nginx makes, in every log line and in the response; one access line each; none begun late."""
+"""The request's id, which nginx makes, in every log line and in the response; one access line each; none begun late.
+
+Requests that Django cannot read, or whose method no page takes, end here.
+"""
 
 import logging
 import re
@@ -7,12 +10,15 @@ import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
 
-from django.http import HttpRequest, HttpResponse
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
-from .errors import unavailable
+from .errors import page, unavailable
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+logger = logging.getLogger(__name__)
 access = logging.getLogger("access")
+METHODS = ["GET", "HEAD", "OPTIONS", "POST"]
 
 # Seconds in the queue. A client that waited longer has probably left or sent the request again. When stuck workers end
 # at their deadline of 20 s, the requests that queued behind them are rejected at once instead of delaying new ones. The
@@ -49,6 +55,10 @@ def request_log(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
         request_id.set(this)  # and left so: Django logs a response of 500 and above after this has returned
         response = get_response(request)
         response["X-Request-ID"] = this
+        # A page depends on who asks for it: no cache may keep it for somebody else, or show it without asking again.
+        response.setdefault("Cache-Control", "private, no-cache")
+        if deleted := response.cookies.get(settings.SESSION_COOKIE_NAME):
+            deleted["httponly"] = True  # Django leaves it out when it deletes the cookie
         if not request.path.startswith("/health/"):
             # The path without its query, which may hold what people search for, or a token.
             fields = {
@@ -58,6 +68,35 @@ def request_log(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
                 "duration_ms": round((time.perf_counter() - started) * 1000, 1),
             }
             access.info("%(method)s %(path)s %(status)s", fields, extra=fields)
+        return response
+
+    return middleware
+
+
+def read(request: HttpRequest) -> None:
+    """Read everything that Django reads when it is first used. Raises whatever that raises; ValueError for a NUL."""
+    if fault := getattr(request, "fault", None):
+        raise fault
+    words = [request.path, *request.COOKIES, *request.COOKIES.values(), *request.POST]
+    words += [word for name, values in request.GET.lists() for word in (name, *values)]
+    if any("\0" in word for word in words):
+        raise ValueError("a NUL, which PostgreSQL stores in no text")
+
+
+def check(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Answer 400 or 405 before anything else uses the request."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        try:
+            read(request)
+        except Exception as error:
+            # Any exception: these are a client's bytes in a dozen formats, and the next middleware would fail as well.
+            logger.info("not readable: %s", error)
+            return page("bad request", 400)
+        response = get_response(request) if request.method in METHODS else HttpResponseNotAllowed(METHODS)
+        if response.status_code == 405:
+            allowed, response = response["Allow"], page("method not allowed", 405)
+            response["Allow"] = allowed
         return response
 
     return middleware

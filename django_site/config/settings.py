@@ -17,6 +17,7 @@ SHAPES = {
     "ALLOWED_HOSTS": "host names, separated by commas",
     "UPLOAD_LIMIT_MB": "a whole number from 1 to 999",
     "TLS": "on or off",
+    "TRUSTED_PROXIES": "networks, separated by commas, or empty",
     "LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR",
     "INSTANCE": "the name of an instance, such as site-a, or empty",
     "DEBUG": "on or off",
@@ -51,6 +52,7 @@ with read(SHAPES) as env:
     ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", validate=validate.Length(min=1))
     UPLOAD_LIMIT_MB = env.int("UPLOAD_LIMIT_MB", validate=validate.Range(1, 999))
     TLS = env.bool("TLS", False)
+    TRUSTED_PROXIES = env.str("TRUSTED_PROXIES", "", validate=validate.Regexp(r"[\da-fA-F.:/, ]*$"))
     LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
     INSTANCE = env.str("INSTANCE", "", validate=validate.Regexp(r"([a-z][a-z0-9_]*-[a-z])?$"))
     DEBUG = env.bool("DEBUG", False)
@@ -73,6 +75,7 @@ MIDDLEWARE = [
     "config.middleware.request_log",
     "config.health.middleware",
     "config.middleware.shed",
+    "config.middleware.check",
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -105,6 +108,8 @@ if DATABASE["ENGINE"].endswith("sqlite3"):
         # A deferred transaction that turns into a writer fails at once when another one has written: begin as a writer.
         "transaction_mode": "IMMEDIATE",
         "timeout": 10,
+        # Only Django converts, which rows.py can keep from failing; the driver would fail before that.
+        "detect_types": 0,
         # FULL: what was acknowledged survives a power cut, which WAL's usual NORMAL does not promise.
         "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;",
     }
@@ -127,6 +132,7 @@ else:
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "django_cache"}}
     SESSION_ENGINE = "django.contrib.sessions.backends.db"
 
+AUTHENTICATION_BACKENDS = ["accounts.names.Backend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -139,17 +145,19 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "accounts:login"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "/"
 
+# TLS ends at nginx, or at a proxy in front of it. In both cases nginx overwrites X-Forwarded-Proto with what it knows.
+HTTPS = TLS or bool(TRUSTED_PROXIES)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_SSL_REDIRECT = HTTPS
+
 # Browsers accept a __Host- cookie only over TLS and from this very host, so no subdomain can plant one.
 # Browsers share cookies between ports. A project-specific name keeps another project on localhost from logging you out.
-cookie_prefix = "__Host-" if TLS else ""
+cookie_prefix = "__Host-" if HTTPS else ""
 SESSION_COOKIE_NAME = f"{cookie_prefix}tandem_session"
 CSRF_COOKIE_NAME = f"{cookie_prefix}tandem_csrf"
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = TLS
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_HTTPONLY = True
 CSRF_FAILURE_VIEW = "config.errors.csrf_failure"
-# nginx overwrites the header with what it knows.
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TLS else None
-SECURE_SSL_REDIRECT = TLS
 # HSTS belongs to what ends the TLS: nginx sends it, with static files and its own error pages too.
 SILENCED_SYSTEM_CHECKS = ["security.W004"]
 

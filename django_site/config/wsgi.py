@@ -1,12 +1,36 @@
 import faulthandler
 import os
 from importlib import import_module
+from typing import Any
 
-from django.core.wsgi import get_wsgi_application
+import django
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 
 # uWSGI ends a worker that is stuck with SIGABRT: this logs where it was stuck.
 faulthandler.enable()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-application = get_wsgi_application()
+django.setup(set_prefix=False)
+
+
+class Request(WSGIRequest):
+    """A request with a Content-Type that Django cannot read, which config.middleware.check answers.
+
+    Django reads it before its error handling begins: the server would answer for the site.
+    """
+
+    fault: Exception | None = None
+
+    def _set_content_type_params(self, meta: dict[str, Any]) -> None:
+        try:
+            super()._set_content_type_params(meta)  # type: ignore[misc]
+        except Exception as error:
+            self.content_type, self.content_params, self.fault = "", {}, error
+
+
+class Handler(WSGIHandler):
+    request_class = Request
+
+
+application = Handler()
 # Django would import the views with the first request, and an instance whose views cannot be imported be ready.
 import_module("config.urls")

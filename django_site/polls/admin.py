@@ -1,17 +1,15 @@
 """Moderation: find, close, delete and correct questions. Votes are read-only."""
 
-from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db import transaction
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
 
 from .models import Choice, Question, Vote
-from .pictures import NotStored
+from .pictures import NotStored, delete_after_commit
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -51,7 +49,6 @@ class QuestionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_select_related = ["author"]
     list_per_page = 50
     search_fields = ["text", "author__username", "choices__text"]
-    date_hierarchy = "created_at"
     autocomplete_fields = ["author"]
     inlines = [ChoiceInline]
     actions = ["close_now"]
@@ -84,7 +81,7 @@ class QuestionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         super().save_model(request, obj, form, change)
         old = form.initial.get("picture")
         if old and "picture" in form.changed_data:
-            transaction.on_commit(partial(old.storage.delete, old.name))
+            delete_after_commit(old)
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest

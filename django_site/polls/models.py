@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 from config import bus
+from config.fields import Line, Moment, SmallInteger, within
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
 from django.db.models import Count, F, Q
@@ -13,7 +14,7 @@ from django.dispatch import receiver
 from django.urls import reverse
 from django.utils import timezone
 
-from .pictures import PictureField, stored_name
+from .pictures import PictureField, delete_after_commit, stored_name
 
 
 def publish(ids: list[int]) -> None:
@@ -44,22 +45,23 @@ class QuestionQuerySet(models.QuerySet["Question"]):
 
 
 class Question(models.Model):
-    text = models.CharField("question", max_length=200)
+    text = Line("question", max_length=200)
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="questions"
     )
     picture = PictureField(max_length=100, blank=True, upload_to=stored_name)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    closes_at = models.DateTimeField("closes", null=True, blank=True)
+    closes_at = Moment("closes", null=True, blank=True)
     version = models.BigIntegerField(db_default=0, editable=False)
 
     objects = QuestionQuerySet.as_manager()
 
     class Meta:
         ordering = ["-pk"]
+        constraints = [models.CheckConstraint(condition=within("closes_at", Moment), name="polls_question_closes_at")]
 
     def __str__(self) -> str:
-        return self.text
+        return str(self.text)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         # This instance may be older than the last vote: the database counts on from what it has.
@@ -90,18 +92,21 @@ class Question(models.Model):
 class Choice(models.Model):
     # The unique constraint's index serves the foreign key too.
     question = models.ForeignKey(Question, models.CASCADE, related_name="choices", db_index=False)
-    text = models.CharField("choice", max_length=100)
-    position = models.SmallIntegerField(default=0)
+    text = Line("choice", max_length=100)
+    position = SmallInteger(default=0)
 
     votes: int  # set by Question.tally()
     share: int
 
     class Meta:
         ordering = ["position", "pk"]
-        constraints = [models.UniqueConstraint(fields=["question", "text"], name="polls_choice_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["question", "text"], name="polls_choice_once"),
+            models.CheckConstraint(condition=within("position", SmallInteger), name="polls_choice_position"),
+        ]
 
     def __str__(self) -> str:
-        return self.text
+        return str(self.text)
 
 
 class Vote(models.Model):
@@ -159,6 +164,6 @@ def voter_goes(instance: models.Model, **kwargs: Any) -> None:
 
 @receiver(post_delete, sender=Question)
 def question_gone(instance: Question, **kwargs: Any) -> None:
-    if name := instance.picture.name:
-        transaction.on_commit(partial(instance.picture.storage.delete, name))
+    if instance.picture:
+        delete_after_commit(instance.picture)
     publish([instance.pk])

@@ -8,11 +8,14 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 from django.core.files import File
 from django.core.files.base import ContentFile
-from django.db import models
+from django.db import models, transaction
 from django.db.models.fields.files import FieldFile
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
+
+from .settings import PICTURES_PER_USER
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +25,33 @@ MAX_MB = max(1, settings.UPLOAD_LIMIT_MB - 1)
 # A file of a few kB can decode to gigabytes. This limit allows 5120 × 2880 pixels, for which a worker needs 390 MB.
 MAX_PIXELS = 16_000_000
 MAX_SIDE = 1600
+# By EXIF's orientation.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF data says. Not exif_transpose, which fails where another tag is wrong."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # EXIF data that cannot be read; browsers show such a picture
+        return image
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """Scale a grey picture of 16 bits a pixel, which Pillow's own conversion turns white."""
+    if not image.mode.startswith("I"):
+        return image
+    image.info.pop("transparency", None)  # a grey of 16 bits
+    return image.convert("I").point(lambda grey: grey / 257).convert("L")
 
 
 def redraw(upload: "File[bytes]") -> "ContentFile[bytes]":
@@ -38,12 +68,17 @@ def redraw(upload: "File[bytes]") -> "ContentFile[bytes]":
             image.draft("RGB", (MAX_SIDE, MAX_SIDE))
             if image.width * image.height > MAX_PIXELS:
                 raise forms.ValidationError("The picture has more than 16 megapixels.", code="pixels")
-            picture = image.convert("RGBA" if image.has_transparency_data else "RGB")
+            picture = eight_bits(upright(image))
+            picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
         picture.thumbnail((MAX_SIDE, MAX_SIDE))
-        ImageOps.exif_transpose(picture, in_place=True)
+        picture.info.clear()
         stored = BytesIO()
         picture.save(stored, "WEBP", quality=80)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except forms.ValidationError:
+        raise
+    except Exception as error:
+        # Any exception: Pillow documents none, and for a damaged file raises a dozen kinds.
+        logger.info("not a picture: %r", error)
         raise forms.ValidationError("This is not a JPEG, PNG, WebP or GIF picture.", code="invalid") from error
     return ContentFile(stored.getvalue(), name=f"{uuid.uuid4().hex}.webp")
 
@@ -67,6 +102,11 @@ class NotStored(Exception):
         return "The server has no room for the picture just now. Ask without one, or try again later."
 
 
+class TooManyPictures(NotStored):
+    def __str__(self) -> str:
+        return f"You have stored {PICTURES_PER_USER} pictures, which is the limit. Ask without one."
+
+
 class Picture(FieldFile):
     def save(self, name: str, content: "File[bytes]", save: bool = True) -> None:
         """Raises NotStored."""
@@ -78,6 +118,19 @@ class Picture(FieldFile):
             with suppress(OSError):
                 self.storage.delete(self.field.generate_filename(self.instance, name))
             raise NotStored from error
+
+
+def delete_after_commit(picture: FieldFile) -> None:
+    """Delete a picture's file after the commit. A file that cannot be deleted stays, and the log has its name."""
+    storage, name = picture.storage, picture.name
+
+    def delete() -> None:
+        try:
+            storage.delete(str(name))
+        except (OSError, SuspiciousOperation) as error:
+            logger.error("%s stays: %s", name, error)
+
+    transaction.on_commit(delete)
 
 
 class PictureField(models.FileField):

@@ -4,6 +4,7 @@ import uuid
 from datetime import timedelta
 
 import jwt
+from config.fields import Line
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import models
@@ -37,7 +38,7 @@ class TokenQuerySet(models.QuerySet["Token"]):
 
 class Token(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="tokens")
-    name = models.CharField(max_length=50)
+    name = Line(max_length=50)
     jti = models.CharField(max_length=32, unique=True)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
@@ -48,4 +49,4 @@ class Token(models.Model):
         ordering = ["-created_at", "-pk"]
 
     def __str__(self) -> str:
-        return self.name
+        return str(self.name)

@@ -11,6 +11,7 @@ import pytest
 
 from deploy.core import nginx
 from deploy.core.apps import APPS, App
+from deploy.core.console import Failed
 from deploy.core.settings import PROJECT, values
 from deploy.doctor.limits import LISTEN_QUEUES
 from deploy.servers import SERVERS
@@ -100,6 +101,16 @@ def test_a_missing_setting_is_named(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert re.fullmatch(r"[A-Z_]+ is not set, and nginx's configuration needs it\n", done.stderr)
+
+
+@pytest.mark.parametrize("setting", ["TRUSTED_PROXIES", "ADMIN_NETWORKS"])
+def test_networks(setting: str, tmp_path: Path) -> None:
+    done = accepts(render(tmp_path, {setting: "10.0.0.1/8, 192.0.2.7 ,2001:db8::/32,"}))
+    assert done.returncode == 0, done.stderr
+    assert "10.0.0.0/8" in "".join(file.read_text() for file in (tmp_path / "nginx").rglob("*.conf"))
+    for malformed in ("10.0.0.0/40", "office", "10.0.0.1; evil"):
+        with pytest.raises(Failed, match=f"{setting}: .* should be networks"):
+            render(tmp_path, {setting: malformed})
 
 
 @pytest.mark.parametrize("limit", ["6", "20"])

@@ -88,7 +88,7 @@ def directives(file: Path) -> set[str]:
     if PROJECT / "nginx" in file.parents:
         text = re.sub(r"\$\{[A-Z_]+\}", "", text)
         # The contents of these blocks are values.
-        text = re.sub(r"(?m)^( *)(map|types)\b(.*)\{\n(?:.*\n)*?\1\}", r"\1\2\3;", text)
+        text = re.sub(r"(?m)^( *)(map|geo|types)\b(.*)\{\n(?:.*\n)*?\1\}", r"\1\2\3;", text)
         return set(re.findall(r"(?m)^ *([a-z_]+)\b(?![/.]).*(?:\n +'.*)*[;{]$", text))
     return set(re.findall(r"(?m)^([\w.-]+) ?=", text))
 

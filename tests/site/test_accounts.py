@@ -1,6 +1,9 @@
+import threading
+
 import pytest
 from django.conf import settings as site_settings
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 
 SIGN_UP = {"username": "jo", "password1": "battery staple", "password2": "battery staple"}
@@ -62,3 +65,53 @@ def test_the_session_cookie_is_for_this_site_and_no_script(client: Client, user:
 
 def test_the_account_needs_a_login(client: Client, db: None) -> None:
     assert client.get("/accounts/").headers["Location"] == "/accounts/login/?next=/accounts/"
+
+
+@pytest.mark.parametrize("typed", ["MEL", "Mel", "\uff2del", " mel"])
+def test_a_name_is_one_name_in_any_case(client: Client, user: User, typed: str) -> None:
+    assert "already exists" in client.post("/accounts/signup/", SIGN_UP | {"username": typed}).content.decode()
+    login = {"username": typed, "password": "correct horse"}
+    assert client.post("/accounts/login/", login).status_code == 302
+
+
+@pytest.mark.parametrize(
+    "names", [("Émile", "émile"), ("STRASSE", "straße"), ("ΣΊΣΥΦΟΣ", "σίσυφος"), ("e\u0301", "\u00c9")]
+)
+def test_every_alphabet_has_small_letters(client: Client, db: None, names: tuple[str, str]) -> None:
+    for name in names:
+        client.post("/accounts/signup/", SIGN_UP | {"username": name})
+    assert User.objects.count() == 1
+
+
+def test_the_admin_folds_names_too(admin_client: Client, user: User) -> None:
+    form = {"username": "MEL", "password1": "battery staple", "password2": "battery staple", "usable_password": "true"}
+    assert "already exists" in admin_client.post("/admin/auth/user/add/", form).content.decode()
+    admin_client.post("/admin/auth/user/add/", form | {"username": "Jo"})
+    assert User.objects.filter(username="jo").exists()
+
+
+def test_a_name_from_before_names_were_folded_still_logs_in(client: Client, user: User) -> None:
+    User.objects.filter(pk=user.pk).update(username="Mel")
+    assert client.post("/accounts/login/", {"username": "Mel", "password": "correct horse"}).status_code == 302
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_sign_ups_at_once_one_gets_the_name() -> None:
+    names = ["Race", "race", "RACE"] * 2
+    barrier, statuses = threading.Barrier(len(names)), []
+
+    def sign_up(name: str) -> None:
+        try:
+            with connection.cursor():
+                barrier.wait(timeout=10)
+            statuses.append(Client().post("/accounts/signup/", SIGN_UP | {"username": name}).status_code)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=sign_up, args=[name]) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert sorted(statuses) == [200] * 5 + [302]
+    assert User.objects.count() == 1

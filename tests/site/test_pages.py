@@ -42,6 +42,8 @@ def test_a_wrong_method_is_a_405_that_says_which_are_right(client: Client, path:
     response = client.post(path) if allowed == "GET" else client.get(path)
     assert response.status_code == 405
     assert allowed in response.headers["Allow"]
+    assert response.headers.get("Content-Length", str(len(response.content))) == str(len(response.content))
+    assert "<h1" in response.content.decode()
 
 
 def test_head_is_answered_like_get(member: Client) -> None:
@@ -68,3 +70,43 @@ def test_the_admin_has_its_pages(admin_client: Client, path: str) -> None:
 
 def test_the_admin_is_for_staff(member: Client) -> None:
     assert member.get("/admin/").status_code == 302
+
+
+@pytest.mark.parametrize("method", ["DELETE", "PATCH", "PROPFIND", "PUT"])
+def test_a_method_that_no_page_takes_is_a_405(method: str, db: None) -> None:
+    response = Client(enforce_csrf_checks=True).generic(method, "/")
+    assert response.status_code == 405
+    assert "<h1" in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/x-www-form-urlencoded; charset=iso-8859-1", 400),
+        ("application/x-www-form-urlencoded; charset=no-such-one", 200),
+        ("multipart/form-data", 400),
+        ("multipart/form-data; boundary=x; charset=utf-16", 200),
+    ],
+)
+def test_charsets_of_forms(client: Client, db: None, content_type: str, status: int) -> None:
+    response = client.generic("POST", "/accounts/login/", b"--x--\r\n", content_type)
+    assert response.status_code == status
+    assert "<h1" in response.content.decode()
+
+
+@pytest.mark.parametrize("query", ["q=%00", "%00=1", "next=a%00b"])
+def test_a_nul_is_a_400(admin_client: Client, query: str) -> None:
+    for path in ("/", "/admin/autocomplete/", "/accounts/login/"):
+        assert admin_client.get(f"{path}?{query}").status_code == 400
+
+
+def test_pages_are_not_kept_for_others(member: Client) -> None:
+    assert member.get("/").headers["Cache-Control"] == "private, no-cache"
+    # What a page says itself stays.
+    assert "no-store" in member.get("/accounts/login/").headers["Cache-Control"]
+
+
+def test_the_cookie_that_ends_a_session_is_for_no_script(member: Client) -> None:
+    cookie = member.post("/accounts/logout/").cookies[settings.SESSION_COOKIE_NAME]
+    assert cookie["max-age"] == 0
+    assert cookie["httponly"]

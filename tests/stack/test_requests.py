@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from deploy.core.apps import App
-from tests.stack.checks import LISTENING, each_app
+from tests.stack.checks import LISTENING, each_app, send_raw
 from tests.stacks import Stack
 
 
@@ -26,6 +26,11 @@ def lies(stack: Stack) -> dict[str, str]:
         "X-Forwarded-Host": "evil.example",
         "X-Forwarded-Port": "80" if stack.tls else "443",
         "X-Real-IP": "203.0.113.7",
+        "X-Scheme": other,
+        "X-Url-Scheme": other,
+        "Front-End-Https": "on",
+        "True-Client-IP": "203.0.113.7",
+        "CF-Connecting-IP": "203.0.113.7",
         "Forwarded": f"for=203.0.113.7;proto={other};host=evil.example",
         "Proxy": "http://evil.example/",
     }
@@ -80,3 +85,27 @@ def test_health_checks_are_not_logged(stack: Stack, app: App) -> None:
     for log in stack.read_logs(app.name):
         paths = [json.loads(line).get("path", "") for line in log if line.startswith("{")]
         assert not [path for path in paths if path.startswith("/health/r")]
+
+
+def test_the_log_has_the_method_of_the_client(stack: Stack) -> None:
+    """nginx answers with an error page, which it gets from itself."""
+    with stack.client() as client:
+        refused = next(response for _ in range(60) if (response := client.post("/")).status_code == 429)
+    [line] = logged(stack, "nginx", refused.headers["X-Request-ID"])
+    assert (line["method"], line["status"]) == ("POST", 429)
+
+
+def test_the_log_is_json_for_any_byte(stack: Stack) -> None:
+    request = b"GET /caf\xe9?x HTTP/1.1\r\nHost: %s\r\nUser-Agent: bad\xffagent\r\n\r\n"
+    answer = send_raw(stack, request % stack.authority.encode())
+    [line] = logged(stack, "nginx", answer.headers["X-Request-ID"])
+    assert (line["path"], line["user_agent"]) == ("/caf…", "bad…")
+
+
+@each_app
+def test_a_dot_after_the_host_is_a_redirect(stack: Stack, app: App) -> None:
+    host, _, port = stack.authority.partition(":")
+    with stack.client() as client:
+        response = client.get(app.prefix, params={"a": "b"}, headers={"Host": f"{host}.:{port}"})
+    assert response.status_code == 308
+    assert response.headers["Location"] == f"{stack.url}{app.prefix}?a=b"

@@ -1,7 +1,8 @@
 """Reads and writes questions, choices and votes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, ForeignKey, SmallInteger, String, Table, UniqueConstraint
@@ -9,7 +10,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ..database import Database, NoUser, Unavailable, metadata, user
+from ..database import UNREADABLE, Database, NoUser, Unavailable, metadata, user
 from ..live import Gone
 from .schemas import Choice, ChoiceTally, Question, QuestionPage, QuestionWithChoices, Tally
 
@@ -27,6 +28,17 @@ class Timestamp(sa.TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)) if value else None
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None] | None:
+        read = super().result_processor(dialect, coltype)
+
+        def read_or_replace(value: Any) -> datetime | None:
+            try:
+                return read(value) if read else value
+            except (OverflowError, TypeError, ValueError):  # SQLite has any text and number in such a column
+                return UNREADABLE
+
+        return read_or_replace
 
 
 class NoQuestion(Gone):

@@ -132,9 +132,10 @@ async def test_socket_of_another_origin(api: Served) -> None:
     subject = await fresh(api)
     async with socket_of(api, subject, origin=f"http://{api.address}") as connection:
         await message(connection)
-    with pytest.raises(InvalidStatus) as refused:
-        await socket_of(api, subject, origin="https://evil.example")
-    assert refused.value.response.status_code == 403
+    for origin in ("https://evil.example", f"https://{api.address}", f"http://{api.address}0", "null"):
+        with pytest.raises(InvalidStatus) as refused:
+            await socket_of(api, subject, origin=origin)
+        assert refused.value.response.status_code == 403
     assert json.loads(refused.value.response.body or b"")["status"] == 403
 
 

@@ -178,3 +178,18 @@ def test_a_full_disk_is_shown_in_the_admin_and_changes_nothing(moderator: Client
     assert "has no room for the picture" in answer.content.decode()
     voted.refresh_from_db()
     assert (voted.text, voted.picture.name) == ("Tea or coffee?", "")
+
+
+@pytest.mark.parametrize("author", ["9" * 24, "-1", "x", "\u0663"])
+def test_an_author_that_cannot_be_is_no_fault(moderator: Client, author: str) -> None:
+    path = f"/admin/polls/question/add/?author={author}"
+    assert moderator.get(path).status_code == 200
+    form = {"text": "Which?", "choices-TOTAL_FORMS": "0", "choices-INITIAL_FORMS": "0", "author": author}
+    assert "Select a valid choice" in moderator.post(path, form).content.decode()
+
+
+@pytest.mark.parametrize("position", ["99999999999", "32768", "-32769"])
+def test_a_position_fits_its_column(moderator: Client, voted: Question, position: str) -> None:
+    form = change(voted) | {"choices-0-position": position}
+    page = moderator.post(f"/admin/polls/question/{voted.pk}/change/", form).content.decode()
+    assert "Ensure this value is" in page

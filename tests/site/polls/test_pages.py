@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -99,6 +100,15 @@ def test_a_closed_question_takes_no_votes(member: Client, new_question: Question
     assert "<script" not in page
 
 
+def test_times_are_valid_html(member: Client, new_question: QuestionMaker) -> None:
+    """A fraction of a second has at most three digits there, and Django writes six."""
+    path = f"/questions/{new_question(closes_at=timezone.now() + timedelta(days=1)).pk}/"
+    for page in ("/", path, "/accounts/"):
+        times = re.findall(r'datetime="([^"]*)"', member.get(page).content.decode())
+        assert times
+        assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", time) for time in times), times
+
+
 def test_asking(member: Client, user: User) -> None:
     closes_at = (timezone.now() + timedelta(days=1)).replace(second=0, microsecond=0)
     response = member.post(
@@ -122,6 +132,16 @@ def test_asking(member: Client, user: User) -> None:
         ("choices", "\n".join("abcdefghijk"), "two to ten choices"),
         ("choices", "one\n one ", "the same"),
         ("choices", "one\n" + "x" * 101, "at most 100 characters"),
+        ("text", "\u200b", "cannot be blank"),
+        ("text", "\u3164", "Nothing of this can be seen"),
+        ("text", "a\x1bb", "Control characters"),
+        ("choices", "Tea\nTea\u200b", "the same"),
+        ("choices", "T\u200dea\nTea", "the same"),
+        ("choices", "\u00e9\ne\u0301", "the same"),
+        ("choices", "Tea\n\u2800", "Nothing of this can be seen"),
+        ("closes_at", "9999-12-31T23:59-12:00", "Enter a valid date"),
+        ("closes_at", "9999-12-31T23:59:59.999999-00:01", "Enter a valid date"),
+        ("closes_at", "9999-12-31T23:59", "less than or equal to 2999"),
         ("choices", "one\ntwo\0", "Null characters"),
         ("closes_at", "yesterday", "Enter a valid date/time."),
         ("closes_at", "2020-01-01T00:00", "has passed"),

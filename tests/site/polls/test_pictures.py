@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings as site_settings
+from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from PIL import Image
@@ -67,6 +68,47 @@ def test_a_picture_is_turned_upright_and_its_metadata_dropped(member: Client) ->
         assert not picture.getexif()
         assert sum(picture.convert("L").getpixel((200, 100)) < 32 for _ in (1,))  # type: ignore[operator]
     assert b"where I live" not in stored().read_bytes()
+
+
+def with_exif(exif: bytes) -> bytes:
+    """A picture, white above black, with this block of EXIF data."""
+    image = Image.new("RGB", WIDE, "white")
+    image.paste("black", (0, 200, 640, 400))
+    jpeg = encoded(image, "JPEG")
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 8) + b"Exif\0\0" + exif + jpeg[2:]
+
+
+# Orientation: upside down. XResolution: -5/1 as SRATIONAL.
+NEGATIVE = struct.pack("<2sHIH", b"II", 42, 8, 2) + struct.pack("<HHII", 0x0112, 3, 1, 3)
+NEGATIVE += struct.pack("<HHIII", 0x011A, 10, 1, 38, 0) + struct.pack("<ii", -5, 1)
+
+
+@pytest.mark.parametrize(
+    ("exif", "upper"), [(NEGATIVE, 0), (b"II*", 255), (b"nonsense", 255), (b"", 255), (NEGATIVE[:20], 255)]
+)
+def test_exif_data_with_a_fault_does_not_matter(member: Client, exif: bytes, upper: int) -> None:
+    assert ask(member, with_exif(exif), "cat.jpg", "image/jpeg").status_code == 302
+    with Image.open(stored()) as picture:
+        assert abs(picture.convert("L").getpixel((320, 100)) - upper) < 32  # type: ignore[operator]
+
+
+def test_a_picture_of_16_bits_keeps_its_greys(member: Client) -> None:
+    gradient = Image.frombytes("I;16", (256, 16), b"".join(struct.pack("<H", 257 * x) for x in range(256)) * 16)
+    ask(member, encoded(gradient, "PNG"))
+    with Image.open(stored()) as picture:
+        greys = [picture.convert("L").getpixel((x, 8)) for x in (0, 64, 128, 192, 255)]
+    assert all(abs(grey - x) < 6 for grey, x in zip(greys, (0, 64, 128, 192, 255), strict=True)), greys  # type: ignore[operator]
+
+
+def test_a_user_stores_so_many_pictures(member: Client, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polls.forms.PICTURES_PER_USER", 1)
+    assert ask(member, PNG).status_code == 302
+    answer = ask(member, PNG)
+    assert answer.status_code == 507
+    assert "which is the limit" in answer.content.decode()
+    Question.objects.create(text="Another user's?", picture="pictures/x.webp")
+    Question.objects.update(picture="")
+    assert ask(member, PNG).status_code == 302
 
 
 def test_an_animation_becomes_its_first_frame(member: Client) -> None:

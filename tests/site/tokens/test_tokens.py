@@ -60,7 +60,10 @@ def test_tokens_of_others_are_not_listed(client: Client, user: User) -> None:
     assert "of another" not in client.get("/accounts/tokens/").content.decode()
 
 
-@pytest.mark.parametrize(("name", "message"), [("", "This field is required."), ("x" * 51, "at most 50 characters")])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("", "This field is required."), ("x" * 51, "at most 50 characters"), ("\u2800", "Nothing of this can be seen")],
+)
 def test_a_token_needs_a_name(member: Client, name: str, message: str) -> None:
     page = member.post("/accounts/tokens/", {"name": name}).content.decode()
     assert message in page.partition('id="id_name_error"')[2].partition("</ul>")[0]

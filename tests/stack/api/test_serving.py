@@ -3,6 +3,7 @@
 import pytest
 
 from tests.stack.checks import check_error, check_response, upstream
+from tests.stack.test_requests import lies, schemes
 from tests.stacks import Stack
 
 # nginx/api/locations.conf
@@ -40,3 +41,12 @@ def test_body_too_large(stack: Stack) -> None:
         check_error(client.post("/api/", content=bytes(MAX_BODY + 1)), 413, "json")
         # A body of the allowed size reaches the api, which has its own answer.
         assert client.post("/api/", content=bytes(MAX_BODY)).status_code == 405
+
+
+def test_a_client_cannot_claim_another_scheme_or_host(stack: Stack) -> None:
+    """The examples on the page have this server's address, and caches keep the page."""
+    with stack.client() as client:
+        page = client.get("/api/", headers=lies(stack)).text
+    assert f"{stack.url}/api/" in page
+    assert "evil.example" not in page
+    assert f"{schemes(stack)[1]}://{stack.authority}" not in page

@@ -5,7 +5,7 @@ import re
 import httpx
 import pytest
 
-from tests.stack.checks import check_headers, check_response, upstream
+from tests.stack.checks import check_error, check_headers, check_response, upstream
 from tests.stacks import Stack
 
 LOGIN = "/accounts/login/"
@@ -20,7 +20,7 @@ LOGIN = "/accounts/login/"
         ("GET", "/admin/login/", 200),
         ("GET", "/nothing-here/", 404),
         ("POST", LOGIN, 403),
-        ("PUT", "/", 403),
+        ("PUT", "/", 405),
         ("GET", "/static/nothing-here.css", 404),
         ("GET", "/media/", 403),
     ],
@@ -87,3 +87,16 @@ def test_pages_are_compressed_and_private(stack: Stack) -> None:
     assert "Accept-Encoding" in page.headers["Vary"]
     assert "public" not in page.headers.get("Cache-Control", "")
     assert "Cookie" in page.headers["Vary"] or "private" in page.headers["Cache-Control"]
+
+
+def test_a_long_redirect_fits(stack: Stack) -> None:
+    with stack.client() as client:
+        for size in (4000, 8000):
+            response = client.get(f"{LOGIN.removesuffix('/')}?{'a' * size}")
+            assert (response.status_code, len(response.headers["Location"])) == (301, len(LOGIN) + 1 + size)
+
+
+@pytest.mark.parametrize(("header", "status"), [({"If-Match": '"x"'}, 412), ({"Range": "bytes=99999999-"}, 416)])
+def test_conditions_that_a_file_does_not_meet(stack: Stack, header: dict[str, str], status: int) -> None:
+    with stack.client() as client:
+        check_error(client.get(stylesheet(client), headers=header | {"Accept-Encoding": "identity"}), status, "html")

@@ -26,6 +26,7 @@ def votes(stack: Stack, question: Subject) -> int:
         (b"", {400, 422}, ""),
         (b"{", {400}, ""),
         (b"\xff\xfe", {400}, ""),
+        (b'{"choice\xff": 1}', {400}, ""),
         (b"null", {400, 422}, ""),
         (b"[]", {400, 422}, ""),
         (b"{}", {422}, "choice"),

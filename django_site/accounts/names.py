@@ -1,0 +1,40 @@
+"""One name, one account: names are stored folded, so that the database's unique constraint decides on any database."""
+
+import unicodedata
+from typing import Any
+
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.forms import UsernameField
+from django.contrib.auth.models import User
+from django.db.models.signals import pre_save
+from django.dispatch import receiver
+from django.http import HttpRequest
+
+
+def fold(name: str) -> str:
+    """Return the name in small letters: "Émile", "émile" and the forms that Unicode calls compatible are one name."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+class NameField(UsernameField):
+    def to_python(self, value: Any) -> Any:
+        name = super().to_python(value)
+        return fold(name) if name else name
+
+
+class Backend(ModelBackend):
+    """Logs in by a name in any case. A name that an earlier release stored as it was typed comes first."""
+
+    def authenticate(
+        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **others: Any
+    ) -> User | None:
+        if username and not User.objects.filter(username=username).exists():
+            username = fold(username)
+        return super().authenticate(request, username, password, **others)
+
+
+@receiver(pre_save, sender=User)
+def fold_new_name(instance: User, **kwargs: Any) -> None:
+    """For what no form checks, such as `createsuperuser`."""
+    if instance._state.adding:
+        instance.username = fold(instance.username)

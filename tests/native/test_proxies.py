@@ -1,0 +1,86 @@
+"""A proxy in front, the networks of the admin, and the live connections of one address: a stack with these settings."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.people import CSRF
+from tests.sample import LIVE
+from tests.stack.test_requests import logged
+from tests.stacks import NativeStack, Stack, running
+
+PROXY, OFFICE, STRANGER = "127.0.0.2", "127.0.0.3", "127.0.0.4"
+LIMIT = 5
+
+
+@pytest.fixture(scope="module")
+def behind() -> Iterator[Stack]:
+    networks = {"TRUSTED_PROXIES": f"{PROXY}, 2001:db8::/32", "ADMIN_NETWORKS": f"{OFFICE}/32"}
+    with running(NativeStack, networks | {"LIVE_PER_ADDRESS": str(LIMIT), "CORES": "1"}) as stack:
+        yield stack
+
+
+def test_the_proxy_is_believed(behind: Stack) -> None:
+    said = {"X-Forwarded-For": "203.0.113.7, 198.51.100.9", "X-Forwarded-Proto": "https"}
+    with behind.client(address=PROXY, headers=said) as client:
+        page = client.get("/accounts/login/")
+        assert page.status_code == 200
+        assert "secure" in page.headers["Set-Cookie"].lower()
+        assert page.headers["Set-Cookie"].startswith("__Host-")
+        assert "Strict-Transport-Security" in page.headers
+        [line] = logged(behind, "nginx", page.headers["X-Request-ID"])
+        assert line["client"] == "198.51.100.9"
+        form = {"username": "x", "password": "y", "csrfmiddlewaretoken": CSRF}
+        headers = {"Origin": f"https://{behind.authority}", "Cookie": f"__Host-tandem_csrf={CSRF}"}
+        assert client.post("/accounts/login/", data=form, headers=headers).status_code == 200
+        assert f"https://{behind.authority}/api/" in client.get("/api/").text
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-Proto", "X-Scheme", "X-Url-Scheme", "X-Forwarded-Scheme"])
+def test_nobody_else_is_believed(behind: Stack, header: str) -> None:
+    with behind.client(address=STRANGER, headers={header: "https", "X-Forwarded-For": OFFICE}) as client:
+        moved = client.get("/accounts/login/")
+        assert (moved.status_code, moved.headers["Location"]) == (301, f"https://{behind.authority}/accounts/login/")
+        assert "Set-Cookie" not in moved.headers
+        [line] = logged(behind, "nginx", moved.headers["X-Request-ID"])
+        assert line["client"] == STRANGER
+        assert client.get("/admin/login/").status_code == 403
+        assert f"http://{behind.authority}/api/" in client.get("/api/").text
+
+
+@pytest.mark.parametrize(
+    "path", ["/admin/", "/admin", "/admin/login/", "/.//admin/", "/%61dmin/login/", "/x/../admin/"]
+)
+def test_the_admin_is_open_to_its_networks(behind: Stack, path: str) -> None:
+    with behind.client(address=STRANGER) as client:
+        assert client.get(path).status_code == 403
+        assert client.get("/administrator/").status_code == 301  # to HTTPS, by Django
+    with behind.client(address=OFFICE) as client:
+        assert client.get(path).status_code == 301
+    said = {"X-Forwarded-For": OFFICE, "X-Forwarded-Proto": "https"}
+    with behind.client(address=PROXY, headers=said) as client:
+        assert client.get("/admin/login/").status_code == 200
+
+
+def test_one_address_holds_so_many_live_connections(behind: Stack) -> None:
+    before = len((behind.seen / "log/nginx.log").read_bytes())
+    with ExitStack() as held:
+        client = held.enter_context(behind.client(address=STRANGER))
+        for _ in range(LIMIT):
+            assert held.enter_context(client.stream("GET", f"{LIVE}/events")).status_code == 200
+        for way in ("events", "poll", "socket"):
+            refused = client.get(f"{LIVE}/{way}")
+            assert (refused.status_code, refused.headers["Content-Type"]) == (503, "application/problem+json")
+            assert int(refused.headers["Retry-After"]) > 0
+        # Everything else goes on, and so do the live connections of others.
+        assert client.get("/api/v1/questions").status_code == 200
+        with behind.client(address=OFFICE) as other, other.stream("GET", f"{LIVE}/events") as stream:
+            assert stream.status_code == 200
+    assert len((behind.seen / "log/nginx.log").read_bytes()) == before, "a line for each refusal"
+    deadline = time.monotonic() + 10
+    with behind.client(address=STRANGER) as client:
+        while client.get(f"{LIVE}/poll").status_code == 503:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
