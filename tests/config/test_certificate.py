@@ -8,7 +8,7 @@ import pytest
 from deploy.core.certificate import why_no_pair
 from tests.servers import program
 
-NGINX = "pid {0}/pid; error_log stderr; events {{}} http {{ server {{ listen unix:{0}/sock ssl;\n"
+NGINX = "pid {0}/pid; error_log stderr; events {{}} http {{ access_log off; server {{ listen unix:{0}/sock ssl;\n"
 NGINX += 'ssl_certificate "{1}"; ssl_certificate_key "{2}"; }} }}'
 
 

@@ -33,7 +33,8 @@ def test_the_proxy_is_believed(behind: Stack) -> None:
         [line] = logged(behind, "nginx", page.headers["X-Request-ID"])
         assert line["client"] == "198.51.100.9"
         form = {"username": "x", "password": "y", "csrfmiddlewaretoken": CSRF}
-        headers = {"Origin": f"https://{behind.authority}", "Cookie": f"__Host-tandem_csrf={CSRF}"}
+        cookie = f"__Host-tandem_csrf={CSRF}"
+        headers = {"Origin": f"https://{behind.authority}", "Cookie": cookie}
         assert client.post("/accounts/login/", data=form, headers=headers).status_code == 200
         assert f"https://{behind.authority}/api/" in client.get("/api/").text
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
+import pytest
 from accounts.names import fold
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.slow
 CSRF = "a" * 32
 # Values that fail somewhere: in a parser, in a conversion, in one database or the other.
 NASTY = [

@@ -4,6 +4,7 @@ import asyncio
 import json
 from urllib.parse import quote
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from tests.api.checks import problem
 from tests.api.served import Served
 from tests.api.tokens import token
 
+pytestmark = pytest.mark.slow
 WORDS = [
     *(b"", b"1", b"0", b"-1", b"99999999999999999999", b"9223372036854775807", b"1.5", b"1e999", b"nan", b"\xd9\xa3"),
     *(

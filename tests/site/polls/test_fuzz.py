@@ -20,6 +20,7 @@ from polls.pictures import redraw
 
 from tests.site.polls.test_pictures import NEGATIVE, encoded
 
+pytestmark = pytest.mark.slow
 thorough = effort(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 zones = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
