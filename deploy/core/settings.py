@@ -26,7 +26,7 @@ SECRETS: dict[str, Callable[[], str]] = {
     "POSTGRES_PASSWORD": lambda: secrets.token_urlsafe(24),
     "REDIS_PASSWORD": lambda: secrets.token_urlsafe(24),
 }
-# Of containers and volumes that were made before each clone had a name of its own. The same as in docker-compose.yml.
+# The name of containers and volumes from before each clone had its own. docker-compose.yml has the same default.
 OLD_NAME = "tandem"
 # `make up` makes this too, so that two clones on one Docker engine have containers and volumes of their own. A stack
 # from before there was such a setting keeps its name, and so its data.
@@ -166,7 +166,7 @@ class Words(string.Template):
 
 
 def shown(value: str) -> str:
-    """Return a malformed value for people. Two lines that became one may have a secret in them: not that."""
+    """Return a malformed value for people, but not one that may be two joined lines with a secret."""
     return f"not shown ({len(value)} characters)" if re.search("[=@]", value) or len(value) > 100 else repr(value)
 
 

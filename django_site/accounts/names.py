@@ -23,7 +23,7 @@ class NameField(UsernameField):
 
 
 class Backend(ModelBackend):
-    """Logs in by a name in any case. A name that an earlier release stored as it was typed comes first."""
+    """Log in with a name in any case. A name that an earlier release stored unfolded takes precedence."""
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **others: Any
@@ -35,6 +35,6 @@ class Backend(ModelBackend):
 
 @receiver(pre_save, sender=User)
 def fold_new_name(instance: User, **kwargs: Any) -> None:
-    """For what no form checks, such as `createsuperuser`."""
+    """Fold names that no form checks, for example those of `createsuperuser`."""
     if instance._state.adding:
         instance.username = fold(instance.username)

@@ -1,4 +1,4 @@
-"""Error pages. They read nothing of the request: whatever it was that failed would fail again.
+"""Error pages. They read nothing from the request, because reading it again might raise the same error.
 
 An outage of the database or the media store, or a long queue, is a 503 and not a 500.
 """

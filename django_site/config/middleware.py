@@ -1,4 +1,4 @@
-"""The request's id, which nginx makes, in every log line and in the response; one access line each; none begun late.
+"""Logs each request with the id that nginx created, and rejects requests that waited too long or cannot be read.
 
 Requests that Django cannot read, or whose method no page takes, end here.
 """
@@ -55,7 +55,7 @@ def request_log(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
         request_id.set(this)  # and left so: Django logs a response of 500 and above after this has returned
         response = get_response(request)
         response["X-Request-ID"] = this
-        # A page depends on who asks for it: no cache may keep it for somebody else, or show it without asking again.
+        # A page depends on its visitor: no shared cache may keep it, and a browser must revalidate it.
         response.setdefault("Cache-Control", "private, no-cache")
         if deleted := response.cookies.get(settings.SESSION_COOKIE_NAME):
             deleted["httponly"] = True  # Django leaves it out when it deletes the cookie
@@ -90,7 +90,7 @@ def check(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[Http
         try:
             read(request)
         except Exception as error:
-            # Any exception: these are a client's bytes in a dozen formats, and the next middleware would fail as well.
+            # Any exception: a client can send broken bytes in a dozen formats, and the next middleware would fail too.
             logger.info("not readable: %s", error)
             return page("bad request", 400)
         response = get_response(request) if request.method in METHODS else HttpResponseNotAllowed(METHODS)

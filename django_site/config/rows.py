@@ -12,7 +12,7 @@ from django.dispatch import receiver
 from psycopg import DataError
 from psycopg.types.datetime import TimestampLoader, TimestamptzLoader
 
-# Stands for a time that cannot be read. What closes then is closed.
+# Replaces a time that cannot be read. A question with this closing time is closed.
 UNREADABLE = datetime(1970, 1, 1, tzinfo=UTC)
 
 

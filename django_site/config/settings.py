@@ -108,9 +108,9 @@ if DATABASE["ENGINE"].endswith("sqlite3"):
         # A deferred transaction that turns into a writer fails at once when another one has written: begin as a writer.
         "transaction_mode": "IMMEDIATE",
         "timeout": 10,
-        # Only Django converts, which rows.py can keep from failing; the driver would fail before that.
+        # Let only Django convert values: rows.py can handle its failures, but not those of the driver.
         "detect_types": 0,
-        # FULL: what was acknowledged survives a power cut, which WAL's usual NORMAL does not promise.
+        # FULL: an acknowledged write survives a power cut. WAL's default, NORMAL, does not promise this.
         "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;",
     }
 else:

@@ -157,7 +157,7 @@ def test_any_values_in_the_fields_of_every_form(
     body = encode([(name.encode(), value) for name, value in fields.items()], "multipart")
     status, _ = ask("POST", path, body=body, HTTP_COOKIE=cookies, CONTENT_TYPE=CONTENT_TYPES[3])
     assert status < 500
-    # What is written can be read.
+    # Everything that the site stores can be read again.
     for seen in ("/", path):
         assert ask("GET", seen, HTTP_COOKIE=log_in(client))[0] < 500
 

@@ -114,7 +114,7 @@ def data_service(variables: Mapping[str, str]) -> dict[str, Any]:
     """
     password = variables["REDIS_PASSWORD"]
     # https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
-    # By its hash: the file has no way to quote a blank in a password.
+    # As a hash, because the file cannot quote a blank in a password.
     users = f"user default on nopass -@all +ping\nuser apps on #{hashed(password)} ~* &* +@all\n"
     write_readable(SECRETS / "redis_users", users)
     write_readable(SECRETS / "postgres_password", variables["POSTGRES_PASSWORD"])

@@ -78,7 +78,7 @@ class ComposeTarget(Target):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings as this project reads them, and not as compose would: it gets no file of them."""
+        """Return the settings for `docker compose`, in its environment: compose reads settings files differently."""
         given = {name: value for name, value in values().items() if name != "COMPOSE_PROJECT_NAME" or value}
         return {**os.environ, **given, "ADDRESS": bracketed(given["ADDRESS"]), "VAR_DIR": str(VAR)}
 

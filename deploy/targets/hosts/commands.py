@@ -100,7 +100,7 @@ def manifest(ref: str) -> dict[str, str]:
     }
 
 
-# .gitignore lists them, but `git add --force` adds them all the same.
+# .gitignore lists them, but `git add --force` adds them anyway.
 MADE_HERE = (".venv", "var", ".env", "RELEASE.json", "RELEASE.json.new")
 
 
