@@ -115,7 +115,7 @@ def test_what_is_installed_stays_as_it_is(venv: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "half", ["no python", "dangling python", "empty uv", "no uv", "uv of another python", "a file"]
+    "half", ["no python", "dangling python", "empty uv", "no uv", "uv of another python", "no pyvenv.cfg"]
 )
 def test_half_of_a_virtual_environment_is_made_anew(venv: Path, half: str, monkeypatch: pytest.MonkeyPatch) -> None:
     python, uv = venv / "bin/python", venv / "bin/uv"
