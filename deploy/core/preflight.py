@@ -166,28 +166,39 @@ def install(groups: Iterable[str], quiet: bool = False) -> None:
 
     A symbolic link leads to the environment of another checkout, so it is only compared with uv.lock.
     """
-    uv, linked = VENV / "bin/uv", VENV.is_symlink()
-    if not (linked or (works(uv) and suitable(str(VENV / "bin/python")))):
-        make_venv()
-        quiet = False
     # --inexact leaves alone what was installed earlier for another purpose.
-    command = [str(uv), "sync", "--frozen", "--quiet", "--compile-bytecode", "--inexact"]
+    command = [str(VENV / "bin/uv"), "sync", "--frozen", "--quiet", "--compile-bytecode", "--inexact"]
     command += [f"--group={name}" for name in groups]
     command += [] if is_writable(os.environ.get("HOME", "/")) else ["--no-cache"]
-    if linked and not (works(uv) and run_uv([*command, "--check"])):
-        stop(f"{VENV} is a link to {VENV.resolve()}, which differs from uv.lock", f"rm {VENV}, and run this again")
-    # Not empty while packages are installed: a killed installation may leave half of one that looks whole.
-    unfinished = VENV / "unfinished"
-    if not linked and (has_content(unfinished) or not run_uv([*command, "--check"], stderr=subprocess.DEVNULL)):
-        # Another command may be at it, or a uv whose command was killed.
-        with one_at_a_time(unfinished):
-            command += ["--reinstall"] if has_content(unfinished) else []
-            unfinished.write_text("yes")
-            if not run_uv(command, pass_fds=HELD):
+    if VENV.is_symlink():
+        if not (works(VENV / "bin/uv") and run_uv([*command, "--check"])):
+            stop(f"{VENV} is a link to {VENV.resolve()}, which differs from uv.lock", f"rm {VENV}, and run this again")
+    elif not is_sound() or not run_uv([*command, "--check"], stderr=subprocess.DEVNULL):
+        # Beside .venv, because venv deletes everything in it. Another command may be at it, or a uv whose command was
+        # killed, which holds this lock.
+        with one_at_a_time(unfinished()):
+            again = has_content(unfinished())
+            unfinished().write_text("yes")
+            if not is_sound(but_unfinished=True):
+                make_venv()
+                quiet = False
+            if not run_uv([*command, *(["--reinstall"] if again else [])], pass_fds=HELD):
                 stop("`uv sync --frozen` failed", "the lines above say why; is PyPI reachable?")
-            unfinished.write_text("")
+            unfinished().write_text("")
     if not quiet:
         ok("Python packages as in uv.lock")
+
+
+def unfinished() -> Path:
+    """Return the file that is not empty while packages are installed. What was killed meanwhile may look whole."""
+    return VENV.with_name(f"{VENV.name}.lock")
+
+
+def is_sound(but_unfinished: bool = False) -> bool:
+    """Return whether .venv has a suitable Python of its own and uv, and no killed installation."""
+    # Without pyvenv.cfg its Python is the system's, and uv would install there.
+    own = (VENV / "pyvenv.cfg").is_file() and works(VENV / "bin/uv") and suitable(str(VENV / "bin/python"))
+    return own and (but_unfinished or not has_content(unfinished()))
 
 
 def run_uv(command: list[str], **options: Any) -> bool:

@@ -50,7 +50,7 @@ def test_commands(stack: ComposeStack, name: str) -> None:
     """The command of supervisord's file, after the part that reads the settings."""
     instance = INSTANCES[name]
     file = PROJECT / f"deploy/supervisor/{instance.server.kind}.conf"
-    [command] = re.findall(r"^command = .* -- \.venv/bin/(.*)$", file.read_text(), re.M)
+    [command] = re.findall(r"^command = .*/environment \.venv/bin/(.*)$", file.read_text(), re.M)
     process = Path(f"/proc/{stack.pids()[name]}")
     words = process.joinpath("cmdline").read_text().strip("\0").split("\0")
     assert " ".join(words).endswith(f".venv/bin/{command.replace('${APP}', instance.app.name)}")

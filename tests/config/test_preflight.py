@@ -66,6 +66,7 @@ def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made = tmp_path / ".venv"
     (made / "bin").mkdir(parents=True)
     (made / "bin/python").symlink_to(sys.executable)
+    (made / "pyvenv.cfg").touch()
     uv = made / "bin/uv"
     # uv.lock differs: --check fails.
     uv.write_text(
@@ -78,10 +79,10 @@ def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_packages_that_were_half_installed_are_installed_again(venv: Path) -> None:
     """uv is killed in the middle of a package, which then looks whole."""
-    (venv / "unfinished").write_text("yes")
+    preflight.unfinished().write_text("yes")
     preflight.install([])
     assert "--reinstall" in (venv / "bin/said").read_text()
-    assert (venv / "unfinished").read_text() == ""
+    assert preflight.unfinished().read_text() == ""
     (venv / "bin/said").unlink()
     preflight.install([])
     assert "--reinstall" not in (venv / "bin/said").read_text()
@@ -91,7 +92,7 @@ def test_an_installation_that_fails_is_unfinished(venv: Path) -> None:
     (venv / "bin/uv").write_text('#!/bin/sh\n[ "$1" = --version ]\n')
     with pytest.raises(SystemExit, match="uv sync --frozen"):
         preflight.install([])
-    assert (venv / "unfinished").read_text()
+    assert preflight.unfinished().read_text()
 
 
 def test_two_commands_install_one_after_the_other(venv: Path) -> None:
@@ -114,16 +115,19 @@ def test_what_is_installed_stays_as_it_is(venv: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "half", ["no python", "dangling python", "empty uv", "no uv", "uv of another python", "a file"]
+    "half", ["no python", "dangling python", "empty uv", "no uv", "uv of another python", "no pyvenv.cfg"]
 )
 def test_half_of_a_virtual_environment_is_made_anew(venv: Path, half: str, monkeypatch: pytest.MonkeyPatch) -> None:
     python, uv = venv / "bin/python", venv / "bin/uv"
-    if half in ("no python", "dangling python", "a file"):
+    if half in ("no python", "dangling python"):
         python.unlink()
     if half == "dangling python":
         python.symlink_to("/nonexistent/python3")
-    if half in ("no uv", "a file"):
+    if half == "no uv":
         uv.unlink()
+    if half == "no pyvenv.cfg":
+        # `python3 -m venv --clear` was killed while it deleted. uv would install into the system's Python.
+        (venv / "pyvenv.cfg").unlink()
     if half == "empty uv":
         uv.write_text("")
         uv.chmod(0o644)
