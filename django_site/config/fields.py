@@ -43,16 +43,9 @@ class Line(models.CharField):  # type: ignore[type-arg]
 
 
 class Moment(models.DateTimeField):  # type: ignore[type-arg]
-    """A time in UTC from FIRST to LAST."""
+    """A time from FIRST to LAST, in whichever zone it was written."""
 
     default_validators = [MinValueValidator(FIRST), MaxValueValidator(LAST)]
-
-    def to_python(self, value: Any) -> Any:
-        moment = super().to_python(value)
-        try:
-            return moment.astimezone(UTC) if isinstance(moment, datetime) and moment.tzinfo else moment
-        except OverflowError:
-            raise ValidationError("No calendar has this time in UTC.", code="invalid") from None
 
 
 class SmallInteger(models.SmallIntegerField):  # type: ignore[type-arg]
