@@ -43,9 +43,16 @@ class Line(models.CharField):  # type: ignore[type-arg]
 
 
 class Moment(models.DateTimeField):  # type: ignore[type-arg]
-    """A time from FIRST to LAST, in whichever zone it was written."""
+    """A time from FIRST to LAST, in UTC: PostgreSQL refuses zones of 16 hours and more, which Python has."""
 
     default_validators = [MinValueValidator(FIRST), MaxValueValidator(LAST)]
+
+    def to_python(self, value: Any) -> Any:
+        moment = super().to_python(value)
+        try:
+            return moment.astimezone(UTC) if isinstance(moment, datetime) and moment.tzinfo else moment
+        except OverflowError:
+            raise ValidationError("No calendar has this time in UTC.", code="invalid") from None
 
 
 class SmallInteger(models.SmallIntegerField):  # type: ignore[type-arg]
