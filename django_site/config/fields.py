@@ -43,7 +43,7 @@ class Line(models.CharField):  # type: ignore[type-arg]
 
 
 class Moment(models.DateTimeField):  # type: ignore[type-arg]
-    """A time in UTC from FIRST to LAST."""
+    """A time from FIRST to LAST, in UTC: PostgreSQL refuses zones of 16 hours and more, which Python has."""
 
     default_validators = [MinValueValidator(FIRST), MaxValueValidator(LAST)]
 

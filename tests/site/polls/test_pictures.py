@@ -92,6 +92,11 @@ def test_exif_data_with_a_fault_does_not_matter(member: Client, exif: bytes, upp
         assert abs(picture.convert("L").getpixel((320, 100)) - upper) < 32  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "JPEG"])
+def test_exif_data_that_is_none_does_not_matter(member: Client, format: str) -> None:
+    assert ask(member, encoded(Image.new("RGB", WIDE), format, exif=b"Exif\0\0nonsense")).status_code == 302
+
+
 def test_a_picture_of_16_bits_keeps_its_greys(member: Client) -> None:
     gradient = Image.frombytes("I;16", (256, 16), b"".join(struct.pack("<H", 257 * x) for x in range(256)) * 16)
     ask(member, encoded(gradient, "PNG"))
