@@ -12,7 +12,7 @@ from deploy.core import preflight, processes
 from deploy.core.apps import APPS, INSTANCES, django
 from deploy.core.console import Failed, confirm, follow, nothing_runs, table
 from deploy.core.owner import act_as_owner, take_over
-from deploy.core.preflight import VENV
+from deploy.core.preflight import READABLE, VENV
 from deploy.core.settings import PROJECT, VAR, make_env_file, one_at_a_time, read_file
 
 from . import up as up_steps
@@ -143,9 +143,12 @@ def manage(options: argparse.Namespace) -> None:
         words = shlex.split(options.arguments)
     except ValueError as error:
         raise Failed(f"ARGS is {options.arguments!r}: {error}") from None
-    target = (
-        last_target(changes=False) if words[:1] not in WRITE_SOURCES else NativeTarget(read_file(up_steps.ENVIRONMENT))
-    )
+    if words[:1] in WRITE_SOURCES:
+        target = NativeTarget(read_file(up_steps.ENVIRONMENT))
+        # The owner of the stack has to read what the caller writes.
+        os.umask(READABLE)
+    else:
+        target = last_target(changes=False)
     python = str(VENV / "bin/python")
     os.chdir(PROJECT)
     os.execve(python, [python, app.manage, *words], os.environ | target.variables)
