@@ -79,7 +79,9 @@ def test_make_up_at_a_random_moment(tmp_path: Path, seconds: float, number: int,
             said.append(down.stdout)
             assert not list(processes_of(stack.var))
         said.append(stack.up())
-        print(f"{how} after {after:.1f} s: {said[0].strip().splitlines()[-1:]}, status {status.returncode}")
+        reached = [line.strip() for line in said[0].splitlines() if line.startswith("  ·")][-1:]
+        stopped = ", stopped what it started" if "Stopping what was started" in said[0] else ""
+        print(f"{how} after {after:.1f} s: {reached}{stopped}; status: {status.stdout.splitlines()[:1]}")
         for each in said:
             assert "Traceback" not in each, each
         assert stack.make("status").stdout.count(" ready") == 1 + len(stack.instances)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.core.apps import APPS, PROJECT, App
-from deploy.core.console import Failed
+from deploy.core.console import Failed, printable
 
 ANSIBLE = PROJECT / "deploy/ansible"
 BIN = Path(sys.executable).parent
@@ -136,7 +136,8 @@ class Fleet:
         """Return what a command on a host prints. Raises Failed if it fails or the host does not answer."""
         done = subprocess.run(self.ssh(host, command), capture_output=True, text=True, check=False, timeout=120)
         if done.returncode:
-            raise Failed(f"{host}: {(done.stderr or done.stdout).strip()}")
+            said = (done.stderr or done.stdout).strip().split("\n")
+            raise Failed(f"{host}: " + "\n".join(map(printable, said)))
         return done.stdout.strip()
 
     def show(self, host: str, command: str) -> None:
