@@ -4,6 +4,7 @@ import asyncio
 import json
 from urllib.parse import quote
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -105,6 +106,7 @@ async def ask(api: Served, request: bytes) -> tuple[int, bytes]:
         writer.close()
 
 
+@pytest.mark.slow
 # Without shrinking: it would send thousands of requests.
 @settings(
     max_examples=300,
