@@ -116,6 +116,7 @@ def log_in(client: Client) -> str:
     return f"{settings.SESSION_COOKIE_NAME}={session}; {settings.CSRF_COOKIE_NAME}={CSRF}"
 
 
+@pytest.mark.slow
 @effort(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     method=st.sampled_from(["GET", "POST", "HEAD", "PUT", "PROPFIND"]),
@@ -142,6 +143,7 @@ def test_any_bytes(
     assert status < 400 or b"<h1" in content or method == "HEAD"
 
 
+@pytest.mark.slow
 @effort(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(path=st.sampled_from(PATHS), changes=st.lists(st.tuples(st.integers(0, 99), words), max_size=4))
 def test_any_values_in_the_fields_of_every_form(

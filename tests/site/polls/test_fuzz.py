@@ -140,6 +140,7 @@ NOISE = Image.effect_noise((48, 32), 50)
 ORIGINALS = [encoded(NOISE.convert(mode), format, **options) for format, mode, options in ENCODINGS]
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of damaged EXIF data
 @effort(max_examples=500, deadline=None, derandomize=True)
 @given(
     original=st.sampled_from(ORIGINALS),

@@ -83,6 +83,7 @@ NEGATIVE = struct.pack("<2sHIH", b"II", 42, 8, 2) + struct.pack("<HHII", 0x0112,
 NEGATIVE += struct.pack("<HHIII", 0x011A, 10, 1, 38, 0) + struct.pack("<ii", -5, 1)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's
 @pytest.mark.parametrize(
     ("exif", "upper"), [(NEGATIVE, 0), (b"II*", 255), (b"nonsense", 255), (b"", 255), (NEGATIVE[:20], 255)]
 )
