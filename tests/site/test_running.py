@@ -235,7 +235,8 @@ def test_an_unavailable_redis_is_not_retried_for_a_while(monkeypatch: pytest.Mon
         for _ in range(100):
             with pytest.raises(redis.ConnectionError):
                 client.ping()
-        assert time.monotonic() - began < 0.2
+        # 100 timeouts would take 20 s.
+        assert time.monotonic() - began < 10
     with servers.redis() as url:
         client = RedisClient.from_url(url)
         with pytest.raises(redis.ConnectionError):

@@ -152,11 +152,10 @@ async def test_client_that_does_not_read(api: Served, monkeypatch: pytest.Monkey
     _, writer = await raw(api, ECHO, *HANDSHAKE, *(f"{name}: {value}" for name, value in bearer().items()))
     await until(lambda: handlers)
     [handler] = handlers
-    started = time.monotonic()
+    # If send() waited for the client, this would never end.
     while handler.ws_connection:
         handler.send("x" * 10_000)
         assert handler.unread <= limits.MAX_UNREAD
-    assert time.monotonic() - started < 1, "send() waited for the client"
     await until(lambda: api.app.hub.watchers == 1)
     writer.close()
 
