@@ -119,7 +119,7 @@ def prepare_compose() -> str:
     except Failed as failed:
         if forced_target() or running:
             raise
-        print(f"  ✗ {failed}\nStack: native (the images for compose cannot be had)", flush=True)
+        print(f"  ✗ {failed}\nStack: native (the images for compose can be neither pulled nor built)", flush=True)
         return "native"
     return "compose"
 

@@ -29,7 +29,7 @@ def test_without_images_the_stack_runs_natively(without_images: NativeStack) -> 
     said = stack.up()
     try:
         assert said.startswith("Stack: compose (Docker ")
-        assert "\nStack: native (the images for compose cannot be had)\n" in said
+        assert "\nStack: native (the images for compose can be neither pulled nor built)\n" in said
         assert httpx.get(stack.url).status_code == 200
         assert stack.up().startswith("Stack: native (it is running)\n")
         assert "site-a" in stack.make("status").stdout

@@ -156,7 +156,7 @@ def test_the_drill_finds_a_changed_row(data: Data, capsys: pytest.CaptureFixture
     found = manifest(backup.name)
     found["tables"]["public.orders"]["sum"] += "0"
     (backup / "manifest.json").write_text(json.dumps(found))
-    with pytest.raises(app_backup.Failed, match="does not give back what it was made of"):
+    with pytest.raises(app_backup.Failed, match="the restored data differs from its manifest"):
         app_backup.drill(backup)
     assert "DIFFERENT" in capsys.readouterr().out
     assert databases(data) == {DATABASE}

@@ -201,7 +201,7 @@ class ComposeTarget(Target):
         options = output("docker", "volume", "inspect", "--format", "{{.Options.o}}", run)
         if not options or f"uid={user}," in options:
             return
-        with step(f"APP_UID is now {user}: stopping, and handing the volumes over"):
+        with step(f"APP_UID is now {user}: stopping the stack to change the owner of its volumes"):
             self.compose("down", "--remove-orphans")
             output("docker", "volume", "rm", run)
             for name in ("static", "media"):

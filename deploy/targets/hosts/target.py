@@ -165,7 +165,7 @@ class HostTarget(Target):
             raise Failed(f"{failed}\n\nThe end of nginx's log:\n\n{self.log('nginx')}") from None
         failure = "nginx does not answer. The end of its log:\n\n"
         wait_until(lambda: not self.why_not_ready("nginx"), lambda: failure + self.log("nginx"))
-        ok("nginx has its files")
+        ok("nginx uses the files of this release")
 
     def why_not_served(self) -> str:
         """Return why a visitor gets no page of an app through this host's nginx; empty if each app is served."""

@@ -329,11 +329,11 @@ def compare(manifest: Manifest, tables: dict[str, Table]) -> bool:
 
 
 def drill(backup: Path) -> None:
-    """Raises Failed if the backup does not give back what it was made of."""
+    """Raises Failed if the restored data differs from the backup's manifest."""
     manifest = read_manifest(backup)
     started = time.monotonic()
     if faults := verify(backup, manifest["files"]):
-        raise Failed("\n".join([f"{backup.name} is not what it was", *faults]))
+        raise Failed("\n".join([f"{backup.name} has changed since it was made", *faults]))
     scratch = f"{DATABASE}_drill"
     try:
         good = compare(manifest, load(backup, scratch))
@@ -342,7 +342,7 @@ def drill(backup: Path) -> None:
     print(f"{len(manifest['files'])} files, none missing or damaged")
     print(f"{backup.name} restored beside the database in {time.monotonic() - started:.1f} s")
     if not good:
-        raise Failed(f"{backup.name} does not give back what it was made of")
+        raise Failed(f"{backup.name}: the restored data differs from its manifest")
 
 
 def restore(backup: Path, force: bool) -> None:
@@ -352,14 +352,14 @@ def restore(backup: Path, force: bool) -> None:
     """
     manifest = read_manifest(backup)
     if faults := verify(backup, manifest["files"]):
-        raise Failed("\n".join([f"{backup.name} is not what it was, and nothing was restored", *faults]))
+        raise Failed("\n".join([f"{backup.name} has changed since it was made. Nothing was restored", *faults]))
     before = sql("postgres", f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'")  # noqa: S608
     if before and not force:
         refuse_if_live()
     fresh, replaced = f"{DATABASE}_restored", f"{DATABASE}_replaced"
     try:
         if not compare(manifest, load(backup, fresh)):
-            raise Failed(f"{backup.name} does not give back what it was made of; the database is as before")
+            raise Failed(f"{backup.name}: the restored data differs from its manifest. The database is unchanged")
         sql(fresh, "ANALYZE;")
         # Before the rows that name them.
         restored = restore_media(backup, manifest)
