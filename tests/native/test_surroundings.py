@@ -1,5 +1,6 @@
 """What people have around the stack: addresses, ports, certificates, no packages, odd bytes in logs, no terminal."""
 
+import os
 import pwd
 import re
 import signal
@@ -153,6 +154,7 @@ def test_a_relative_certificate_and_both_ports(tmp_path: Path) -> None:
             stack.down()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's stack runs as another user")
 def test_a_key_that_the_user_of_roots_stack_may_not_read(tmp_path: Path) -> None:
     with copied() as project:
         stack = NativeStack(tmp_path, project=project)
