@@ -8,8 +8,10 @@ import pytest
 from deploy.core.certificate import why_no_pair
 from tests.servers import program
 
-NGINX = "pid {0}/pid; error_log stderr; events {{}} http {{ access_log off; server {{ listen unix:{0}/sock ssl;\n"
-NGINX += 'ssl_certificate "{1}"; ssl_certificate_key "{2}"; }} }}'
+# nginx makes these directories, and an ordinary user may not make Debian's.
+TEMPORARY = "".join(f"{each}_temp_path {{0}}/{each}; " for each in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+NGINX = "pid {0}/pid; error_log stderr; events {{}} http {{ access_log off; " + TEMPORARY
+NGINX += 'server {{ listen unix:{0}/sock ssl; ssl_certificate "{1}"; ssl_certificate_key "{2}"; }} }}'
 
 
 def openssl(*words: str | Path) -> None:
