@@ -1,7 +1,7 @@
 ##@ Prove it
 TEST += test-browser
 # These run two at a time: they often wait.
-BESIDE := test-native test-compose test-hosts $(BESIDE)
+BESIDE := test-native test-compose test-releases test-hosts $(BESIDE)
 test-all: .venv-dev ## Run all tests, up to two hours; each part by itself:
 	@.venv/bin/python -m tests.run $(TEST) test-faults --beside $(BESIDE)
 
@@ -21,7 +21,10 @@ test-faults: .venv-dev ## Release, restart, kill and break the stack under load,
 	.venv/bin/pytest $(TARGET) $(wildcard tests/stack/*/polls) tests/scenarios tests/chaos --short --data=postgresql
 
 test-compose: .venv-dev ## Test the stack in containers, if there is a Docker engine; as root
-	.venv/bin/pytest $(TARGET) tests/compose tests/dev tests/parts tests/scenarios --short --stack=compose
+	.venv/bin/pytest $(TARGET) tests/compose --stack=compose
+
+test-releases: .venv-dev ## Release, restart, kill and edit the stack in containers, under load; as root
+	.venv/bin/pytest tests/dev tests/parts tests/scenarios --short --stack=compose
 
 test-hosts: .venv-dev ## Boot, provision and deploy to hosts, one and five; as root, with systemd-nspawn
 	.venv/bin/pytest $(TARGET) tests/hosts tests/scenarios --short --stack=hosts
