@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from deploy.__main__ import FLAGS
 from deploy.core import owner, preflight
 from deploy.core.apps import APPS, PROJECT, SERVICES, django
 from deploy.core.console import Failed, guard_output, nothing_runs
@@ -59,7 +60,7 @@ def choose_target(options: argparse.Namespace) -> str:
     if options.inventory or options.verb in HOSTS:
         return "hosts"
     if options.verb in ("up", "dev"):
-        return choose_for_up()
+        return choose_for_up(options.verb)
     forced = forced_target()
     if options.verb in TOOLS:
         # A tool reports files that another user owns.
@@ -94,7 +95,7 @@ def why_target() -> tuple[str, str]:
     return "compose" if versions else "native", why
 
 
-def choose_for_up() -> str:
+def choose_for_up(verb: str) -> str:
     """Choose the target, check the settings, and make sure that the machine has what it needs."""
     target, why = why_target()
     print(f"Stack: {target} ({why})", flush=True)
@@ -105,7 +106,8 @@ def choose_for_up() -> str:
     if target == "native":
         preflight.check_machine()
         owner.act_as_owner_of_project()
-        preflight.install([])
+        # Work on the code needs the tests, the linters and Django's debug toolbar.
+        preflight.install(["dev"] if verb == "dev" else [])
     make_directory(VAR)
     replace(CHOSEN, target)
     return target
@@ -130,8 +132,7 @@ def use_packages(options: argparse.Namespace) -> None:
     if options.target == "hosts":
         preflight.install(["hosts"], quiet=True)
     if needed and Path(sys.executable) != PYTHON and preflight.suitable(str(PYTHON)):
-        words = ["-E", "-B", "-X", "utf8", "-m", "deploy", *sys.argv[1:], f"--target={options.target}"]
-        os.execv(PYTHON, [str(PYTHON), *words])
+        os.execv(PYTHON, [str(PYTHON), *FLAGS, "-m", "deploy", *sys.argv[1:], f"--target={options.target}"])
 
 
 def run(options: argparse.Namespace) -> None:

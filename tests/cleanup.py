@@ -23,8 +23,8 @@ LABELS = ["com.docker.compose.project", "com.docker.compose.project.config_files
 def temporary_directory() -> Iterator[Path]:
     """For the block, make all temporary files in one new directory, and clean up when this process ends."""
     directory = Path(tempfile.mkdtemp(prefix="tests-"))
-    # Root's stack runs as www-data.
-    directory.chmod(0o755)
+    # As /tmp: root's tests start programs as other users.
+    directory.chmod(0o1777)
     os.environ["TMPDIR"] = tempfile.tempdir = str(directory)
     # A session of its own: Ctrl-C in a terminal ends the processes of the terminal's.
     cleanup = subprocess.Popen(

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -50,6 +51,11 @@ def guard_output() -> None:
             stream.reconfigure(errors="backslashreplace")
     nowhere = Path(os.devnull).open("w")  # noqa: SIM115
     sys.stdout, sys.stderr = (Output(stream or nowhere) for stream in (sys.stdout, sys.stderr))
+
+
+def is_output_lost() -> bool:
+    """Return whether nobody reads stdout any more. Only after guard_output()."""
+    return getattr(sys.stdout, "is_lost", False)
 
 
 class Failed(Exception):
@@ -119,7 +125,7 @@ def escape(char: str) -> str:
 def readable(line: str) -> str:
     """Return a log line for people: time, level, message and traceback of a JSON line; any other line as it is.
 
-    Nothing in it acts on a terminal, in the traceback neither.
+    Everything that a terminal would act on is escaped, in the traceback too.
     """
     try:
         entry = json.loads(line, strict=False)
@@ -140,6 +146,14 @@ LOG_END = 50
 def readable_end(log: str) -> str:
     """Return the end of a log, for people."""
     return "\n".join(map(readable, log.strip().split("\n")[-LOG_END:])) or "(empty)"
+
+
+def split(arguments: str) -> list[str]:
+    """Return the words of ARGS as a shell would split it. Raises Failed."""
+    try:
+        return shlex.split(arguments)
+    except ValueError as error:
+        raise Failed(f"ARGS is {arguments!r}: {error}") from None
 
 
 def run(*command: str, **options: Any) -> str:
@@ -177,7 +191,7 @@ def follow(commands: Mapping[str, Sequence[str]]) -> None:
         for line in processes[name].stdout or ():
             if line.strip():
                 print(f"{name:<{width}}  {readable(line.decode(errors='surrogateescape').rstrip())}", flush=True)
-            if getattr(sys.stdout, "is_lost", False):
+            if is_output_lost():
                 os.kill(os.getpid(), signal.SIGINT)
                 return
 

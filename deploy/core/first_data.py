@@ -1,9 +1,9 @@
 """The output of an app's seed, kept until it was shown, because it may have a password."""
 
-import sys
 from collections.abc import Callable
 from typing import IO, Any
 
+from deploy.core.console import is_output_lost
 from deploy.core.settings import VAR, replace
 
 KEPT = VAR / "first-data"
@@ -22,7 +22,7 @@ def show(seed: Callable[[IO[Any]], object]) -> None:
     keep()
     if KEPT.exists():
         print(f"\n{KEPT.read_text().strip()}\n", flush=True)
-        if not getattr(sys.stdout, "is_lost", False):
+        if not is_output_lost():
             KEPT.unlink()
 
 

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from deploy.core.console import Failed
-from deploy.core.environment import home_of
+from deploy.core.environment import home_of, is_writable
 from deploy.core.settings import PROJECT, VAR, make_directory
 
 # The user of root's own stack: a server that faces the world must not be root.
@@ -31,7 +31,7 @@ def become(user: int, group: int) -> None:
     os.setuid(user)
     home = home_of(user)
     # www-data's home is not its own.
-    os.environ["HOME"] = home if os.access(home, os.W_OK) else str(VAR)
+    os.environ["HOME"] = home if is_writable(home) else str(VAR)
 
 
 def act_as_owner_of_project() -> None:

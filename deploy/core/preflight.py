@@ -20,6 +20,8 @@ from deploy.core.settings import HELD, PROJECT, TLS_FILES, VAR, one_at_a_time, r
 from deploy.core.supervisor import processes_of, socket_path
 
 VENV = PROJECT / ".venv"
+# The settings of the last `make up` on this machine.
+ENVIRONMENT = VAR / "environment"
 OLDEST, NEWEST = (3, 11), (3, 13)
 # The umask of what makes .venv: root's stack runs as www-data, which has to read the packages.
 READABLE = 0o022
@@ -130,7 +132,7 @@ def is_up() -> bool:
 def running_settings() -> dict[str, str]:
     """Return the settings of the last `make up` on this machine, which the running processes have."""
     try:
-        return read_file(VAR / "environment")
+        return read_file(ENVIRONMENT)
     except OSError:
         return {}
 
@@ -190,7 +192,7 @@ def install(groups: Iterable[str], quiet: bool = False) -> None:
 
 
 def unfinished() -> Path:
-    """Return the file that is not empty while packages are installed. What was killed meanwhile may look whole."""
+    """Return the file that has content while packages are installed: a killed installation may look complete."""
     return VENV.with_name(f"{VENV.name}.lock")
 
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.core.apps import find
+from deploy.core.apps import APPS, find
 from deploy.core.cores import cores
 from deploy.servers import SERVERS
 from deploy.servers.base import get
@@ -62,8 +62,14 @@ def why_not_ready(run: Path, service: str, workers: int, address: str | None = N
     return instance.server.why_not_ready(run, service, workers, bind)
 
 
-def why_not_served(address: str, port: str, variables: Mapping[str, str], path: str = "/") -> str:
-    """Return why a visitor's request through nginx's own port gets no page of an app; empty if it gets one."""
+def why_not_served(address: str, port: str, variables: Mapping[str, str]) -> str:
+    """Return why a visitor gets no page of an app through nginx's own port; empty if each app is served."""
+    found = (why_no_page(address, port, variables, app.prefix) for app in APPS.values() if app.prefix)
+    return next(filter(None, found), "")
+
+
+def why_no_page(address: str, port: str, variables: Mapping[str, str], path: str) -> str:
+    """Return why a visitor's request through nginx's own port gets no page; empty if it gets one."""
     try:
         status = visit(address, port, variables, path)
     except (OSError, http.client.HTTPException) as error:

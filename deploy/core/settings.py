@@ -49,6 +49,7 @@ PATH = r"[\w./+@-]+"
 # Linux's limit for the path of a unix socket, without the zero at its end (unix(7)).
 LONGEST_SOCKET = 107
 
+NETWORKS = (r"[\da-fA-F.:/, ]*", "networks, separated by commas, for example 10.0.0.0/8; or empty")
 # The settings that the deployment itself reads: a pattern, and the same in words. The apps check theirs.
 SHAPES = {
     "ALLOWED_HOSTS": (r".+", "host names, separated by commas"),
@@ -60,8 +61,8 @@ SHAPES = {
     "MEMORY": (r"(25[6-9]|2[6-9]\d|[3-9]\d\d|[1-9]\d{3,})m|[1-9]\d*g", "at least 256m, for example 512m or 2g"),
     "COMPOSE_PROJECT_NAME": (r"|[a-z0-9][a-z0-9_-]*", "lower-case letters, digits, _ and -"),
     "APP_UID": (r"[1-9]\d*", "the number of a user, other than 0"),
-    "TRUSTED_PROXIES": (r"[\da-fA-F.:/, ]*", "networks, separated by commas, for example 10.0.0.0/8; or empty"),
-    "ADMIN_NETWORKS": (r"[\da-fA-F.:/, ]*", "networks, separated by commas, for example 10.0.0.0/8; or empty"),
+    "TRUSTED_PROXIES": NETWORKS,
+    "ADMIN_NETWORKS": NETWORKS,
     "LIVE_PER_ADDRESS": (r"|[1-9]\d{0,4}", "a whole number from 1 to 99999"),
     "UPLOAD_LIMIT_MB": (r"[1-9]\d{0,2}", "a number of megabytes from 1 to 999"),
 }

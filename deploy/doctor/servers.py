@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from deploy.core.apps import django
 from deploy.core.console import readable
-from deploy.core.probe import why_not_served
+from deploy.core.probe import why_no_page
 from deploy.core.settings import bracketed
 
 from .findings import Findings, right, unknown, wrong
@@ -100,7 +100,7 @@ def front_door(stack: NativeStack) -> Findings:
     said = f"GET / of {name} at {bracketed(address)}:{number}"
     variables = {name: stack.setting(name) for name in ("TLS", "ALLOWED_HOSTS")}
     began = time.monotonic()
-    if why := why_not_served(address, number, variables):
+    if why := why_no_page(address, number, variables, "/"):
         yield wrong(f"{said}: {why.partition(': ')[2]}", f"{stack.start}; {stack.logs_command('nginx')}")
     else:
         yield right(f"{said}: answered after {time.monotonic() - began:.2f} s")

@@ -1,6 +1,6 @@
-"""Logs each request with the id that nginx created, and rejects requests that waited too long or cannot be read.
+"""Logs each request with the id that nginx created.
 
-Requests that Django cannot read, or whose method no page takes, end here.
+Before a view runs, rejects requests that waited too long, that Django cannot read, or whose method no page takes.
 """
 
 import logging

@@ -108,7 +108,7 @@ if DATABASE["ENGINE"].endswith("sqlite3"):
         # A deferred transaction that turns into a writer fails at once when another one has written: begin as a writer.
         "transaction_mode": "IMMEDIATE",
         "timeout": 10,
-        # Let only Django convert values: rows.py can handle its failures, but not those of the driver.
+        # The driver converts no values. Django does, and rows.py handles a value that Django cannot convert.
         "detect_types": 0,
         # FULL: an acknowledged write survives a power cut. WAL's default, NORMAL, does not promise this.
         "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;",

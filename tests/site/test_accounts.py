@@ -1,10 +1,12 @@
-import threading
+from functools import partial
 
 import pytest
 from django.conf import settings as site_settings
 from django.contrib.auth.models import User
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.test import Client
+
+from tests.site.threads import at_once
 
 SIGN_UP = {"username": "jo", "password1": "battery staple", "password2": "battery staple"}
 
@@ -106,20 +108,11 @@ def test_a_name_from_before_names_were_folded_still_logs_in(client: Client, user
 @pytest.mark.django_db(transaction=True)
 def test_of_many_sign_ups_at_once_one_gets_the_name() -> None:
     names = ["Race", "race", "RACE"] * 2
-    barrier, statuses = threading.Barrier(len(names)), []
+    statuses: list[int] = []
 
     def sign_up(name: str) -> None:
-        try:
-            with connection.cursor():
-                barrier.wait(timeout=10)
-            statuses.append(Client().post("/accounts/signup/", SIGN_UP | {"username": name}).status_code)
-        finally:
-            connection.close()
+        statuses.append(Client().post("/accounts/signup/", SIGN_UP | {"username": name}).status_code)
 
-    threads = [threading.Thread(target=sign_up, args=[name]) for name in names]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
+    assert at_once(*[partial(sign_up, name) for name in names]) == [""] * len(names)
     assert sorted(statuses) == [200] * 5 + [302]
     assert User.objects.count() == 1

@@ -17,103 +17,29 @@ from tests.stacks import Stack
 # Of a request that nginx refuses by itself: a transfer coding, or a version of HTTP, that it does not have.
 NOT_SUPPORTED = {501, 505}
 METHODS = [
-    b"GET",
-    b"POST",
-    b"HEAD",
-    b"PUT",
-    b"DELETE",
-    b"OPTIONS",
-    b"PROPFIND",
-    b"TRACE",
-    b"get",
-    b"X" * 100,
-    b"\xff",
-    b"",
-]
+    b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"PROPFIND", b"TRACE", b"get", b"X" * 100, b"\xff", b"",
+]  # fmt: skip
 VERSIONS = [b"HTTP/1.1"] * 20 + [b"HTTP/1.0", b"HTTP/2.0", b"HTTP/9.9", b"http/1.1", b"HTTP/1"]
 HEADERS = [
-    *(b"Cookie", b"Content-Type", b"Accept-Language", b"Referer", b"Origin", b"User-Agent", b"Authorization", b"Range"),
-    *(
-        b"If-Match",
-        b"If-None-Match",
-        b"If-Modified-Since",
-        b"If-Unmodified-Since",
-        b"If-Range",
-        b"Expect",
-        b"Upgrade",
-        b"TE",
-    ),
-    *(
-        b"Transfer-Encoding",
-        b"Content-Length",
-        b"Content-Encoding",
-        b"Connection",
-        b"Host",
-        b"X-Forwarded-Proto",
-        b"X-Scheme",
-    ),
-    *(b"X-Forwarded-Host", b"Forwarded", b"X-Real-IP", b"Proxy", b"X-Request-ID", b"X_Y", b"\xff", b"a b", b""),
-]
-VALUES = [
-    *(
-        b"",
-        b"x",
-        b"\xff\xfe",
-        b"a" * 3000,
-        b"a/b; c*=x''y",
-        b"multipart/form-data; boundary*=x''y",
-        b"gzip",
-        b"chunked",
-    ),
-    *(
-        b"application/x-www-form-urlencoded; charset=iso-8859-1",
-        b"bytes=99999999-",
-        b"bytes=0-1,3-4,-1",
-        b"100-continue",
-        b"*",
-    ),
-    *(
-        b'"x"',
-        b"Thu, 01 Jan 1970 00:00:00 GMT",
-        b"websocket",
-        b"h2c",
-        b"https",
-        b"evil.example",
-        b"-1",
-        b"1,2",
-        b"0x10",
-    ),
-    *(
-        b'tandem_session="aaaaaaaa\\000"',
-        b"tandem_csrf=" + b"a" * 32,
-        b"=;=;" * 200,
-        b"Bearer e30.e30.e30",
-        b"\x00",
-        b"\t",
-    ),
-]
-PATHS = [
+    b"Cookie", b"Content-Type", b"Accept-Language", b"Referer", b"Origin", b"User-Agent", b"Authorization", b"Range",
+    b"If-Match", b"If-None-Match", b"If-Modified-Since", b"If-Unmodified-Since", b"If-Range", b"Expect", b"Upgrade",
+    b"TE", b"Transfer-Encoding", b"Content-Length", b"Content-Encoding", b"Connection", b"Host", b"X-Forwarded-Proto",
+    b"X-Scheme", b"X-Forwarded-Host", b"Forwarded", b"X-Real-IP", b"Proxy", b"X-Request-ID", b"X_Y", b"\xff", b"a b",
     b"",
-    b"accounts/login/",
-    b"admin/",
-    b"v1/live/x/events",
-    b"openapi.json",
-    b"nowhere",
-    b"\xff\xe9",
-    b"%00",
-    b"%ff",
+]  # fmt: skip
+VALUES = [
+    b"", b"x", b"\xff\xfe", b"a" * 3000, b"a/b; c*=x''y", b"multipart/form-data; boundary*=x''y", b"gzip", b"chunked",
+    b"application/x-www-form-urlencoded; charset=iso-8859-1", b"bytes=99999999-", b"bytes=0-1,3-4,-1",
+    b"100-continue", b"*", b'"x"', b"Thu, 01 Jan 1970 00:00:00 GMT", b"websocket", b"h2c", b"https", b"evil.example",
+    b"-1", b"1,2", b"0x10", b"=;=;" * 200, b"Bearer e30.e30.e30", b"\x00", b"\t",
+    b'tandem_session="aaaaaaaa\\000"', b"tandem_csrf=" + b"a" * 32,
+]  # fmt: skip
+PATHS = [
+    b"", b"accounts/login/", b"admin/", b"v1/live/x/events", b"openapi.json", b"nowhere", b"\xff\xe9", b"%00", b"%ff",
     b"..%2f",
-]
-PATHS += [
-    b"../../etc/passwd",
-    b"?q=%00",
-    b"?%ff=\xff",
-    b"?" + b"a" * 3000,
-    b"a" * 9000,
-    b"\x1b[31m",
-    b"//evil.example",
+    b"../../etc/passwd", b"?q=%00", b"?%ff=\xff", b"?" + b"a" * 3000, b"a" * 9000, b"\x1b[31m", b"//evil.example",
     b"\\",
-]
+]  # fmt: skip
 
 
 def send(stack: Stack, request: bytes) -> tuple[int, str, bytes]:
@@ -197,23 +123,8 @@ LIMITS: dict[str, Callable[[int], tuple[bytes, bytes]]] = {
     "all at once": lambda size: (header("Cookie", size // 3) + header("Referer", size // 3), b"?" + b"a" * (size // 3)),
 }
 SIZES = [
-    100,
-    1000,
-    4000,
-    8000,
-    8150,
-    8192,
-    8300,
-    12_000,
-    16_000,
-    24_000,
-    30_000,
-    32_500,
-    33_000,
-    34_000,
-    40_000,
-    100_000,
-]
+    100, 1000, 4000, 8000, 8150, 8192, 8300, 12_000, 16_000, 24_000, 30_000, 32_500, 33_000, 34_000, 40_000, 100_000,
+]  # fmt: skip
 
 
 @each_app

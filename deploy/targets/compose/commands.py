@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import os
-import shlex
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from deploy.core.apps import APPS, INSTANCES, SERVICES, django
-from deploy.core.console import Failed, confirm, nothing_runs, output, printable, readable, table
+from deploy.core.console import confirm, is_output_lost, nothing_runs, output, printable, readable, split, table
 from deploy.core.roll import wait_until
 from deploy.core.settings import bracketed, one_at_a_time, values
 
@@ -147,7 +146,7 @@ def follow_logs(target: ComposeTarget, services: list[str], lines: int = 20) -> 
                 words = line.decode(errors="surrogateescape").removeprefix("\x1b[2K").rstrip("\n")
                 name, _, text = words.partition(" | ")
                 print(f"{printable(name.strip()):<11} {readable(text)}", flush=True)
-                if getattr(sys.stdout, "is_lost", False):
+                if is_output_lost():
                     break
         follow.terminate()
 
@@ -159,10 +158,7 @@ def manage(options: argparse.Namespace) -> None:
     target = running_target()
     ready = (each.name for each in app.instances if not target.why_not_ready(each.name))
     service = next(ready, app.instances[0].name)
-    try:
-        given = shlex.split(options.arguments)
-    except ValueError as error:
-        raise Failed(f"ARGS is {options.arguments!r}: {error}") from None
-    words = [*([] if sys.stdin.isatty() else ["-T"]), service, "python", app.manage, *given]
+    terminal = [] if sys.stdin.isatty() else ["-T"]
+    words = [*terminal, service, "python", app.manage, *split(options.arguments)]
     command = target.command("exec", *words)
     os.execvpe(command[0], command, target.environment)

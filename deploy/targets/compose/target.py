@@ -84,16 +84,8 @@ class ComposeTarget(Target):
 
     def command(self, *words: str) -> list[str]:
         generated = ["--file", str(generate.SERVICES)] if generate.SERVICES.exists() else []
-        files = [
-            "--project-directory",
-            str(PROJECT),
-            "--env-file",
-            os.devnull,
-            "--file",
-            "docker-compose.yml",
-            *generated,
-        ]
-        return ["docker", "compose", *files, *words]
+        place = ["--project-directory", str(PROJECT), "--env-file", os.devnull]
+        return ["docker", "compose", *place, "--file", "docker-compose.yml", *generated, *words]
 
     def compose(self, *words: str, stdout: IO[Any] | None = None) -> str:
         """Run `docker compose`. Return its output, or write it to `stdout`. Raises Failed with the end of it."""
@@ -127,30 +119,27 @@ class ComposeTarget(Target):
         """All services but nginx and the instances."""
         return [name for name in self.hashes if name != "nginx" and name not in INSTANCES]
 
+    def inspect(self, *labels: str) -> list[dict[str, Any]]:
+        """Return what the engine says of each container with this project's name and these labels."""
+        filters = [f"--filter=label={label}" for label in (f"com.docker.compose.project={self.project}", *labels)]
+        ids = output("docker", "ps", "--all", "--quiet", *filters).split()
+        found: list[dict[str, Any]] = json.loads(output("docker", "inspect", *ids) or "[]") if ids else []
+        return found
+
     def containers(self) -> dict[str, dict[str, Any]]:
         """Return what the engine says of the container of each service, also of services that were removed."""
         # Not the containers of `docker compose run`.
-        labels = [f"com.docker.compose.project={self.project}", "com.docker.compose.oneoff=False"]
-        ids = output("docker", "ps", "--all", "--quiet", *(f"--filter=label={label}" for label in labels)).split()
-        found = json.loads(output("docker", "inspect", *ids) or "[]") if ids else []
-        labelled = [(container["Config"]["Labels"], container) for container in found]
-        return {
-            labels["com.docker.compose.service"]: each for labels, each in labelled if is_here(working_directory(each))
-        }
+        found = [each for each in self.inspect("com.docker.compose.oneoff=False") if is_here(working_directory(each))]
+        return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in found}
 
     def foreign(self) -> str:
         """Return whose containers have this project's name, in words; empty if there are none of another clone."""
-        label = f"--filter=label=com.docker.compose.project={self.project}"
-        ids = output("docker", "ps", "--all", "--quiet", label).split()
-        found = (
-            {working_directory(each) for each in json.loads(output("docker", "inspect", *ids) or "[]")} if ids else ()
-        )
-        others = sorted(directory for directory in found if not is_here(directory))
+        others = sorted(directory for directory in map(working_directory, self.inspect()) if not is_here(directory))
+        if not others:
+            return ""
         return (
             f"The containers named {self.project} are those of {others[0]}, not of this clone. "
             f"Nothing was touched. Choose another COMPOSE_PROJECT_NAME in {ENV_FILE}, for example {self.project}-2"
-            if others
-            else ""
         )
 
     def check_is_own(self) -> None:
@@ -223,10 +212,7 @@ class ComposeTarget(Target):
     def why_not_served(self) -> str:
         """Return why a visitor gets no page of an app through nginx's published port; empty if each is served."""
         given = values()
-        for app in APPS.values():
-            if app.prefix and (why := why_not_served(given["ADDRESS"], given["PORT"], given, app.prefix)):
-                return why
-        return ""
+        return why_not_served(given["ADDRESS"], given["PORT"], given)
 
     def stop(self) -> None:
         """Stop and remove the containers. nginx stops after the apps have disconnected their watchers."""

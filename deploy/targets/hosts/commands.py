@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from deploy.core.apps import APPS, INSTANCES, PROJECT, django
-from deploy.core.console import Failed, follow, step, table
+from deploy.core.console import Failed, follow, split, step, table
 from deploy.core.settings import SECRETS
 
 from .fleet import GROUPS, HOST_COMMAND, Fleet
@@ -252,8 +252,10 @@ def fleet_row(fleet: Fleet, host: str) -> tuple[str, ...]:
     said += [f"{name}: {state}" for name, state in found["services"].items() if state != "ready"]
     failed = " ".join(found["failed"]) or "none"
     newest = f"{backup['newest'] or 'none'}{', the last one failed' if backup['failed'] else ''}"
-    # A release from before does not say.
-    updates = {None: "-", 0: "installed"}.get(found.get("updates"), f"{found.get('updates')} pending")
+    updates = "-"
+    # Earlier releases do not report it.
+    if "updates" in found:
+        updates = f"{found['updates']} pending" if found["updates"] else "installed"
     services, disk = "; ".join(said) or "-", f"{found['disk']:.0%}"
     return host, " ".join(groups), found["release"], services, disk, updates, failed, newest
 
@@ -273,7 +275,7 @@ def manage(options: argparse.Namespace) -> None:
     assert app
     fleet = Fleet(options.inventory)
     host = fleet.first(app)
-    words = shlex.join(shlex.split(options.arguments))
+    words = shlex.join(split(options.arguments))
     command = fleet.ssh(host, f"{HOST_COMMAND} manage {current(fleet, host)} {words}", terminal=sys.stdin.isatty())
     os.execvp(command[0], command)
 

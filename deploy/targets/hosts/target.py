@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from deploy.core import probe, supervisor
-from deploy.core.apps import APPS, INSTANCES, Instance
+from deploy.core.apps import INSTANCES, Instance
 from deploy.core.console import LOG_END, Failed, ok, output, readable_end, run
 from deploy.core.cores import cores
 from deploy.core.roll import COMMAND_READY_AFTER, Target, wait_until
@@ -170,12 +170,7 @@ class HostTarget(Target):
     def why_not_served(self) -> str:
         """Return why a visitor gets no page of an app through this host's nginx; empty if each app is served."""
         address, _, port = os.environ["LISTEN"].rpartition(":")
-        found = (
-            probe.why_not_served(address.strip("[]"), port, os.environ, app.prefix)
-            for app in APPS.values()
-            if app.prefix
-        )
-        return next(filter(None, found), "")
+        return probe.why_not_served(address.strip("[]"), port, os.environ)
 
     def why_not_running(self, service: str) -> str:
         return unit_of(INSTANCES[service]).why_not_running()

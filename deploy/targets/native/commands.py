@@ -2,17 +2,16 @@
 
 import argparse
 import os
-import shlex
 import shutil
 import threading
 import time
 from datetime import UTC, datetime, timedelta
 
-from deploy.core import preflight, processes
+from deploy.core import processes
 from deploy.core.apps import APPS, INSTANCES, django
-from deploy.core.console import Failed, confirm, follow, nothing_runs, table
+from deploy.core.console import Failed, confirm, follow, nothing_runs, split, table
 from deploy.core.owner import act_as_owner, take_over
-from deploy.core.preflight import READABLE, VENV
+from deploy.core.preflight import ENVIRONMENT, READABLE, VENV
 from deploy.core.settings import PROJECT, VAR, make_env_file, one_at_a_time, read_file
 
 from . import up as up_steps
@@ -30,10 +29,10 @@ def last_target(changes: bool = True) -> NativeTarget:
 
     Root acts as the stack's owner. A command that only looks does not change whose its files are.
     """
-    if not up_steps.ENVIRONMENT.exists():
+    if not ENVIRONMENT.exists():
         nothing_runs("Nothing has run here yet")
     take_over() if changes else act_as_owner()
-    return NativeTarget(read_file(up_steps.ENVIRONMENT))
+    return NativeTarget(read_file(ENVIRONMENT))
 
 
 def up(_: argparse.Namespace) -> None:
@@ -46,7 +45,6 @@ def up(_: argparse.Namespace) -> None:
 
 def dev(options: argparse.Namespace) -> None:
     """The stack with debug pages. Rolls an app when you save one of its files. Follows the logs until interrupted."""
-    preflight.install(["dev"], quiet=True)
     make_env_file()
     target = NativeTarget(variables() | {"DEBUG": "on", "CORES": "1"})
     take_over()
@@ -139,12 +137,9 @@ def manage(options: argparse.Namespace) -> None:
     """Become Django's manage.py, with the settings of the running stack."""
     app = django()
     assert app
-    try:
-        words = shlex.split(options.arguments)
-    except ValueError as error:
-        raise Failed(f"ARGS is {options.arguments!r}: {error}") from None
+    words = split(options.arguments)
     if words[:1] in WRITE_SOURCES:
-        target = NativeTarget(read_file(up_steps.ENVIRONMENT))
+        target = NativeTarget(read_file(ENVIRONMENT))
         # The owner of the stack has to read what the caller writes.
         os.umask(READABLE)
     else:

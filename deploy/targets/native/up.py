@@ -7,13 +7,14 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import IO
 
 from deploy.core import first_data, nginx, processes, supervisor
 from deploy.core.apps import APPS, INSTANCES, SERVICES, App
 from deploy.core.console import Failed, step, table
+from deploy.core.preflight import ENVIRONMENT
 from deploy.core.probe import why_not_served
 from deploy.core.settings import PROJECT, VAR, of_app, one_at_a_time, quote, read_file, replace
 from deploy.docker.reload import LOOK, files
@@ -21,7 +22,6 @@ from deploy.docker.reload import LOOK, files
 from .target import LOG, RUN, NativeTarget, run_python, wait_until
 
 APPLIED = VAR / "applied.json"
-ENVIRONMENT = VAR / "environment"
 # A change of these needs a new supervisord. A change of an app's own program file rolls the app.
 SUPERVISORD = ["deploy/supervisor/supervisord.conf", "deploy/supervisor/nginx.conf", "deploy/supervisor/nginx.sh"]
 
@@ -83,13 +83,8 @@ def bring_up(target: NativeTarget, was_running: bool) -> set[str]:
 def wait_until_served(target: NativeTarget) -> None:
     """Return when a visitor gets a page of each app through nginx's own port. Raises Failed after ten seconds."""
     host, _, port = target.variables["LISTEN"].rpartition(":")
-    for path in filter(None, (app.prefix for app in APPS.values())):
-        why = partial(why_not_served, host.strip("[]"), port, target.variables, path)
-        wait_until(partial(is_empty, why), why)
-
-
-def is_empty(text: Callable[[], str]) -> bool:
-    return not text()
+    why = partial(why_not_served, host.strip("[]"), port, target.variables)
+    wait_until(lambda: not why(), why)
 
 
 def renew_tmp() -> bool:

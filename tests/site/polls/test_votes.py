@@ -11,6 +11,8 @@ from django.test import Client
 from django.utils import timezone
 from polls.models import AlreadyVoted, Choice, Closed, Question, Vote
 
+from tests.site.threads import at_once
+
 
 def version(question: Question) -> int:
     return Question.objects.values_list("version", flat=True).get(pk=question.pk)
@@ -122,29 +124,6 @@ def test_a_release_without_keys_accepts_votes(user: User, question: Question) ->
     assert Vote.objects.get().key == ""
     with pytest.raises(AlreadyVoted):
         Vote.cast(question.pk, question.choices.all()[0].pk, user.pk)
-
-
-def at_once(*actions: Callable[[], None]) -> list[str]:
-    """Run each on a thread and a connection of its own, let loose at the same moment; the exceptions' names, sorted."""
-    barrier, outcomes = threading.Barrier(len(actions)), []
-
-    def run(action: Callable[[], None]) -> None:
-        try:
-            with connection.cursor():  # connected before the start
-                barrier.wait(timeout=10)
-            action()
-            outcomes.append("")
-        except Exception as error:
-            outcomes.append(type(error).__name__)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=[action]) for action in actions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
-    return sorted(outcomes)
 
 
 @pytest.mark.django_db(transaction=True)
