@@ -6,13 +6,13 @@ It runs on the system's own Python. What needs third-party packages is started a
 import argparse
 import contextlib
 import importlib
+import itertools
 import os
 import re
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from deploy.__main__ import FLAGS
 from deploy.core import owner, preflight
@@ -21,6 +21,7 @@ from deploy.core.console import Failed, guard_output, nothing_runs
 from deploy.core.settings import ENV_FILE, VAR, certificate_faults, faults, make_directory, replace
 from deploy.targets.compose import target as compose
 
+SIGNALS = itertools.count(1)
 PYTHON = preflight.VENV / "bin/python"
 TARGETS = ("native", "compose", "hosts")
 # The target of the last `make up`.
@@ -150,13 +151,20 @@ def run(options: argparse.Namespace) -> None:
         getattr(commands, options.verb.replace("-", "_"))(options)
 
 
-def interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+def interrupt(number: int, _: object) -> None:
+    """Clean up and end at the first signal. Ignore the second, which make sends by itself. A third kills."""
+    match next(SIGNALS):
+        case 1:
+            raise KeyboardInterrupt
+        case 2:
+            return
+        case _:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
 
 def main() -> None:
     guard_output()
-    # A second one while this cleans up has no effect, a third ends it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
