@@ -12,7 +12,7 @@ MAKE = """
 import json
 import secrets
 from django.conf import settings
-from django.contrib.auth.models import User
+from accounts.models import User
 from django.test import Client
 from tokens.models import Token
 

@@ -40,7 +40,7 @@ HANDLER = (
     "        self.answer_newest(await self.application.store(PollStore).state(id_from(id)))",
 )
 MODELS = "django_site/polls/models.py"
-MIGRATION = ("polls", "0003_checks")
+MIGRATION = ("polls", "0001_initial")
 
 State = dict[str, Any]
 

@@ -36,9 +36,9 @@ class Unavailable(Exception):
 metadata = MetaData()
 # The site's users. Feature tables refer to `user`, so that its name is written only here.
 user = Table(
-    "auth_user",
+    "accounts_user",
     metadata,
-    Column("id", sa.Integer, primary_key=True),
+    Column("id", sa.BigInteger, primary_key=True),
     Column("is_active", Boolean, nullable=False),
 )
 

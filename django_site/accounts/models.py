@@ -1,1 +1,23 @@
-from .names import fold_new_name as fold_new_name  # connects it, for commands too
+from typing import Any
+
+from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.validators import UnicodeUsernameValidator
+
+from .names import Name, fold
+
+
+class User(AbstractUser):
+    """The project's own model from the first migration on: Django cannot replace it later. Add fields as you need."""
+
+    username = Name(
+        max_length=150,
+        unique=True,
+        validators=[UnicodeUsernameValidator()],
+        help_text="Letters, digits and @ . + - _ only. Capitals become small letters.",
+        error_messages={"unique": "A user with that username already exists."},
+    )
+
+    @classmethod
+    def normalize_username(cls, username: Any) -> Any:
+        # A form whose username is missing gives None.
+        return fold(username) if username else username

@@ -3,12 +3,7 @@
 import unicodedata
 from typing import Any
 
-from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.forms import UsernameField
-from django.contrib.auth.models import User
-from django.db.models.signals import pre_save
-from django.dispatch import receiver
-from django.http import HttpRequest
+from django.db import models
 
 
 def fold(name: str) -> str:
@@ -16,25 +11,12 @@ def fold(name: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
-class NameField(UsernameField):
+class Name(models.CharField):  # type: ignore[type-arg]
+    """Text that is folded when it is checked, stored and searched for."""
+
     def to_python(self, value: Any) -> Any:
         name = super().to_python(value)
-        return fold(name) if name else name
+        return fold(name) if isinstance(name, str) else name
 
-
-class Backend(ModelBackend):
-    """Log in with a name in any case. A name that an earlier release stored unfolded takes precedence."""
-
-    def authenticate(
-        self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **others: Any
-    ) -> User | None:
-        if username and not User.objects.filter(username=username).exists():
-            username = fold(username)
-        return super().authenticate(request, username, password, **others)
-
-
-@receiver(pre_save, sender=User)
-def fold_new_name(instance: User, **kwargs: Any) -> None:
-    """Fold names that no form checks, for example those of `createsuperuser`."""
-    if instance._state.adding:
-        instance.username = fold(instance.username)
+    def get_prep_value(self, value: Any) -> Any:
+        return self.to_python(super().get_prep_value(value))

@@ -5,7 +5,6 @@ from django.conf import settings
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import UserCreationForm
-from django.contrib.auth.models import User
 from django.contrib.auth.views import RedirectURLMixin
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
@@ -13,15 +12,13 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 from django.views.generic import FormView
 
-from .names import NameField
+from .models import User
 
 
 class SignUpForm(UserCreationForm):  # type: ignore[type-arg]
     class Meta:
         model = User
         fields = ["username"]
-        field_classes = {"username": NameField}
-        help_texts = {"username": "Letters, digits and @ . + - _ only. Capitals become small letters."}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from accounts.models import User
 from config.fields import visible
 from django import forms
-from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 

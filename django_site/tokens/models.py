@@ -4,9 +4,9 @@ import uuid
 from datetime import timedelta
 
 import jwt
+from accounts.models import User
 from config.fields import Line
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.db import models
 from django.utils import timezone
 

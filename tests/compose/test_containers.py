@@ -157,9 +157,7 @@ def test_logs(stack: ComposeStack) -> None:
 
 def test_data_outlives_down_and_a_wrong_answer(other: ComposeStack) -> None:
     """Every stack of these tests ends with `make destroy` and the right answer."""
-    other.manage(
-        "shell", "--command", "from django.contrib.auth.models import User; User.objects.create(username='kept')"
-    )
+    other.manage("shell", "--command", "from accounts.models import User; User.objects.create(username='kept')")
     done = other.make("destroy", answer="yes\n")
     assert done.returncode
     assert "Nothing was deleted" in done.stdout
@@ -171,7 +169,7 @@ def test_data_outlives_down_and_a_wrong_answer(other: ComposeStack) -> None:
     assert "Nothing is running" in done.stdout
     said = other.up()
     assert "password" not in said
-    count = "from django.contrib.auth.models import User; print(User.objects.filter(username='kept').count())"
+    count = "from accounts.models import User; print(User.objects.filter(username='kept').count())"
     assert other.manage("shell", "--verbosity=0", "--command", count).strip() == "1"
 
 

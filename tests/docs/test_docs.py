@@ -138,7 +138,8 @@ def edit(file: Path, language: str, text: str) -> None:
         text = before.replace(old, new)
     file.parent.mkdir(parents=True, exist_ok=True)
     # Root's manage.py writes migrations as www-data.
-    file.parent.chmod(0o777)
+    for directory in (file.parent, *file.parent.glob("migrations")):
+        directory.chmod(0o777)
     file.write_text(text)
 
 

@@ -20,7 +20,7 @@ def data(stack: HostsStack) -> Host:
 
 
 def people(stack: HostsStack) -> int:
-    counted = "psql --no-psqlrc -At --dbname=tandem --command='SELECT count(*) FROM auth_user'"
+    counted = "psql --no-psqlrc -At --dbname=tandem --command='SELECT count(*) FROM accounts_user'"
     return int(data(stack).run(f"cd / && {counted}", user="postgres").stdout)
 
 
@@ -29,7 +29,7 @@ def add_people(stack: HostsStack, how_many: int) -> None:
         "shell",
         "--no-imports",
         "--command",
-        "from django.contrib.auth.models import User; from uuid import uuid4; "
+        "from accounts.models import User; from uuid import uuid4; "
         f"User.objects.bulk_create(User(username=uuid4().hex) for _ in range({how_many}))",
     )
 
@@ -66,7 +66,7 @@ def test_backup_and_restore(shape: str, request: pytest.FixtureRequest) -> None:
     drill = stack.make("restore-drill")
     assert drill.returncode == 0, drill.stdout
     assert "DIFFERENT" not in drill.stdout
-    assert "public.auth_user" in drill.stdout
+    assert "public.accounts_user" in drill.stdout
 
     add_people(stack, 5)
     data(stack).run(f"rm /srv/app/var/media/{PICTURE}")

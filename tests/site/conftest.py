@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from django.contrib.auth.models import User
+    from accounts.models import User
     from django.test import Client
 
 
@@ -40,7 +40,7 @@ def quick_passwords(settings: Any) -> None:
 
 @pytest.fixture
 def user(db: None) -> User:
-    from django.contrib.auth.models import User
+    from accounts.models import User
 
     return User.objects.create_user("mel", password="correct horse")
 

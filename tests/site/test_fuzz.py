@@ -6,9 +6,9 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+from accounts.models import User
 from accounts.names import fold
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from hypothesis import HealthCheck, given

@@ -1,8 +1,8 @@
 """Requirements for every page."""
 
 import pytest
+from accounts.models import User
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.test import Client
 
 
@@ -61,7 +61,7 @@ def test_no_page_has_inline_script_or_style(member: Client) -> None:
         assert " onclick" not in page
 
 
-@pytest.mark.parametrize("path", ["", "auth/user/", "auth/user/add/"])
+@pytest.mark.parametrize("path", ["", "accounts/user/", "accounts/user/add/"])
 def test_the_admin_has_its_pages(admin_client: Client, path: str) -> None:
     page = admin_client.get(f"/admin/{path}")
     assert page.status_code == 200

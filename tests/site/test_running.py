@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import redis
+from accounts.models import User
 from config import bus, health
 from config.redis import Client as RedisClient
 from config.settings import SHAPES
 from django.conf import settings as site_settings
-from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 import psycopg
 import pytest
+from accounts.models import User
 from django.conf import settings as site_settings
-from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in
 from django.db import connection
 from django.test import Client
@@ -25,7 +25,7 @@ from tests.site.commands import manage
 pytestmark = pytest.mark.slow
 
 FIRST_DATA = """
-from django.contrib.auth.models import User
+from accounts.models import User
 User.objects.create_superuser("admin", password="correct horse")
 """
 
@@ -77,8 +77,8 @@ def each_kind(anonymous: httpx.Client, admin: httpx.Client) -> list[httpx.Respon
     passwords = {"password1": "correct horse battery", "password2": "correct horse battery"}
     return [
         *[admin.get(path) for path in ("/", "/accounts/", "/nothing-here/")],
-        *[admin.get(path) for path in ("/admin/", "/admin/auth/user/", "/admin/auth/user/1/change/")],
-        post(admin, "/admin/auth/user/", action="delete_selected", _selected_action="1"),
+        *[admin.get(path) for path in ("/admin/", "/admin/accounts/user/", "/admin/accounts/user/1/change/")],
+        post(admin, "/admin/accounts/user/", action="delete_selected", _selected_action="1"),
         post(anonymous, "/accounts/signup/", username=f"new-{time.time_ns()}", **passwords),
         log_in(anonymous),
     ]
@@ -139,7 +139,7 @@ LOCKS = {
 
 
 @contextmanager
-def locked(table: str = "auth_user") -> Iterator[None]:
+def locked(table: str = "accounts_user") -> Iterator[None]:
     """For the block, another connection locks the database: a write to the table or a session fails after 0.1 s."""
     shorter, lock = LOCKS[connection.vendor]
     other = connection.copy()

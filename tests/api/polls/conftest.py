@@ -7,7 +7,7 @@ from tests.api.tokens import USERS
 from tests.site.commands import manage
 
 USERS_SCRIPT = f"""
-from django.contrib.auth.models import User
+from accounts.models import User
 User.objects.bulk_create(User(username=str(n)) for n in range({USERS}))
 """
 

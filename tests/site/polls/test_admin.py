@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from accounts.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
@@ -128,7 +128,7 @@ def test_deleting_a_voter_takes_the_votes_and_raises_the_version(
     moderator: Client, user: User, voted: Question
 ) -> None:
     before = version(voted)
-    path = f"/admin/auth/user/{user.pk}/delete/"
+    path = f"/admin/accounts/user/{user.pk}/delete/"
     assert "Are you sure" in moderator.get(path).content.decode()
     moderator.post(path, {"post": "yes"})
     assert not Vote.objects.exists()

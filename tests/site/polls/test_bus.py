@@ -1,7 +1,7 @@
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from accounts.models import User
 from django.db import transaction
 from django.test import Client
 from polls.models import Question, Vote

@@ -5,8 +5,8 @@ from datetime import timedelta, timezone
 from typing import Any
 
 import pytest
+from accounts.models import User
 from config.fields import FIRST, LAST, visible
-from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection, transaction

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from accounts.models import User
 from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from accounts.models import User
 from django.conf import settings as site_settings
-from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from PIL import Image

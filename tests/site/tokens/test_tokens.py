@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import jwt
 import pytest
-from django.contrib.auth.models import User
+from accounts.models import User
 from django.test import Client
 from django.utils import timezone
 from tokens.models import LIFETIME, Token

@@ -1,7 +1,7 @@
 import secrets
 from typing import Any
 
-from django.contrib.auth.models import User
+from accounts.models import User
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
