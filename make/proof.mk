@@ -12,7 +12,7 @@ QUICK += tests/config
 TARGET = $(foreach test,health serving tls,$(wildcard tests/stack/test_$(test).py tests/stack/*/test_$(test).py))
 
 test-native: .venv-dev ## Test the stack on this machine, and the commands that the documents show
-	.venv/bin/pytest tests/stack tests/native tests/dev tests/docs tests/parts
+	.venv/bin/pytest -n 3 --dist loadgroup tests/stack tests/native tests/dev tests/docs tests/parts
 
 test-browser: .venv-dev ## Use the site in Chromium, as a visitor does
 	.venv/bin/pytest tests/browser

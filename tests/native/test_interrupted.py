@@ -1,5 +1,6 @@
 """`make up` that is interrupted at any moment: the commands after it work, and the admin's password is not lost."""
 
+import itertools
 import os
 import random
 import re
@@ -18,26 +19,17 @@ from tests.stacks import NativeStack
 # How a person, the kernel, and a lost connection end a command. All processes of a terminal get the signal, but SIGKILL
 # is for the command alone, and leaves what it started.
 SIGNALS = {"Ctrl-C": signal.SIGINT, "kill -9": signal.SIGKILL, "hang-up": signal.SIGHUP, "kill": signal.SIGTERM}
-# Moments within the seconds that a first `make up` takes, and one per seed so that a failure can be repeated.
-MOMENTS = [(number, [*SIGNALS][number % len(SIGNALS)]) for number in range(20)]
+# One seed for each, so that a failure can be repeated. They need not run in one process of pytest-xdist.
+MOMENTS = [
+    pytest.param(number, how, marks=pytest.mark.xdist_group(f"moment {number}"), id=f"{number} {how}")
+    for number, how in zip(range(20), itertools.cycle(SIGNALS), strict=False)
+]
+# How many lines a first `make up` prints, to within a few.
+LINES = 24
 
 
-@pytest.fixture(scope="module")
-def seconds(tmp_path_factory: pytest.TempPathFactory) -> float:
-    """How long a first `make up` takes here."""
-    stack = NativeStack(Path(f"/tmp/stack-{os.urandom(4).hex()}"))  # noqa: S108
-    began = time.monotonic()
-    try:
-        stack.var.parent.mkdir(0o755)
-        stack.up()
-        return time.monotonic() - began
-    finally:
-        stack.down()
-        subprocess.run(["rm", "-r", stack.var.parent], check=True)
-
-
-def interrupt(stack: NativeStack, after: float, number: int) -> str:
-    """Start `make up` at a terminal of its own, and end it after so many seconds. Return its output."""
+def interrupt(stack: NativeStack, lines: int, seconds: float, number: int) -> str:
+    """Start `make up` at a terminal of its own. End it so many seconds after this line. Return its output."""
     log = stack.var.parent / "interrupted"
     with log.open("wb") as out:
         # A shell that runs these tests in the background makes them ignore an interrupt.
@@ -45,7 +37,9 @@ def interrupt(stack: NativeStack, after: float, number: int) -> str:
         make = subprocess.Popen(
             command, cwd=stack.project, env=stack.environment, stdout=out, stderr=out, start_new_session=True
         )
-        time.sleep(after)
+        while make.poll() is None and log.read_bytes().count(b"\n") < lines:
+            time.sleep(0.01)
+        time.sleep(seconds)
         if number == signal.SIGKILL:
             for process in processes():
                 if environment(process.pid).get("VAR_DIR") == str(stack.var) and is_command(process.pid):
@@ -66,12 +60,13 @@ def is_command(pid: int) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "how"), MOMENTS, ids=[f"{number} {how}" for number, how in MOMENTS])
-def test_make_up_at_a_random_moment(tmp_path: Path, seconds: float, number: int, how: str) -> None:
+@pytest.mark.parametrize(("number", "how"), MOMENTS)
+def test_make_up_at_a_random_moment(tmp_path: Path, number: int, how: str) -> None:
     stack = NativeStack(tmp_path)
-    after = random.Random(number).uniform(0, seconds * 1.1)
+    chance = random.Random(number)
+    lines, seconds = chance.randrange(LINES), chance.uniform(0, 0.5)
     try:
-        said = [interrupt(stack, after, SIGNALS[how])]
+        said = [interrupt(stack, lines, seconds, SIGNALS[how])]
         status = stack.make("status")
         said.append(status.stdout)
         if number % 2:
@@ -81,7 +76,7 @@ def test_make_up_at_a_random_moment(tmp_path: Path, seconds: float, number: int,
         said.append(stack.up())
         reached = [line.strip() for line in said[0].splitlines() if line.startswith("  ·")][-1:]
         stopped = ", stopped what it started" if "Stopping what was started" in said[0] else ""
-        print(f"{how} after {after:.1f} s: {reached}{stopped}; status: {status.stdout.splitlines()[:1]}")
+        print(f"{how} {seconds:.1f} s after line {lines}: {reached}{stopped}; status: {status.stdout.splitlines()[:1]}")
         for each in said:
             assert "Traceback" not in each, each
         assert stack.make("status").stdout.count(" ready") == 1 + len(stack.instances)
