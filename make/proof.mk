@@ -1,7 +1,7 @@
 ##@ Prove it
 TEST += test-browser
 # These run two at a time: they often wait.
-BESIDE := test-native test-compose test-releases test-hosts $(BESIDE)
+BESIDE := test-hosts test-native test-interrupted test-compose test-releases $(BESIDE)
 test-all: .venv-dev ## Run all tests, up to two hours; each part by itself:
 	@.venv/bin/python -m tests.run $(TEST) test-faults --beside $(BESIDE)
 
@@ -12,7 +12,10 @@ QUICK += tests/config
 TARGET = $(foreach test,health serving tls,$(wildcard tests/stack/test_$(test).py tests/stack/*/test_$(test).py))
 
 test-native: .venv-dev ## Test the stack on this machine, and the commands that the documents show
-	.venv/bin/pytest -n 3 --dist loadgroup tests/stack tests/native tests/dev tests/docs tests/parts
+	.venv/bin/pytest -n 3 --dist loadscope tests/stack tests/native tests/dev tests/docs tests/parts
+
+test-interrupted: .venv-dev ## Interrupt `make up` at random moments
+	.venv/bin/pytest -n 3 tests/interrupted
 
 test-browser: .venv-dev ## Use the site in Chromium, as a visitor does
 	.venv/bin/pytest tests/browser

@@ -20,7 +20,8 @@ def data(stack: HostsStack) -> Host:
 
 
 def people(stack: HostsStack) -> int:
-    counted = "psql --no-psqlrc -At --dbname=tandem --command='SELECT count(*) FROM accounts_user'"
+    count = "SELECT count(*) FROM accounts_user"
+    counted = f"psql --no-psqlrc -At --dbname=tandem --command='{count}'"
     return int(data(stack).run(f"cd / && {counted}", user="postgres").stdout)
 
 

@@ -1,6 +1,5 @@
 """`make up` that is interrupted at any moment: the commands after it work, and the admin's password is not lost."""
 
-import itertools
 import os
 import random
 import re
@@ -19,11 +18,8 @@ from tests.stacks import NativeStack
 # How a person, the kernel, and a lost connection end a command. All processes of a terminal get the signal, but SIGKILL
 # is for the command alone, and leaves what it started.
 SIGNALS = {"Ctrl-C": signal.SIGINT, "kill -9": signal.SIGKILL, "hang-up": signal.SIGHUP, "kill": signal.SIGTERM}
-# One seed for each, so that a failure can be repeated. They need not run in one process of pytest-xdist.
-MOMENTS = [
-    pytest.param(number, how, marks=pytest.mark.xdist_group(f"moment {number}"), id=f"{number} {how}")
-    for number, how in zip(range(20), itertools.cycle(SIGNALS), strict=False)
-]
+# One seed for each, so that a failure can be repeated.
+MOMENTS = [(number, [*SIGNALS][number % len(SIGNALS)]) for number in range(20)]
 # How many lines a first `make up` prints, to within a few.
 LINES = 24
 
@@ -60,7 +56,7 @@ def is_command(pid: int) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "how"), MOMENTS)
+@pytest.mark.parametrize(("number", "how"), MOMENTS, ids=[f"{number} {how}" for number, how in MOMENTS])
 def test_make_up_at_a_random_moment(tmp_path: Path, number: int, how: str) -> None:
     stack = NativeStack(tmp_path)
     chance = random.Random(number)
