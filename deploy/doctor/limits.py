@@ -13,7 +13,7 @@ from .stacks import NativeStack
 NGINX_LISTEN = 511
 # By the kind of server: `max-fd` and `listen` in deploy/uwsgi/*.ini. gunicorn's worker raises its limit to twice the
 # watchers that it may hold (MAX_WATCHERS).
-OPEN_FILES = {"uwsgi": 4096, "gunicorn": 8000}
+OPEN_FILES = {"uwsgi": 4096, "gunicorn": 12000}
 LISTEN_QUEUES = {"uwsgi": 1024}
 
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -23,6 +24,13 @@ from tests.api.watching import newest, news, watch
 from tornado_api import bus, handler, live, watching
 
 pytestmark = pytest.mark.slow
+
+
+class Heavy(msgspec.Struct):
+    """A state of 200 kB."""
+
+    version: int
+    padding: str = "x" * 200_000
 
 
 async def raw(api: Served, path: str, *headers: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -114,6 +122,32 @@ async def test_socket(api: Served) -> None:
         await write(api, subject)
         assert await message(connection) == await newest(api, subject)
     await until(lambda: api.app.hub.watchers == 0)
+
+
+@pytest.mark.parametrize("size", [0, 100, 125, 126, 65_500, 65_535, 65_536, 200_000])
+async def test_messages_of_any_size(api: Served, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """The length of a WebSocket's frame has one, three or nine bytes. The JSON around the padding has 26."""
+
+    async def state(key: int) -> Heavy:
+        return Heavy(0, "x" * max(size - 26, 0))
+
+    subject = await fresh(api)
+    monkeypatch.setattr(api.app.store(CounterStore), "state", state)
+    async with socket_of(api, subject) as connection:
+        assert await message(connection) == {"version": 0, "padding": "x" * max(size - 26, 0)}
+
+
+async def test_other_requests_have_their_turn_while_watchers_are_told(api: Served) -> None:
+    channel = live.Channel("counters:1", api.app.store(CounterStore), 1)
+    told: list[int] = []
+    channel.watchers = {live.Watcher(lambda: told.append(1)) for _ in range(5 * live.BATCH)}
+    telling = asyncio.ensure_future(api.app.hub.tell(channel))
+    turns = []
+    while not telling.done():
+        await asyncio.sleep(0)
+        turns.append(len(told))
+    assert max(after - before for before, after in pairwise([0, *turns])) == live.BATCH
+    assert len(told) == 5 * live.BATCH
 
 
 async def test_socket_takes_no_message(api: Served) -> None:
@@ -254,13 +288,6 @@ async def test_many_watchers_are_one_read_and_one_encoding(api: Served, monkeypa
         assert await everybody() == [1] * 50
         assert encodings.total() == 1
         assert reads.total() <= 2, "the check for changes may have found it too"
-
-
-class Heavy(msgspec.Struct):
-    """A state of 200 kB."""
-
-    version: int
-    padding: str = "x" * 200_000
 
 
 async def test_at_most_ten_updates_a_second(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:

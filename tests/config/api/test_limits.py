@@ -28,5 +28,13 @@ def test_nginx_takes_no_larger_body_than_the_api() -> None:
     assert max(nginx("client_max_body_size", API)) <= limits.MAX_BODY
 
 
+def test_nginx_and_the_api_hold_as_many_watchers() -> None:
+    """A watcher takes two connections of nginx's worker, and a quarter of them is for other requests."""
+    assert nginx("limit_conn live_of_worker", API) == [limits.MAX_WATCHERS]
+    connections = max(nginx("worker_connections"))
+    assert 2 * limits.MAX_WATCHERS <= 3 / 4 * connections
+    assert nginx("worker_rlimit_nofile") == [2 * connections]
+
+
 def test_a_worker_may_open_a_file_for_each_watcher() -> None:
     assert OPEN_FILES[API.server.kind] == 2 * limits.MAX_WATCHERS
