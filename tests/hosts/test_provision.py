@@ -17,6 +17,8 @@ from tests.hosts.test_data import data
 
 # LIVE_PER_ADDRESS and 500, as in group_vars/all.yml.
 PER_ADDRESS = 1000
+# These tests of lynis read what nothing here uses: Debian's redis.conf and nginx.conf, and apt sources of one line.
+FALSE_ALARMS = ("DBS-1884", "DBS-1886", "HTTP-6710", "PKGS-7388")
 
 # Connect from another host of the network. Fails with the reason.
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)"
@@ -47,12 +49,13 @@ def test_postgresql_is_confined(hosts: HostsStack) -> None:
 
 @pytest.mark.long
 def test_lynis_rates_the_hardening(hosts: HostsStack) -> None:
-    """At least 75. This host cannot set values of its kernel. One counts if the host's files set it, as on a VM."""
+    """At least 75. A booted host cannot set values of its kernel. One counts if the host's files set it, as on a VM."""
     vm = hosts.network["vm"]
     vm.run("DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends lynis")
-    vm.run("lynis audit system --quick --quiet --no-colors")
+    vm.run(f"printf 'skip-test=%s\\n' {' '.join(FALSE_ALARMS)} >/etc/lynis/custom.prf")
+    vm.run("lynis audit system --quick --quiet --no-colors", check=False)  # 78: it has suggestions
     log, values = vm.run("cat /var/log/lynis.log").stdout, vm.run("cat /etc/sysctl.d/60-hardening.conf").stdout
-    vm.run("apt-get purge -qq lynis")
+    vm.run("apt-get purge -qq lynis && rm -rf /etc/lynis")
     points, most = map(int, re.findall(r"Currently having (\d+) points \(out of (\d+)\)", log)[-1])
     other = re.findall(r"sysctl key (\S+) has a different value .* Expected=(\S+), Real=", log)
     set_by_files = sum(f"-{key} = {value}\n" in values for key, value in other)
