@@ -88,6 +88,7 @@ def test_an_app_gets_its_secrets_only(filters: dict[str, Any]) -> None:
         ("REDIS_URL", "redis://elsewhere", "is a secret"),
         ("UPLOAD_LIMIT_MB", "many", "should be a number of megabytes"),
         ("LOG_LEVEL", "it's", "single quote"),
+        ("TRUSTED_PROXIES", "10.0.0.0/99", "should be networks"),
     ],
 )
 def test_a_malformed_setting(
@@ -133,7 +134,8 @@ def test_a_key_of_another_certificate(tmp_path: Path, secrets: dict[str, str]) -
 
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     file = tmp_path / "hosts.yml"
-    inventory = write(file, SHAPES[-1], {}, tls="none", settings={"LOG_LEVLE": "INFO"}, admin_addresses="home")
+    wrong = {"tls": "none", "admin_addresses": "home", "connections_per_address": 0}
+    inventory = write(file, SHAPES[-1], {}, settings={"LOG_LEVLE": "INFO"}, **wrong)
     app = next(iter(APPS))
     del inventory[app]
     file.write_text(yaml.safe_dump(inventory))
@@ -144,6 +146,7 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
         "tls is none",
         "LOG_LEVLE",
         "admin_addresses",
+        "connections_per_address",
         *(f"{each} is missing" for each in names),
     ):
         assert word in said, said

@@ -73,7 +73,8 @@ class HostsStack(Stack):
     def write_inventory(self) -> None:
         edges = [host.address for host in self.on("edge")]
         # `localhost` because tests of every target use it.
-        variables: dict[str, Any] = {"domains": [*edges, "localhost"], "cores": 2, "settings": {"DEBUG_UPSTREAM": True}}
+        settings = {"DEBUG_UPSTREAM": True, "TRUSTED_PROXIES": self.proxy}
+        variables: dict[str, Any] = {"domains": [*edges, "localhost"], "cores": 2, "settings": settings}
         if len(edges) > 1:
             # The single VM tests a self-signed certificate.
             own = self_signed(Path(self.certificate).parent, *edges)
@@ -116,6 +117,11 @@ class HostsStack(Stack):
     def clients(self) -> ipaddress.IPv4Network:
         """Addresses for clients, from the range for carrier-grade NAT (RFC 6598), which is large enough."""
         return [*ipaddress.IPv4Network("100.64.0.0/10").subnets(new_prefix=18)][self.network.number]
+
+    @property
+    def proxy(self) -> str:
+        """Return the address of TRUSTED_PROXIES, the last one for clients."""
+        return str(self.clients[-2])
 
     @cached_property
     def addresses(self) -> Iterator[str]:

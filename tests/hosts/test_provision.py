@@ -1,8 +1,12 @@
 """A provisioned host: a second run changes nothing, no log contains a secret, and no unneeded port is open."""
 
 import re
+import resource
+import shlex
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -10,6 +14,11 @@ from tests.hosts.hosts import Host
 from tests.hosts.shapes import both_shapes, one_and_long_five
 from tests.hosts.stack import HostsStack
 from tests.hosts.test_data import data
+
+# LIVE_PER_ADDRESS and 500, as in group_vars/all.yml.
+PER_ADDRESS = 1000
+# These tests of lynis read what nothing here uses: Debian's redis.conf and nginx.conf, and apt sources of one line.
+FALSE_ALARMS = ("DBS-1884", "DBS-1886", "HTTP-6710", "PKGS-7388")
 
 # Connect from another host of the network. Fails with the reason.
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)"
@@ -36,6 +45,21 @@ def test_postgresql_is_confined(hosts: HostsStack) -> None:
     said = data(hosts).run(f"systemd-analyze security --no-pager {unit}").stdout
     [exposure] = re.findall(r"exposure level for .*: (\d+[.]\d)", said)
     assert float(exposure) < 4
+
+
+@pytest.mark.long
+def test_lynis_rates_the_hardening(hosts: HostsStack) -> None:
+    """At least 75. A booted host cannot set values of its kernel. One counts if the host's files set it, as on a VM."""
+    vm = hosts.network["vm"]
+    vm.run("DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends lynis")
+    vm.run(f"printf 'skip-test=%s\\n' {' '.join(FALSE_ALARMS)} >/etc/lynis/custom.prf")
+    vm.run("lynis audit system --quick --quiet --no-colors", check=False)  # 78: it has suggestions
+    log, values = vm.run("cat /var/log/lynis.log").stdout, vm.run("cat /etc/sysctl.d/60-hardening.conf").stdout
+    vm.run("apt-get purge -qq lynis && rm -rf /etc/lynis")
+    points, most = map(int, re.findall(r"Currently having (\d+) points \(out of (\d+)\)", log)[-1])
+    other = re.findall(r"sysctl key (\S+) has a different value .* Expected=(\S+), Real=", log)
+    set_by_files = sum(f"-{key} = {value}\n" in values for key, value in other)
+    assert 100 * (points + set_by_files) // most >= 75, (points, set_by_files, most)
 
 
 def test_security_updates_are_installed(hosts: HostsStack) -> None:
@@ -103,6 +127,49 @@ def test_a_host_gets_to_what_it_needs(five: HostsStack, who: str, whom: str, por
     all_ports = sorted(listening(five.network[whom]) - {22})
     found = five.network[who].run(ask.format(" ".join(map(str, all_ports)), CONNECT, address)).stdout
     assert set(map(int, found.split())) == ports
+
+
+@contextmanager
+def half_sent(host: str, address: str, count: int) -> Iterator[int]:
+    """Hold `count` requests without an end from an address. Yields how many connections were not reset."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    opened = 0
+    with ExitStack() as held:
+        for _ in range(count):
+            client = held.enter_context(socket.socket())
+            client.settimeout(5)
+            client.bind((address, 0))
+            try:
+                client.connect((host, 80))
+                client.send(b"GET / HTTP/1.1\r\nHost: ")
+            except (ConnectionRefusedError, ConnectionResetError):
+                continue
+            opened += 1
+        yield opened
+
+
+def test_one_address_cannot_take_all_connections(hosts: HostsStack) -> None:
+    """nginx ends a half-sent request after 10 s, so a few connections may be free again when the last one is tried."""
+    address = next(hosts.addresses)
+    with half_sent(hosts.host, address, 2 * PER_ADDRESS) as opened, hosts.client() as other:
+        assert PER_ADDRESS <= opened < 1.5 * PER_ADDRESS
+        assert other.get("/").status_code == 200
+        assert hosts.network["vm"].run("ss -Htn state established '( sport = :80 )'").stdout.count("\n") <= PER_ADDRESS
+    # The reset is for as long as the connections are open.
+    with half_sent(hosts.host, address, 1) as opened:
+        assert opened == 1
+
+
+def test_a_proxy_may_have_any_number_of_connections(hosts: HostsStack) -> None:
+    with half_sent(hosts.host, hosts.proxy, PER_ADDRESS + 100) as opened:
+        assert opened == PER_ADDRESS + 100
+
+
+def test_other_hosts_may_have_any_number_of_connections(five: HostsStack) -> None:
+    count = PER_ADDRESS + 20
+    connect = f"import socket; held = [socket.create_connection(({five.host!r}, 80), 5) for _ in range({count})]"
+    five.network["app-1"].run(f"ulimit -n 4096; python3 -c {shlex.quote(connect)}")
 
 
 @pytest.mark.long

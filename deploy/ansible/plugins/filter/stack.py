@@ -9,9 +9,10 @@ from typing import Any
 DEPLOY = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(DEPLOY.parent))
 
-from deploy.core import settings  # noqa: E402
+from deploy.core import nginx, settings  # noqa: E402
 from deploy.core.apps import APPS  # noqa: E402
 from deploy.core.certificate import why_no_pair  # noqa: E402
+from deploy.core.console import Failed  # noqa: E402
 
 # Settings of .env.example that an inventory does not set: hosts get them from its other variables, or do not use them.
 NOT_SET = settings.COMPOSE_ONLY | {"ADDRESS", "ALLOWED_HOSTS", "CORES", "PLAIN_PORT", "PORT"}
@@ -64,6 +65,11 @@ def host_settings(given: Mapping[str, Any]) -> dict[str, str]:
     return {name: value for name, value in known.items() if name not in NOT_SET and not settings.is_secret(name)}
 
 
+def trusted_proxies(given: Mapping[str, Any]) -> list[str]:
+    """Return the networks of TRUSTED_PROXIES. Raises Failed if one is malformed."""
+    return nginx.networks("TRUSTED_PROXIES", host_settings(given))
+
+
 def app_secrets(given: Mapping[str, str], apps: Sequence[str]) -> dict[str, str]:
     """Return the secrets that at least one of these apps gets."""
     return {
@@ -97,6 +103,10 @@ def setting_faults(given: Mapping[str, Any], secrets: Mapping[str, str]) -> list
             found.append(f"settings: {name} should have no single quote, backslash, line break or ${{")
         elif not re.fullmatch(shape, text):
             found.append(f"settings: {name} is {text!r}: should be {words}")
+    try:
+        trusted_proxies(given)
+    except Failed as error:
+        found.append(f"settings: {error}")
     found += [f"secrets: {name} is not in .env.example" for name in secrets if name not in known]
     wanted = [name for name in settings.SECRETS if name in known]
     found += [f"secrets: {name} is missing; `make secrets` makes it" for name in wanted if not secrets.get(name)]
@@ -123,5 +133,6 @@ class FilterModule:
             "host_settings": host_settings,
             "registered_apps": registered_apps,
             "setting_faults": setting_faults,
+            "trusted_proxies": trusted_proxies,
             "unit_name": unit_name,
         }
