@@ -1,6 +1,6 @@
 """Logs each request with the id that nginx created.
 
-Before a view runs, rejects requests that waited too long, that Django cannot read, or whose method the page does not take.
+Before a view runs, rejects requests that waited too long, that Django cannot read, or whose method the page lacks.
 """
 
 import inspect
