@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 from accounts.names import fold
+from accounts.views import SignUpForm
+from config.fields import visible
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from hypothesis import HealthCheck, given
@@ -183,6 +186,25 @@ def test_a_405_needs_no_csrf_token(db: None, method: str) -> None:
             assert response.status_code != 405 or method not in response.headers["Allow"].split(", "), path
         # Three pages of Django's admin that only read say 403.
         assert (statuses[0] == 405) == (statuses[1] == 405) or path.startswith("/admin/"), (path, statuses)
+
+
+# Unicode's Default_Ignorable_Code_Point, and blank Braille: no font shows them.
+IGNORABLE = [
+    0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0x200B, 0x2010),
+    *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0x2800, 0x3164, *range(0xFE00, 0xFE10), 0xFEFF, 0xFFA0,
+    *range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000),
+]  # fmt: skip
+NAME, STORED = SignUpForm().fields["username"], User._meta.get_field("username")
+
+
+def test_what_nobody_sees_makes_no_other_text_or_name() -> None:
+    for char in map(chr, IGNORABLE):
+        assert (visible(char), visible(f"a{char}b")) == ("", "ab"), ascii(char)
+        for name in (char, f"mel{char}"):
+            try:
+                assert STORED.clean(NAME.clean(name), None) == "mel", ascii(char)
+            except ValidationError:
+                continue
 
 
 @given(st.text(max_size=5))
