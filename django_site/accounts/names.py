@@ -3,12 +3,14 @@
 import unicodedata
 from typing import Any
 
+from config.fields import BLANK
 from django.db import models
 
 
 def fold(name: str) -> str:
-    """Return the name in small letters: "Émile", "émile" and the forms that Unicode calls compatible are one name."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    """Return the name in small letters, without what nobody sees (NFKC_Casefold): "Émile" and "émile" are one name."""
+    seen = "".join(char for char in name if ord(char) not in BLANK)
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
 
 
 class Name(models.CharField):  # type: ignore[type-arg]

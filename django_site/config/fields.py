@@ -14,9 +14,9 @@ from . import rows as rows
 
 # Both databases and every client can hold these moments. PostgreSQL has years that Python does not.
 FIRST, LAST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2999, 12, 31, 23, 59, 59, tzinfo=UTC)
-# Joiners, fillers, variation selectors and blank Braille: Unicode calls them letters, marks and symbols.
-BLANK = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2800, 0x3164, 0xFFA0}
-BLANK |= {*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
+# Joiners, fillers, variation selectors and blank Braille: Unicode calls them letters, marks, symbols and unassigned.
+BLANK = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2065, 0x2800, 0x3164, 0xFFA0}
+BLANK |= {*range(0xFE00, 0xFE10), *range(0xFFF0, 0xFFF9), *range(0xE0000, 0xE1000)}
 # Spaces, and characters without width. Inside a text they may be needed, as in emojis of several people.
 EDGES = re.compile(r"^[\s\u00ad\u200b-\u200f\u2060\ufeff]+|[\s\u00ad\u200b-\u200f\u2060\ufeff]+$")
 

@@ -97,6 +97,21 @@ def test_arguments_with_quotes_reach_manage(stack: UsersStack) -> None:
     assert 'ARGS is "shell -c \'x": No closing quotation' in done.stdout
 
 
+@pytest.mark.skipif(not django(), reason="no app has a manage.py")
+def test_a_migration_that_root_makes_is_the_owners(stack: UsersStack) -> None:
+    directory = next(stack.project.glob("*/*/migrations"))
+    done = stack.make("manage", ARGS=f"makemigrations --empty --name of_root {directory.parent.name}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    [made] = directory.glob("*_of_root.py")
+    assert (made.stat().st_uid, made.stat().st_mode & 0o444) == (USER.pw_uid, 0o444)
+    assert set(stack.files().values()) == {USER.pw_uid}
+    done = stack.as_user("up")
+    assert (done.returncode, stack.serves()) == (0, True), done.stdout
+    done = stack.as_user("manage", ARGS="showmigrations")
+    assert f"[X] {made.stem}\n" in done.stdout
+    made.unlink()
+
+
 def test_nginx_t_of_root_is_found_and_healed(stack: UsersStack) -> None:
     command = ["nginx", "-t", "-q", "-p", str(stack.var), "-c", f"{stack.var}/nginx/nginx.conf", "-e", "stderr"]
     subprocess.run(command, check=True, capture_output=True)

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from accounts.models import User
 from accounts.names import fold
+from accounts.views import SignUpForm
+from config.fields import visible
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from hypothesis import HealthCheck, given
@@ -65,7 +68,8 @@ def addresses(patterns: list[URLPattern | URLResolver], prefix: str = "/") -> It
 
 # Of an address, as latin-1, which WSGI's strings are.
 PARTS = ["1", "0", "-1", "9" * 24, "x", "\xff", "\xc3\xa9", "1/../..", "%00", " ", "_5F", "a_b"]
-PATHS = sorted({path for path in addresses(get_resolver().url_patterns) if not path.endswith("logout/")})
+ADDRESSES = sorted(set(addresses(get_resolver().url_patterns)))
+PATHS = [path for path in ADDRESSES if not path.endswith("logout/")]
 
 
 def ask(method: str, path: str, query: str = "", body: bytes = b"", **environ: str) -> tuple[int, bytes]:
@@ -162,6 +166,45 @@ def test_any_values_in_the_fields_of_every_form(
     # Everything that the site stores can be read again.
     for seen in ("/", path):
         assert ask("GET", seen, HTTP_COOKIE=log_in(client))[0] < 500
+
+
+METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND", "get", "X-Y"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_405_needs_no_csrf_token(db: None, method: str) -> None:
+    """A page that does not take a method says so, and names those that it takes. A 403 is for the others."""
+    for path in ADDRESSES:
+        statuses = []
+        for headers in ({}, {"X-CSRFToken": CSRF}):
+            client = Client(enforce_csrf_checks=True, raise_request_exception=False)
+            client.cookies[settings.CSRF_COOKIE_NAME] = CSRF
+            log_in(client)
+            response = client.generic(method, path.replace("*", "1"), b"", CONTENT_TYPES[0], headers=headers)
+            statuses.append(response.status_code)
+            assert response.status_code < 500
+            assert response.status_code != 405 or method not in response.headers["Allow"].split(", "), path
+        # Three pages of Django's admin that only read say 403.
+        assert (statuses[0] == 405) == (statuses[1] == 405) or path.startswith("/admin/"), (path, statuses)
+
+
+# Unicode's Default_Ignorable_Code_Point, and blank Braille: no font shows them.
+IGNORABLE = [
+    0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0x200B, 0x2010),
+    *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0x2800, 0x3164, *range(0xFE00, 0xFE10), 0xFEFF, 0xFFA0,
+    *range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000),
+]  # fmt: skip
+NAME, STORED = SignUpForm().fields["username"], User._meta.get_field("username")
+
+
+def test_what_nobody_sees_makes_no_other_text_or_name() -> None:
+    for char in map(chr, IGNORABLE):
+        assert (visible(char), visible(f"a{char}b")) == ("", "ab"), ascii(char)
+        for name in (char, f"mel{char}"):
+            try:
+                assert STORED.clean(NAME.clean(name), None) == "mel", ascii(char)
+            except ValidationError:
+                continue
 
 
 @given(st.text(max_size=5))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from deploy.core import processes
 from deploy.core.apps import APPS, INSTANCES, django
 from deploy.core.console import Failed, confirm, follow, nothing_runs, split, table
-from deploy.core.owner import act_as_owner, take_over
+from deploy.core.owner import act_as_owner, act_as_owner_of_project, take_over
 from deploy.core.preflight import ENVIRONMENT, READABLE, VENV
 from deploy.core.settings import PROJECT, VAR, make_env_file, one_at_a_time, read_file
 
@@ -18,7 +18,7 @@ from . import up as up_steps
 from .target import LOG, RUN, NativeTarget, variables
 
 STATES = {"R": "running", "S": "sleeping", "D": "waiting for the disk", "T": "stopped", "t": "traced", "I": "idle"}
-# Commands of manage.py that write to the sources: as the caller, because the stack's owner may not.
+# Commands of manage.py that write to the sources: as the project's owner. The stack's owner, www-data, may not.
 WRITE_SOURCES = [
     [name] for name in ("makemigrations", "squashmigrations", "makemessages", "compilemessages", "startapp")
 ]
@@ -140,8 +140,9 @@ def manage(options: argparse.Namespace) -> None:
     words = split(options.arguments)
     if words[:1] in WRITE_SOURCES:
         target = NativeTarget(read_file(ENVIRONMENT))
-        # The owner of the stack has to read what the caller writes.
+        # The owner of the stack has to read what this writes.
         os.umask(READABLE)
+        act_as_owner_of_project()
     else:
         target = last_target(changes=False)
     python = str(VENV / "bin/python")

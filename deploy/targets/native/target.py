@@ -124,6 +124,14 @@ class NativeTarget(roll.Target):
     def restart(self, instance: Instance) -> None:
         supervisor.restart(self.supervisor, instance.name)
 
+    def why_not_ready(self, service: str) -> str:
+        why = super().why_not_ready(service)
+        if service == "nginx" and not why:
+            # Its workers serve without their master, but it is the one that reloads them.
+            master = processes.find(nginx_master())
+            why = "its master has ended" if not master else "its master is stopped" if master.state in "Tt" else ""
+        return why
+
     def why_not_running(self, service: str) -> str:
         return supervisor.why_not_running(self.supervisor, service)
 

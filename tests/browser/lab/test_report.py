@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from playwright.sync_api import Page
 
@@ -6,7 +6,11 @@ from tests.browser.looks import look_at
 from tests.environment import PROJECT
 
 
+def pages(page: Page) -> Iterator[str]:
+    page.goto((PROJECT / "docs/lab.html").as_uri())
+    yield "lab"
+
+
 def test_the_report(visitor: Callable[..., Page]) -> None:
     page = visitor()
-    page.goto((PROJECT / "docs/lab.html").as_uri())
-    look_at(page, ["lab"])
+    look_at(page, pages(page))

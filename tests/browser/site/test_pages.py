@@ -2,9 +2,10 @@
 
 import secrets
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from deploy.core.apps import APPS
 from tests.browser.looks import look_at
@@ -32,16 +33,34 @@ def logged_in(page: Page) -> Iterator[str]:
         yield f"me{path}"
 
 
-@pytest.mark.parametrize("pages", [anonymous, logged_in])
+def errors(page: Page) -> Iterator[str]:
+    """The site's error pages but the 404, and nginx's: each has one template for all."""
+    for method, path, status in [
+        ("GET", "/?q=%00", 400),
+        ("POST", "/accounts/login/", 403),
+        ("POST", "/", 405),
+        ("GET", f"/{'a' * 9000}", 414),
+    ]:
+        page.route("**/*", partial(Route.continue_, method=method), times=1)
+        response = page.goto(path)
+        assert response
+        assert response.status == status
+        yield f"error-{status}"
+
+
+@pytest.mark.parametrize("pages", [anonymous, logged_in, errors])
 def test_pages(visitor: Callable[..., Page], pages: Callable[[Page], Iterator[str]]) -> None:
     page = visitor()
     look_at(page, pages(page))
 
 
 def test_the_page_while_no_instance_runs(stack: Stack, visitor: Callable[..., Page]) -> None:
-    with stopped(stack, *(instance.name for instance in APPS["site"].instances)):
-        page = visitor()
+    def unavailable(page: Page) -> Iterator[str]:
         response = page.goto("/")
         assert response
         assert response.status == 503
-        look_at(page, ["503"])
+        yield "503"
+
+    with stopped(stack, *(instance.name for instance in APPS["site"].instances)):
+        page = visitor()
+        look_at(page, unavailable(page))
