@@ -1,17 +1,14 @@
 """Logs each request with the id that nginx created.
 
-Before a view runs, rejects requests that waited too long, that Django cannot read, or whose method the page lacks.
+Before a view runs, rejects requests that waited too long, that Django cannot read, or whose method no page takes.
 """
 
-import inspect
 import logging
 import re
 import time
 import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
-from functools import cache
-from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -86,21 +83,6 @@ def read(request: HttpRequest) -> None:
         raise ValueError("a NUL, which PostgreSQL stores in no text")
 
 
-@cache
-def methods_of(view: Callable[..., Any]) -> list[str]:
-    """Return the methods that a view takes: those of require_safe or another of Django's decorators."""
-    while inspect.isfunction(view):
-        if methods := inspect.getclosurevars(view).nonlocals.get("request_method_list"):
-            return list(methods)
-        view = getattr(view, "__wrapped__", None)  # type: ignore[assignment]
-    return METHODS
-
-
-def check_method(request: HttpRequest, view: Callable[..., Any], *_: object) -> HttpResponse | None:
-    """Answer 405 before CsrfViewMiddleware answers 403."""
-    return None if request.method in (methods := methods_of(view)) else HttpResponseNotAllowed(methods)
-
-
 def check(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     """Answer 400 or 405 before anything else uses the request."""
 
@@ -111,11 +93,10 @@ def check(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[Http
             # Any exception: a client can send broken bytes in a dozen formats, and the next middleware would fail too.
             logger.info("not readable: %s", error)
             return page("bad request", 400)
-        response = get_response(request)
+        response = get_response(request) if request.method in METHODS else HttpResponseNotAllowed(METHODS)
         if response.status_code == 405:
             allowed, response = response["Allow"], page("method not allowed", 405)
             response["Allow"] = allowed
         return response
 
-    middleware.process_view = check_method  # type: ignore[attr-defined]
     return middleware

@@ -38,7 +38,7 @@ def errors(page: Page) -> Iterator[str]:
     for method, path, status in [
         ("GET", "/?q=%00", 400),
         ("POST", "/accounts/login/", 403),
-        ("POST", "/", 405),
+        ("DELETE", "/", 405),
         ("GET", f"/{'a' * 9000}", 414),
     ]:
         page.route("**/*", partial(Route.continue_, method=method), times=1)
