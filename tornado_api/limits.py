@@ -12,8 +12,8 @@ DATABASE_DEADLINE = 10
 # Seconds that a long-poll may wait.
 LONGEST_WAIT = 15
 
-# Watchers of one process, and of one of nginx's workers (`live_of_worker` in nginx/api/locations.conf). Two cores have two of
-# nginx's workers and, while an instance restarts, two of these processes: room for 10,000 that are unevenly spread.
+# Watchers of one process, and of one of nginx's workers (`live_of_worker` in nginx/api/locations.conf). Two cores have
+# two of nginx's workers and, while an instance restarts, two of these processes: room for 10,000, unevenly spread.
 MAX_WATCHERS = 6000
 # Seconds between signs of life to a watcher. nginx times out after four of them.
 HEARTBEAT = 15
