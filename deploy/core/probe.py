@@ -86,7 +86,9 @@ def visit(address: str, port: str, variables: Mapping[str, str], path: str) -> i
         anyone = ssl._create_unverified_context()  # noqa: S323
         connection = http.client.HTTPSConnection(address, int(port), timeout=10, context=anyone)
     try:
-        connection.request("GET", path, headers={"Host": variables["ALLOWED_HOSTS"].split(",")[0].lstrip(".")})
+        # The cookie keeps nginx from answering from its cache, which may have a page of an instance that has stopped.
+        host = variables["ALLOWED_HOSTS"].split(",")[0].lstrip(".")
+        connection.request("GET", path, headers={"Host": host, "Cookie": "fresh=1"})
         return connection.getresponse().status
     finally:
         connection.close()
