@@ -32,17 +32,16 @@ class RequestId(logging.Filter):
         return True
 
 
-def passed_on(request: HttpRequest) -> float:
-    """Return when nginx, after it read the whole body, passed the request on; 0 if nginx does not say."""
-    value = request.META.get("HTTP_X_REQUEST_START", "")
-    return float(value) if re.fullmatch(r"[0-9]{10}\.[0-9]{3}", value) else 0
+def waited(request: HttpRequest) -> float:
+    """Return the seconds since nginx, after it read the whole body, passed the request on; 0 if nginx does not say."""
+    passed_on = request.headers.get("X-Request-Start", "")
+    return time.time() - float(passed_on) if re.fullmatch(r"[0-9]{10}\.[0-9]{3}", passed_on) else 0
 
 
 def shed(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     def middleware(request: HttpRequest) -> HttpResponse:
-        started = passed_on(request)
-        wait = time.time() - started
-        if started and wait > LONGEST_WAIT:
+        wait = waited(request)
+        if wait > LONGEST_WAIT:
             return unavailable(f"not begun: waited {wait:.1f} s in the queue")
         return get_response(request)
 
@@ -50,24 +49,23 @@ def shed(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpR
 
 
 def set_cache_control(request: HttpRequest, response: HttpResponse) -> None:
-    """Say whether nginx may store a page, if the view does not set a Cache-Control. Nobody else may.
+    """Let nginx store a page that is the same for every visitor without a cookie, unless its view sets Cache-Control.
 
-    nginx (nginx/site/http.conf) stores pages of visitors whom the site cannot know. It serves a page until the end of
-    the second in which it passed the request on, and in the next second while it gets a new one. So no page is two
-    seconds old, even if the clocks of nginx and the site differ.
+    nginx serves it until the end of the second in which it passed the request on, and in the next second while it gets
+    a new one: no page is two seconds old, even if the clocks of nginx and the site differ. Nobody else may store pages.
     """
-    second, mark = int(passed_on(request)), "stale-while-revalidate=1"
-    same_for_all = second and response.status_code == 200 and not (response.cookies or settings.DEBUG)
-    # nginx replaces the mark too. A page depends on its visitor, so a browser must revalidate it.
-    response.setdefault("Cache-Control", mark if same_for_all else "private, no-cache")
-    # After the mark, which nginx 1.22 ignores if it comes second.
+    second, mark = request.headers.get("X-Request-Start", "").partition(".")[0], "stale-while-revalidate=1"
+    cacheable = second and response.status_code == 200 and not (response.cookies or settings.DEBUG)
+    # nginx, which knows the cookies of requests, replaces the mark by "private, no-cache" too.
+    response.setdefault("Cache-Control", mark if cacheable else "private, no-cache")
+    # nginx 1.22 ignores a Cache-Control after this.
     response["X-Accel-Expires"] = f"@{second}" if response["Cache-Control"] == mark else "0"
 
 
 def request_log(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     def middleware(request: HttpRequest) -> HttpResponse:
         started = time.perf_counter()
-        this = request.META.get("HTTP_X_REQUEST_ID") or uuid.uuid4().hex
+        this = request.headers.get("X-Request-ID") or uuid.uuid4().hex
         request_id.set(this)  # and left so: Django logs a response of 500 and above after this has returned
         response = get_response(request)
         response["X-Request-ID"] = this

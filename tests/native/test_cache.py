@@ -3,6 +3,8 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -37,6 +39,12 @@ def public(request):
 def slow(request):
     response = number()
     time.sleep(1.5)
+    return response
+
+
+def nap(request):
+    response = number()
+    time.sleep(0.07)
     return response
 
 
@@ -133,6 +141,14 @@ def test_a_page_of_a_project_is_cached_for_a_second(stack: NativeStack) -> None:
     assert not get(stack, "public/?text=").text.endswith("evil")
 
 
+@pytest.mark.parametrize("header", [{"Cookie": "a=b"}, {"Authorization": "Basic YTpi"}])
+def test_credentials_pass_a_cached_page(stack: NativeStack, header: dict[str, str]) -> None:
+    """Also of a view that does not look at the session, so that its page has no `Vary: Cookie`."""
+    pages = [get(stack, f"public/?{next(iter(header))}", **header) for _ in range(3)]
+    assert {page.headers["X-Cache"] for page in pages} == {"BYPASS"}
+    assert get(stack, f"public/?{next(iter(header))}").text not in {page.text for page in pages}
+
+
 @pytest.mark.parametrize(
     "path",
     ["cookie/", "session/", "message/", "form/", "never/", "private/", "hour/", "everything/"]
@@ -189,18 +205,20 @@ def test_the_page_of_the_second_before_does_not_wait(stack: NativeStack) -> None
 
 
 def test_visitors_of_a_new_page_share_it(stack: NativeStack) -> None:
-    """64 at once: one of them makes the page."""
-    pages = []
+    """Four at once, one page. The others wait up to 0.1 s for it, so a busy machine gets five attempts."""
 
-    def visit() -> None:
-        pages.append(get(stack, "public/?text=shared").text)
+    def visit(client: httpx.Client, path: str, start: threading.Barrier) -> str:
+        client.get("/_errors/error.css")  # connects
+        start.wait()
+        return client.get(path).text
 
-    threads = [threading.Thread(target=visit) for _ in range(64)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(set(pages)) < 16
+    def pages(attempt: int) -> set[str]:
+        start = threading.Barrier(4)
+        with ThreadPoolExecutor(4) as pool, ExitStack() as clients:
+            visitors = [clients.enter_context(stack.client()) for _ in range(4)]
+            return set(pool.map(lambda client: visit(client, f"/tries/nap/?{attempt}", start), visitors))
+
+    assert any(len(pages(attempt)) == 1 for attempt in range(5))
 
 
 def test_a_deploy_is_seen_by_everybody_after_two_seconds(stack: NativeStack) -> None:
@@ -243,4 +261,8 @@ def test_make_up_is_not_deceived_by_a_cached_page(stack: NativeStack) -> None:
     before = visits()
     for _ in range(5):
         assert why_no_page(stack.host, str(stack.port), {"TLS": "off", "ALLOWED_HOSTS": "localhost"}, "/") == ""
-    assert visits() == before + 5
+    # supervisord writes the log a moment later. From the cache, there are two at most.
+    deadline = time.monotonic() + 10
+    while visits() < before + 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
