@@ -39,8 +39,9 @@ def processes() -> Iterator[Process]:
 
 
 def children(pid: int) -> list[Process]:
-    """Return the children of a process, the oldest first."""
-    return sorted((each for each in processes() if each.parent == pid), key=lambda each: each.pid) if pid else []
+    """Return the workers of a process, the oldest first. nginx has two more children, which look after its cache."""
+    found = [each for each in processes() if each.parent == pid and not title(each.pid).startswith("nginx: cache")]
+    return sorted(found, key=lambda each: each.pid) if pid else []
 
 
 def is_alive(process: Process, zombies: bool = False) -> bool:

@@ -25,8 +25,9 @@ def question_list(request: HttpRequest) -> HttpResponse:
     questions = questions.select_related("author")
     page = Paginator(questions, PAGE_SIZE).get_page(request.GET.get("page"))
     # Count only the votes of this page's questions.
-    counts = dict(Vote.objects.filter(question__in=[q.pk for q in page]).values_list("question").annotate(n=Count("*")))
-    rows = [(question, counts.get(question.pk, 0)) for question in page]
+    ids = [question.pk for question in page.object_list]
+    counts = dict(Vote.objects.filter(question__in=ids).values_list("question").annotate(n=Count("*")))
+    rows = [(question, counts.get(question.pk, 0)) for question in page.object_list]
     return render(request, "polls/list.html", {"state": state, "page": page, "rows": rows})
 
 

@@ -90,7 +90,7 @@ class OpenLoad:
 
     def __init__(self, stack: NativeStack, path: str, patience: float) -> None:
         self.port, self.patience = stack.port, patience
-        self.request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n\r\n".encode()
+        self.request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nCookie: fresh=1\r\n\r\n".encode()
         self.seconds: defaultdict[str, list[float]] = defaultdict(list)
         self.idle: list[Client] = []
         # In the order of sending, which is also the order of the timeouts.

@@ -27,6 +27,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from tests.chaos.client import PATIENCE, Answer, Connection, Lost, blocks
 from tests.people import CSRF
 from tests.sample import PNG, Crowd, State, Subject, Write
+from tests.stack.checks import UNCACHED
 from tests.stacks import Stack
 
 # 5 MB that take no time to decode: decoders ignore bytes after a picture's end.
@@ -115,7 +116,7 @@ class Load:
         known = {"Cookie": self.people[0].cookie}
         clients = [
             *(self.get("static", style[0], pause=0.05) for _ in range(6)),
-            *(self.get("site page", subject.page, pause=0.15) for _ in range(4)),
+            *(self.get("site page", subject.page, pause=0.15, headers=UNCACHED) for _ in range(4)),
             *(self.get("site page, logged in", subject.page, pause=0.15, headers=known) for _ in range(2)),
             *(self.get("api read", subject.endpoint, pause=0.07) for _ in range(6)),
             self.get("site 3 s", "/faults/sleep?seconds=3", pause=2),

@@ -8,6 +8,7 @@ from contextlib import suppress
 import httpx
 import psutil
 
+from tests.stack.checks import workers_of
 from tests.stacks import Stack
 
 
@@ -40,7 +41,7 @@ async def seconds_until(happened: Callable[..., object], *arguments: object, lim
 def workers(stack: Stack, *services: str) -> set[int]:
     """Return the pids of the workers of these services, for example site-a; without a name, of all instances."""
     pids = stack.pids()
-    return {each.pid for name in services or stack.instances for each in psutil.Process(pids[name]).children()}
+    return {each.pid for name in services or stack.instances for each in workers_of(pids[name])}
 
 
 def gone(pids: set[int]) -> bool:

@@ -16,6 +16,7 @@ from tests import servers
 from tests.chaos.client import Connection, Lost
 from tests.environment import environment
 from tests.sample import ENDPOINT, PAGE
+from tests.stack.checks import UNCACHED
 from tests.stacks import PROJECT, NativeStack, directory
 
 CLIENTS = 16
@@ -32,7 +33,7 @@ async def read(stack: NativeStack, first: int, stop: asyncio.Event, responses: l
     connection, turn = Connection(stack), first
     while not stop.is_set():
         try:
-            answer = await connection.ask("GET", (PAGE, ENDPOINT)[turn % 2])
+            answer = await connection.ask("GET", (PAGE, ENDPOINT)[turn % 2], UNCACHED)
             served = re.search(r"/([a-z]+-[a-z])(?:-\d+)?\.sock$", answer.headers.get("x-upstream", ""))
             outcome = served[1] if served and answer.status == 200 else "failed"
         except Lost:

@@ -2,19 +2,20 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.compose.conftest import SERVICES, wait_healthy
 from tests.sample import ENDPOINT
-from tests.stack.checks import upstream
+from tests.stack.checks import UNCACHED, upstream, workers_of
 from tests.stacks import ComposeStack, docker
 
 PATHS = ("/accounts/login/", ENDPOINT)
@@ -53,11 +54,11 @@ def test_a_container_that_was_killed_by_hand(stack: ComposeStack) -> None:
     docker("kill", stack.container("site-a")["Id"])
     try:
         assert burst(stack) == {200: 60}
-        with stack.client() as client:
+        with stack.client(headers=UNCACHED) as client:
             assert {upstream(client.get("/")) for _ in range(20)} == {"site-b"}
     finally:
         stack.up()
-    with stack.client() as client:
+    with stack.client(headers=UNCACHED) as client:
         assert {upstream(client.get("/")) for _ in range(20)} == {"site-a", "site-b"}
 
 
@@ -86,7 +87,7 @@ def test_an_instance_that_cannot_start_ends_its_container(stack: ComposeStack) -
 def test_workers_are_one_for_each_core_of_the_quota(other: ComposeStack) -> None:
     assert other.cores == 1
     for pid in other.pids().values():
-        assert len(psutil.Process(pid).children()) == 1
+        assert len(workers_of(pid)) == 1
 
 
 @pytest.mark.parametrize(("cpus", "cores"), [("0.5", 1), ("1", 1), ("1.5", 2)])
@@ -183,6 +184,29 @@ def test_a_setting_of_nginx_is_a_reload(other: ComposeStack) -> None:
     assert "reloaded" in other.up()
     assert {name: container["Id"] for name, container in other.containers().items()} == before
     assert "Already up to date.\n" in other.up()
+
+
+def test_make_up_with_nothing_to_do_asks_docker_little(other: ComposeStack, tmp_path: Path) -> None:
+    """Counted, because seconds differ between machines: a build takes 2 s if nothing changed, `docker stats` 2 s."""
+    real, log = shutil.which("docker"), tmp_path / "commands"
+    fake = tmp_path / "docker"
+    fake.write_text(f'#!/bin/sh\necho "$*" >>{log}\nexec {real} "$@"\n')
+    fake.chmod(0o755)
+    other.up()
+    done = other.make("up", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert "Already up to date.\n" in done.stdout
+    commands = log.read_text().splitlines()
+    assert not [line for line in commands if re.search(r" (build|pull|stats|up|run)( |$)", line)]
+    assert sum(line.startswith("exec") for line in commands) <= 2, commands
+    assert len(commands) <= 28, commands
+
+
+def test_an_image_that_was_deleted_or_replaced_is_built_again(other: ComposeStack) -> None:
+    other.up()
+    docker("tag", "debian:13.7-slim", f"{other.name}-nginx")
+    said = other.up()
+    assert "about a minute" in said
+    assert "Already up to date.\n" in said
 
 
 def test_a_secret_replaces_the_instances_that_get_it(other: ComposeStack) -> None:

@@ -10,7 +10,7 @@ import pytest
 from deploy.core.apps import APPS, App
 from deploy.core.probe import take_out_of_rotation
 from deploy.core.settings import is_secret, parse
-from tests.stack.checks import each_app, is_from, upstream
+from tests.stack.checks import UNCACHED, each_app, is_from, upstream, workers_of
 from tests.stacks import NativeStack, edited
 
 FIRST = next(app for app in APPS.values() if app.server.listens)
@@ -22,7 +22,7 @@ BREAK = {
 
 
 def workers(stack: NativeStack, service: str) -> set[int]:
-    return {worker.pid for worker in psutil.Process(stack.pids()[service]).children()}
+    return {worker.pid for worker in workers_of(stack.pids()[service])}
 
 
 def names(app: App) -> set[str]:
@@ -98,7 +98,7 @@ def test_nginx_keeps_its_files_when_it_rejects_new_ones(copy: NativeStack) -> No
     assert "sendfile" in done.stdout
     assert "Traceback" not in done.stdout
     assert (copy.pids(), workers(copy, "nginx")) == (before, old)
-    with copy.client() as client:
+    with copy.client(headers=UNCACHED) as client:
         assert is_from(client.get(FIRST.prefix), FIRST)
     assert "Already up to date" in copy.up()
 
@@ -116,11 +116,11 @@ def test_an_app_that_cannot_start(copy: NativeStack, app: App) -> None:
         assert "No module named 'no_such_module_" in done.stdout
         assert changed(before, copy.pids()) == {first}
         assert f"{' and '.join(others)} still serves" in done.stdout
-        with copy.client() as client:
+        with copy.client(headers=UNCACHED) as client:
             assert {is_from(client.get(app.prefix), app) for _ in range(20)} == {True}
         assert re.search(rf"^{first} .*out of rotation: `make restart`", copy.make("status").stdout, re.M)
     copy.up()
-    with copy.client() as client:
+    with copy.client(headers=UNCACHED) as client:
         served = {upstream(client.get(app.prefix)) for _ in range(20)}
     assert {name for name in names(app) if any(socket.startswith(name) for socket in served)} == names(app)
     assert "Already up to date" in copy.up()
@@ -144,7 +144,7 @@ def test_make_up_puts_an_instance_back_in_rotation(copy: NativeStack) -> None:
     out = FIRST.instances[0].name
     take_out_of_rotation(copy.var / "run", out)
     assert f"{out} is out of rotation" in copy.up()
-    with copy.client() as client:
+    with copy.client(headers=UNCACHED) as client:
         assert any(upstream(client.get(FIRST.prefix)).startswith(out) for _ in range(20))
     assert "Already up to date" in copy.up()
 

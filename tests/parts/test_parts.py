@@ -14,7 +14,7 @@ import pytest
 
 from tests.chaos.table import Record
 from tests.parts.load import Requests
-from tests.stack.checks import check_error, is_from
+from tests.stack.checks import UNCACHED, check_error, is_from
 from tests.stacks import Stack, copied, edited
 
 HERE = Path(__file__).parent
@@ -130,7 +130,7 @@ def test_a_third_instance(stack: Stack, record: Record) -> None:
         with edited(stack, REGISTRY, 'instances = ["a", "b"]', 'instances = ["a", "b", "c"]'):
             deploy(stack)
             assert is_ready_in_status(stack, "site-c")
-            with stack.client() as client:
+            with stack.client(headers=UNCACHED) as client:
                 served = {client.get(PATHS[0]).headers["X-Upstream"].rpartition("/")[2] for _ in range(60)}
             assert served == {"site-a.sock", "site-b.sock", "site-c.sock"}
             roll(stack, "site")

@@ -3,6 +3,7 @@
 from http.client import HTTPResponse
 
 import httpx
+import psutil
 import pytest
 
 from deploy.core.apps import APPS, App
@@ -25,10 +26,19 @@ ONCE = {
     "x-request-id": "",
 }
 
+# A client with a cookie is answered by an instance, and never from nginx's cache.
+UNCACHED = {"Cookie": "fresh=1"}
+
 
 def upstream(response: httpx.Response) -> str:
     """Return the name of the socket that served: site-a, api-b-1; empty when nginx answered itself."""
     return str(response.headers.get("X-Upstream", "")).rpartition("/")[2].removesuffix(".sock")
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    """Return the workers of a master. nginx has two more children, which look after its cache."""
+    found = psutil.Process(pid).children()
+    return [each for each in found if not " ".join(each.cmdline()).startswith("nginx: cache")]
 
 
 def is_from(response: httpx.Response, app: App) -> bool:

@@ -3,17 +3,16 @@
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-import psutil
 import pytest
 
 from deploy.core.apps import App
-from tests.stack.checks import each_app, is_from, upstream
+from tests.stack.checks import UNCACHED, each_app, is_from, upstream, workers_of
 from tests.stacks import Stack
 
 
 @each_app
 def test_an_app_answers_under_its_prefix(stack: Stack, app: App) -> None:
-    with stack.client() as client:
+    with stack.client(headers=UNCACHED) as client:
         for path in (app.prefix, f"{app.prefix}nothing-here"):
             assert is_from(client.get(path), app)
 
@@ -28,14 +27,14 @@ def test_nginx_answers_itself(stack: Stack, path: str) -> None:
 def test_one_worker_per_core_in_each_instance(stack: Stack) -> None:
     pids = stack.pids()
     listening = [name for name, instance in stack.instances.items() if instance.server.listens]
-    workers = {name: len(psutil.Process(pids[name]).children()) for name in ("nginx", *listening)}
+    workers = {name: len(workers_of(pids[name])) for name in ("nginx", *listening)}
     assert set(workers.values()) == {stack.cores}, workers
 
 
 @each_app
 def test_all_instances_get_short_requests(stack: Stack, app: App) -> None:
     def hundred(_: int) -> Counter[str]:
-        with stack.client() as client:
+        with stack.client(headers=UNCACHED) as client:
             return Counter(upstream(client.get(app.prefix)) for _ in range(100))
 
     with ThreadPoolExecutor(4) as threads:
