@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.core.apps import APPS, INSTANCES, find
+from deploy.core.apps import APPS, find
 from deploy.core.cores import cores
 from deploy.servers import SERVERS
 from deploy.servers.base import get
@@ -78,7 +78,7 @@ def why_no_page(address: str, port: str, variables: Mapping[str, str], path: str
 
 
 def visit(address: str, port: str, variables: Mapping[str, str], path: str) -> int:
-    """Return the status of GET for the first name in ALLOWED_HOSTS, not from a cache. Raises OSError, HTTPException."""
+    """Return the status of GET for the first name in ALLOWED_HOSTS. Raises OSError and HTTPException."""
     address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104
     connection = http.client.HTTPConnection(address, int(port), timeout=10)
     if variables["TLS"] == "on":
@@ -86,21 +86,19 @@ def visit(address: str, port: str, variables: Mapping[str, str], path: str) -> i
         anyone = ssl._create_unverified_context()  # noqa: S323
         connection = http.client.HTTPSConnection(address, int(port), timeout=10, context=anyone)
     try:
-        headers = {"Host": variables["ALLOWED_HOSTS"].split(",")[0].lstrip("."), "Cookie": "fresh=1"}
-        connection.request("GET", path, headers=headers)
+        # The cookie keeps nginx from answering from its cache, which may have a page of an instance that has stopped.
+        host = variables["ALLOWED_HOSTS"].split(",")[0].lstrip(".")
+        connection.request("GET", path, headers={"Host": host, "Cookie": "fresh=1"})
         return connection.getresponse().status
     finally:
         connection.close()
 
 
-def main(command: str, service: str = "") -> None:
-    """`ready` prints the reason and exits with 1 if the service is not ready. `serving` prints which services serve."""
+def main(command: str, service: str) -> None:
+    """`ready` prints the reason and exits with 1 if the service is not ready."""
     run = Path(os.environ["VAR_DIR"]) / "run"
     if command == "ready":
         sys.exit(why_not_ready(run, service, cores(), os.environ.get("BIND")) or None)
-    elif command == "serving":
-        names = ["nginx", *(name for name in INSTANCES if is_in_rotation(run, name))]
-        print(*(name for name in names if not why_not_ready(run, name, cores())))
     elif command == "out":
         take_out_of_rotation(run, service)
     elif command == "in":
@@ -110,7 +108,7 @@ def main(command: str, service: str = "") -> None:
     elif command == "forget":
         remove_sockets(run, service)
     else:
-        sys.exit(f"{command!r} should be one of ready, serving, out, idle, in, forget")
+        sys.exit(f"{command!r} should be one of ready, out, idle, in, forget")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,11 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -184,29 +182,6 @@ def test_a_setting_of_nginx_is_a_reload(other: ComposeStack) -> None:
     assert "reloaded" in other.up()
     assert {name: container["Id"] for name, container in other.containers().items()} == before
     assert "Already up to date.\n" in other.up()
-
-
-def test_make_up_with_nothing_to_do_asks_docker_little(other: ComposeStack, tmp_path: Path) -> None:
-    """Counted, because seconds differ between machines: a build takes 2 s if nothing changed, `docker stats` 2 s."""
-    real, log = shutil.which("docker"), tmp_path / "commands"
-    fake = tmp_path / "docker"
-    fake.write_text(f'#!/bin/sh\necho "$*" >>{log}\nexec {real} "$@"\n')
-    fake.chmod(0o755)
-    other.up()
-    done = other.make("up", PATH=f"{tmp_path}:{os.environ['PATH']}")
-    assert "Already up to date.\n" in done.stdout
-    commands = log.read_text().splitlines()
-    assert not [line for line in commands if re.search(r" (build|pull|stats|up|run)( |$)", line)]
-    assert sum(line.startswith("exec") for line in commands) <= 2, commands
-    assert len(commands) <= 28, commands
-
-
-def test_an_image_that_was_deleted_or_replaced_is_built_again(other: ComposeStack) -> None:
-    other.up()
-    docker("tag", "debian:13.7-slim", f"{other.name}-nginx")
-    said = other.up()
-    assert "about a minute" in said
-    assert "Already up to date.\n" in said
 
 
 def test_a_secret_replaces_the_instances_that_get_it(other: ComposeStack) -> None:

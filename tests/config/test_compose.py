@@ -1,10 +1,7 @@
 """What the commands for containers say of the engine's answers. Functions stand in for the engine."""
 
 import json
-import os
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,44 +111,3 @@ def test_the_address_of_a_running_stack(
         inner: [{"HostIp": address, "HostPort": port} for address, port in ports] for inner, ports in bindings.items()
     }
     assert Engine(monkeypatch, nginx).published() == published
-
-
-def test_any_change_of_a_file_may_change_an_image(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`make up` builds nothing if nothing changed. Docker's own check takes seconds."""
-    monkeypatch.setattr(target, "PROJECT", tmp_path)
-    code, other = tmp_path / "app/code.py", tmp_path / ".hidden/file"
-    for file in (code, other):
-        file.parent.mkdir()
-        file.write_text("1")
-    ages = code.stat().st_atime_ns, code.stat().st_mtime_ns
-
-    def same_age() -> None:
-        """An edit that keeps size and time, as `cp --preserve` does."""
-        code.write_text("2")
-        os.utime(code, ns=ages)
-
-    changes: list[Callable[[], object]] = [
-        same_age,
-        lambda: code.chmod(0o755),
-        lambda: other.write_text("3"),
-        lambda: code.rename(code.with_name("moved.py")),
-        other.unlink,
-        lambda: (tmp_path / "app/link").symlink_to("moved.py"),
-        lambda: monkeypatch.setenv("APP_UID", "12345"),
-        lambda: monkeypatch.setenv("COMPOSE_PROJECT_NAME", "another"),
-    ]
-    for change in changes:
-        before = target.inputs()
-        assert target.inputs() == before
-        time.sleep(0.01)  # the kernel's clock for files
-        change()
-        assert target.inputs() != before
-
-
-def test_what_python_and_git_write_changes_no_image(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(target, "PROJECT", tmp_path)
-    before = target.inputs()
-    for name in (".git", ".venv", "__pycache__", "var", ".mypy_cache"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").touch()
-    assert target.inputs() == before

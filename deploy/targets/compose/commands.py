@@ -41,12 +41,10 @@ def up(_: argparse.Namespace, dev: bool = False) -> None:
         if before and was_running and address(before) != address(wanted):
             print(f"The address changes from {address(before)} to {address(wanted)}", flush=True)
         try:
-            if up_steps.up(target):
-                print()
-                for service in show_status(target):
-                    target.wait_until_ready(service)
-            else:
-                print(f"Already up to date.\n\n{address(wanted)}")
+            up_steps.up(target)
+            print()
+            for service in show_status(target):
+                target.wait_until_ready(service)
             wait_until(lambda: not target.why_not_served(), target.why_not_served)
         except BaseException as error:
             if not was_running:
@@ -94,7 +92,7 @@ def status(_: argparse.Namespace) -> None:
 
 def show_status(target: ComposeTarget) -> list[str]:
     """Print a table of the services. Return the names of those that are not ready."""
-    containers, serving = target.containers(), target.serving()
+    containers, in_rotation = target.containers(), target.in_rotation()
     services = (*SERVICES, *target.core_services)
     with ThreadPoolExecutor() as pool:
         # It measures for two seconds.
@@ -104,7 +102,7 @@ def show_status(target: ComposeTarget) -> list[str]:
     rows = [("service", "state", "since (UTC)", "memory", "image")]
     for name in services:
         words = reasons[name] or "ready"
-        if name in INSTANCES and words == "ready" and name not in serving:
+        if name in INSTANCES and name not in in_rotation:
             words += ", out of rotation: `make restart`"
         rows.append((name, *status_columns(containers.get(name), words, memory)))
     table(rows)

@@ -1,6 +1,5 @@
 """The stack in containers: Docker's engine and compose, and how to roll an app there."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -17,12 +16,10 @@ from deploy.core.console import LOG_END, Failed, ok, output, printable, readable
 from deploy.core.preflight import check_disk, check_ports, stop
 from deploy.core.probe import why_not_served
 from deploy.core.roll import COMMAND_READY_AFTER, Target
-from deploy.core.settings import ENV_FILE, HELD, OLD_NAME, PROJECT, VAR, bracketed, make_env_file, replace, values
+from deploy.core.settings import ENV_FILE, HELD, PROJECT, VAR, bracketed, make_env_file, values
 
 from . import generate
 
-# What the images were built from. Docker itself takes two seconds to find that nothing changed.
-BUILT = VAR / "images"
 # Why a container that is not outdated has to start.
 STOPPED = "it does not run"
 
@@ -62,10 +59,6 @@ def check_machine(running: bool) -> None:
     if foreign := target.foreign():
         stop(foreign.partition(". ")[0], foreign.partition(". ")[2])
     print("Images", flush=True)
-    before = inputs()
-    if BUILT.exists() and BUILT.read_text() == f"{before}{images()}":
-        ok("no file and no image changed")
-        return
     with step(", ".join(target.core_services)):
         target.compose("pull", "--quiet", "--policy=missing", *target.core_services)
     instances = [app.instances[0].name for app in APPS.values()]
@@ -73,23 +66,6 @@ def check_machine(running: bool) -> None:
         # The images share layers, which the engine would build for each if it built all at once.
         target.compose("build", "--quiet", instances[0])
         target.compose("build", "--quiet", "nginx", *instances)
-    replace(BUILT, f"{before}{images()}")
-
-
-def inputs() -> list[str]:
-    """Return what images are built from: settings, and files with their ctime, which each write or chmod renews."""
-    found = [values().get(name, "") for name in ("APP_UID", "COMPOSE_PROJECT_NAME")]
-    for directory, folders, files in os.walk(PROJECT):
-        folders[:] = {*folders} - {".git", ".venv", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", "var"}
-        with contextlib.suppress(FileNotFoundError):
-            found += [f"{directory}/{name} {os.lstat(f'{directory}/{name}').st_ctime_ns}" for name in sorted(files)]
-    return sorted(found)
-
-
-def images() -> list[str]:
-    """Return the engine's images by name and id. A new base image changes the list, and so does a deleted image."""
-    form = "{{.Repository}}:{{.Tag}} {{.ID}}"
-    return sorted(output("docker", "image", "ls", "--no-trunc", "--format", form).split("\n"))
 
 
 class ComposeTarget(Target):
@@ -129,9 +105,9 @@ class ComposeTarget(Target):
             raise Failed(f"docker compose {words[0]} failed:\n{end}")
         return done.stdout or ""
 
-    @property
+    @cached_property
     def project(self) -> str:
-        return values().get("COMPOSE_PROJECT_NAME") or OLD_NAME
+        return str(json.loads(self.compose("config", "--format", "json"))["name"])
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -200,9 +176,9 @@ class ComposeTarget(Target):
             logs = [f"The end of {name}'s log:\n\n{self.log(name)}" for name in services if self.why_not_running(name)]
             raise Failed("\n\n".join([str(failed), *logs])) from None
 
-    def unpause(self, containers: dict[str, dict[str, Any]]) -> None:
+    def unpause(self) -> None:
         """Unpause containers that were paused with `docker pause`."""
-        for name, container in containers.items():
+        for name, container in self.containers().items():
             if container["State"]["Paused"]:
                 with step(f"{name} was paused"):
                     output("docker", "unpause", container["Id"])
@@ -256,9 +232,9 @@ class ComposeTarget(Target):
     def probe(self, where: str, command: str, service: str) -> subprocess.CompletedProcess[str]:
         return self.run_in(where, "python3", "-m", "deploy.core.probe", command, service)
 
-    def remove_unregistered(self, containers: dict[str, dict[str, Any]]) -> bool:
+    def remove_unregistered(self) -> bool:
         """Stop and remove the containers of services that are no longer configured. Return whether there were any."""
-        found = {name: each for name, each in containers.items() if name not in self.hashes}
+        found = {name: each for name, each in self.containers().items() if name not in self.hashes}
         for name, container in found.items():
             self.probe("nginx", "out", name)
             # The container's own image still has the instance in its registry.
@@ -269,14 +245,13 @@ class ComposeTarget(Target):
             print(f"  · {name} is no longer configured: removed", flush=True)
         return bool(found)
 
-    def serving(self) -> set[str]:
-        """Return the names of nginx and of the instances in rotation, if they are ready: one look at all sockets."""
-        done = self.run_in("nginx", "python3", "-m", "deploy.core.probe", "serving")
+    def in_rotation(self) -> set[str]:
+        """Return the names of the instances in rotation. Their links are in a volume that nginx's container has."""
+        done = self.run_in("nginx", "ls", "var/run/upstream")
         return set() if done.returncode else set(done.stdout.split())
 
     def is_in_rotation(self, instance: Instance) -> bool:
-        # The links are in a volume that nginx's container has.
-        return instance.name in self.run_in("nginx", "ls", "var/run/upstream").stdout.split()
+        return instance.name in self.in_rotation()
 
     def take_out_of_rotation(self, instance: Instance) -> None:
         self.probe("nginx", "out", instance.name)

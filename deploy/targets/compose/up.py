@@ -11,11 +11,11 @@ from . import generate
 from .target import STOPPED, ComposeTarget
 
 
-def up(target: ComposeTarget) -> bool:
-    """Start what does not run, roll what is outdated or unready, and reload nginx. Return whether anything changed."""
+def up(target: ComposeTarget) -> None:
+    """Start what does not run, roll what is outdated or does not answer, and give nginx its new configuration."""
     target.hand_over_volumes()
+    target.unpause()
     containers = target.containers()
-    target.unpause(containers)
     reasons = {service: target.why_outdated(containers.get(service)) for service in target.hashes}
     outdated = {service: why for service, why in reasons.items() if why}
     if services := [service for service in target.core_services if service in outdated]:
@@ -30,13 +30,14 @@ def up(target: ComposeTarget) -> bool:
                 target.compose("run", "--rm", "--no-deps", "-T", "nginx", "python3", "-m", "deploy.core.nginx", "check")
             target.start("nginx")
             target.wait_until_ready("nginx")
-    started = start_apps(target, containers)
+    started = start_apps(target)
     rolled = roll_apps(target, [app for app in APPS.values() if app not in started], outdated)
     reloaded = reload_nginx(target)
     # nginx sends them nothing any more.
-    removed = target.remove_unregistered(containers)
+    removed = target.remove_unregistered()
     generate.remove_old_secrets()
-    return bool(outdated or rolled or reloaded or removed)
+    if not (outdated or rolled or reloaded or removed):
+        print("Already up to date.")
 
 
 def prepare(target: ComposeTarget, outdated: dict[str, str]) -> None:
@@ -56,9 +57,9 @@ def run_once(target: ComposeTarget, app: App, words: tuple[str, ...], file: IO[A
         target.compose(*words, stdout=file)
 
 
-def start_apps(target: ComposeTarget, containers: dict[str, dict[str, Any]]) -> list[App]:
+def start_apps(target: ComposeTarget) -> list[App]:
     """Start the apps that have no running instance, all at once. Return them."""
-    running = {name for name, container in containers.items() if container["State"]["Running"]}
+    running = {name for name, container in target.containers().items() if container["State"]["Running"]}
     stopped = [app for app in APPS.values() if not any(each.name in running for each in app.instances)]
     instances = [instance for app in stopped for instance in app.instances]
     if instances:
@@ -73,14 +74,14 @@ def start_apps(target: ComposeTarget, containers: dict[str, dict[str, Any]]) -> 
 
 def roll_apps(target: ComposeTarget, apps: list[App], outdated: dict[str, str]) -> bool:
     """Roll instances that are outdated, new, stopped or out of rotation. Return whether there were any."""
-    silent = (each.name for app in apps if not app.server.listens for each in app.instances)
-    serving = target.serving() - outdated.keys() - {name for name in silent if target.why_not_ready(name)}
+    unready = {each.name for app in apps for each in app.instances if target.why_not_ready(each.name)}
+    serving = target.in_rotation() - outdated.keys() - unready
     rolled = False
     for app in apps:
         if instances := [instance for instance in app.instances if instance.name not in serving]:
             rolled = True
             first = instances[0].name
-            why = outdated.get(first, "it does not answer" if target.why_not_ready(first) else "it is out of rotation")
+            why = outdated.get(first, "it does not answer" if first in unready else "it is out of rotation")
             print(f"Roll {app.name}: {instances[0]}: {why}", flush=True)
             target.roll(app, instances)
     return rolled
