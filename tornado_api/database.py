@@ -1,28 +1,41 @@
-"""The database, SQLite or PostgreSQL: SQLAlchemy Core on an async pool. Django's migrations own the schema."""
+"""The database, SQLite or PostgreSQL: the plain drivers, on threads. Django's migrations own the schema.
+
+SQL is text that both databases understand. `:name` is a parameter, `IN :name` takes a list, and rows are tuples.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import json
+import os
+import re
+import select
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 
-import sqlalchemy as sa
-from psycopg import DataError
+import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.types.datetime import TimestamptzLoader
-from sqlalchemy import Boolean, Column, MetaData, Table
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from .limits import DATABASE_DEADLINE
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
 
 # Stands for a time that cannot be read, in a row from an old dump or written by hand. Without it, one such row would
 # fail every list that it is in.
 UNREADABLE = datetime(1970, 1, 1, tzinfo=UTC)
-# Four processes on two cores make 16 connections. PostgreSQL allows 100, and the site needs some of them.
+# Threads, each with one connection at most. Four processes on two cores make 16 connections. PostgreSQL allows 100, and
+# the site needs some of them.
 POOL_SIZE = 4
+FAILURES = (sqlite3.OperationalError, sqlite3.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+# A constraint rejects a row.
+REJECTIONS = (sqlite3.IntegrityError, psycopg.IntegrityError)
 
 
 class NoUser(Exception):
@@ -33,105 +46,244 @@ class Unavailable(Exception):
     """The database cannot be reached, or did not answer in time. The message is one line."""
 
 
-metadata = MetaData()
-# The site's users. Feature tables refer to `user`, so that its name is written only here.
-user = Table(
-    "auth_user",
-    metadata,
-    Column("id", sa.Integer, primary_key=True),
-    Column("is_active", Boolean, nullable=False),
-)
-
-
 def one_line(error: BaseException) -> str:
-    cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error
-    return " ".join(str(cause).split()) or type(cause).__name__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def as_time(value: Any) -> Any:
+    """Return the datetime of a column, None for NULL. In SQLite it is Django's text, in UTC and without a zone."""
+    if value is None or isinstance(value, datetime):
+        return value
+    try:
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    except (TypeError, ValueError):  # SQLite has any text and number in such a column
+        return UNREADABLE
 
 
 class Loader(TimestamptzLoader):
     def load(self, data: Any) -> datetime:
         try:
             return super().load(data)
-        except DataError:  # PostgreSQL has years that Python does not, and infinity
+        except psycopg.DataError:  # PostgreSQL has years that Python does not, and infinity
             return UNREADABLE
 
 
-def sqlite_engine(url: sa.URL) -> AsyncEngine:
-    engine = create_async_engine(
-        url.set(drivername="sqlite+aiosqlite"),
-        pool_size=POOL_SIZE,
-        max_overflow=0,
-        pool_timeout=DATABASE_DEADLINE,
-        # A transaction that begins as a reader fails when it writes after another one has written. Begin as a writer.
-        connect_args={"timeout": DATABASE_DEADLINE / 2, "isolation_level": "IMMEDIATE"},
-    )
+class Connection:
+    """A connection in autocommit mode, for one thread at a time."""
 
-    @sa.event.listens_for(engine.sync_engine, "connect")
-    def set_up(connection: DBAPIConnection, record: object) -> None:
-        cursor = connection.cursor()
+    begin = "BEGIN"
+
+    def execute(self, sql: str, **values: Any) -> list[Row]:
+        """Execute one statement and return its rows."""
+        raise NotImplementedError
+
+    def is_ready(self) -> bool:
+        """Return whether it can execute a statement, without a round trip."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """Make the running statement fail. Other threads call this."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        self.execute(self.begin)
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            with suppress(*FAILURES):
+                self.execute("ROLLBACK")
+            raise
+
+
+class SQLiteConnection(Connection):
+    # A transaction that begins as a reader fails when it writes after another one has written. Begin as a writer.
+    begin = "BEGIN IMMEDIATE"
+
+    def __init__(self, url: str) -> None:
+        path, timeout = url.removeprefix("sqlite:///"), DATABASE_DEADLINE / 2
+        self.driver = sqlite3.connect(path, timeout, isolation_level=None, check_same_thread=False)
+        self.driver.text_factory = lambda text: text.decode(errors="replace")
         # FULL: an acknowledged write survives a power cut. WAL's default, NORMAL, does not promise this.
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-        driver: Any = connection.driver_connection
-        driver.text_factory = lambda text: text.decode(errors="replace")
+            self.driver.execute(f"PRAGMA {pragma}")
+        self.aborted = False
 
-    return engine
+    def execute(self, sql: str, **values: Any) -> list[Row]:
+        if self.aborted:
+            raise sqlite3.OperationalError("aborted")
+        given = {name: self.adapt(value) for name, value in values.items()}
+        found: list[Row] = self.driver.execute(self.translate(sql), given).fetchall()
+        return found
+
+    @staticmethod
+    @lru_cache
+    def translate(sql: str) -> str:
+        return re.sub(r"\bIN (:\w+)", r"IN (SELECT value FROM json_each(\1))", sql)
+
+    @staticmethod
+    def adapt(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+        return json.dumps(value) if isinstance(value, list) else value
+
+    def is_ready(self) -> bool:
+        return not self.aborted and not self.driver.in_transaction
+
+    def abort(self) -> None:
+        # Also for the statements that follow: no interrupt ends a wait for another writer's lock.
+        self.aborted = True
+        self.driver.interrupt()
+
+    def close(self) -> None:
+        self.driver.close()
 
 
-def postgresql_engine(url: sa.URL, name: str) -> AsyncEngine:
-    engine = create_async_engine(
-        url.set(drivername="postgresql+psycopg"),
-        pool_size=POOL_SIZE,
-        max_overflow=0,
-        pool_timeout=DATABASE_DEADLINE,
-        # Replaces connections that a restart of the server closed, before a request uses them.
-        pool_pre_ping=True,
-        connect_args={
-            "connect_timeout": 3,
-            "tcp_user_timeout": 10_000,
-            "options": "-c statement_timeout=8s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s",
-            "application_name": name,
-        },
-    )
+class PostgreSQLConnection(Connection):
+    """psycopg prepares a statement when a connection executes it for the sixth time."""
 
-    @sa.event.listens_for(engine.sync_engine, "connect")
-    def set_up(connection: DBAPIConnection, record: object) -> None:
-        driver: Any = connection.driver_connection
-        driver.adapters.register_loader("timestamptz", Loader)
+    def __init__(self, url: str, name: str) -> None:
+        limits = "-c statement_timeout=8s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s"
+        self.driver = psycopg.connect(
+            url,
+            autocommit=True,
+            connect_timeout=3,
+            tcp_user_timeout=10_000,
+            options=f"{limits} -c timezone=UTC",
+            application_name=name,
+        )
+        self.driver.adapters.register_loader("timestamptz", Loader)
+        self.input = select.poll()
+        self.input.register(self.driver, select.POLLIN)
 
-    return engine
+    def execute(self, sql: str, **values: Any) -> list[Row]:
+        cursor = self.driver.execute(self.translate(sql), values)
+        return cursor.fetchall() if cursor.description else []
+
+    @staticmethod
+    @lru_cache
+    def translate(sql: str) -> bytes:
+        sql = re.sub(r"\bIN (:\w+)", r"= ANY(\1)", sql.replace("%", "%%"))
+        return re.sub(r"(?<!:):(\w+)", r"%(\1)s", sql).encode()
+
+    def is_ready(self) -> bool:
+        # Input that no statement asked for: the server stopped and closed the connection.
+        return self.driver.info.transaction_status == TransactionStatus.IDLE and not self.input.poll(0)
+
+    def abort(self) -> None:
+        # Not a request to cancel: a server that hangs does not react to it.
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self.driver.fileno())) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.driver.close()
+
+
+def connect(url: str, name: str = "") -> Connection:
+    return SQLiteConnection(url) if url.startswith("sqlite:") else PostgreSQLConnection(url, name)
+
+
+class Call:
+    """Work for a thread of the pool."""
+
+    def __init__(self, work: Callable[[Connection], Any], retries: int) -> None:
+        self.work = work
+        self.retries = retries
+        self.connection: Connection | None = None
+        self.aborted = False
+        # Held to abort, because the connection may be another call's as soon as this one ends.
+        self.lock = threading.Lock()
+
+    def abort(self) -> None:
+        """Make the call fail, unless it has ended."""
+        with self.lock:
+            self.aborted = True
+            if self.connection:
+                self.connection.abort()
 
 
 class Database:
     """A pool of connections. Every method raises Unavailable if the database cannot be reached or is too slow."""
 
-    def __init__(self, url: sa.URL, name: str) -> None:
-        self.insert: Callable[[sa.Table], postgresql.Insert | sqlite.Insert]
-        if url.get_backend_name() == "sqlite":
-            self.engine = self.reads = sqlite_engine(url)
-            self.insert = sqlite.insert
-        else:
-            self.engine = postgresql_engine(url, name)
-            # Every read is one statement and needs no BEGIN and ROLLBACK.
-            self.reads = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-            self.insert = postgresql.insert
+    def __init__(self, url: str, name: str) -> None:
+        self.is_sqlite = url.startswith("sqlite:")
+        self.url = url
+        self.name = name
+        self.threads = ThreadPoolExecutor(POOL_SIZE, "database")
+        self.calls: set[Call] = set()
+        self.ready: list[Connection] = []
 
     async def close(self) -> None:
-        await self.engine.dispose()
+        for call in self.calls:
+            call.abort()
+        await asyncio.to_thread(self.threads.shutdown, cancel_futures=True)
+        for connection in self.ready:
+            connection.close()
 
-    @asynccontextmanager
-    async def connect(self, engine: AsyncEngine, deadline: float | None = None) -> AsyncIterator[AsyncConnection]:
+    async def execute(self, sql: str, **values: Any) -> list[Row]:
+        """Execute one statement, which is committed. Return its rows."""
+        return await self.run(lambda connection: connection.execute(sql, **values))
+
+    async def read(self, sql: str, **values: Any) -> list[Row]:
+        """Execute one statement that only reads. Return its rows."""
+        # Executed again if the server closed the connection at this moment.
+        found: list[Row] = await self.call(Call(lambda connection: connection.execute(sql, **values), retries=1))
+        return found
+
+    async def run(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` returns for a connection, on a thread: `with connection.transaction(): …`."""
+        found: T = await self.call(Call(work, retries=0))
+        return found
+
+    async def ping(self, deadline: float) -> None:
+        await self.call(Call(lambda connection: connection.execute("SELECT 1"), retries=1), deadline)
+
+    async def call(self, call: Call, deadline: float | None = None) -> Any:
         deadline = deadline or DATABASE_DEADLINE
+        self.calls.add(call)
         try:
-            # Twice: at the first timeout psycopg asks the server to cancel, which a server that hangs never does.
-            async with asyncio.timeout(deadline + 1), asyncio.timeout(deadline), engine.connect() as connection:
-                yield connection
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            async with asyncio.timeout(deadline):
+                return await asyncio.get_running_loop().run_in_executor(self.threads, self.perform, call)
+        except FAILURES as error:
             raise Unavailable(one_line(error)) from error
         except TimeoutError as error:
             raise Unavailable(f"no answer within {deadline:g} s") from error
+        finally:
+            call.abort()
+            self.calls.discard(call)
 
-    async def ping(self, deadline: float) -> None:
-        async with self.connect(self.reads, deadline) as connection:
-            await connection.execute(sa.select(1))
+    def perform(self, call: Call) -> Any:
+        """Do the work of a call. This is the only method that runs on the threads."""
+        connection = self.take()
+        try:
+            with call.lock:
+                if call.aborted:
+                    return None
+                call.connection = connection
+            return call.work(connection)
+        except FAILURES:
+            if connection.is_ready() or not call.retries:
+                raise
+            call.retries -= 1
+        finally:
+            with call.lock:
+                call.connection = None
+            if connection.is_ready():
+                self.ready.append(connection)
+            else:
+                connection.close()
+        return self.perform(call)
+
+    def take(self) -> Connection:
+        """Return a connection that is ready, the one last used if possible."""
+        with suppress(IndexError):
+            while True:
+                connection = self.ready.pop()
+                if connection.is_ready():
+                    return connection
+                connection.close()
+        return connect(self.url, self.name)

@@ -6,15 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-import sqlalchemy as sa
 
 from tests.api.checks import problem
 from tests.api.polls.questions import ask, vote
 from tests.api.served import Served
 from tests.api.tokens import bearer
 from tests.api.watching import newest
-from tornado_api.database import user as users
-from tornado_api.polls import store
 
 
 async def test_vote(api: Served) -> None:
@@ -64,17 +61,15 @@ async def test_vote_sent_again(api: Served) -> None:
 async def test_vote_sent_again_after_the_question_has_closed(api: Served) -> None:
     asked = await ask(api)
     assert (await vote(api, asked, 1, user=1, key="one")).status_code == 201
-    closed = sa.update(store.question).where(store.question.c.id == asked.id).values(closes_at=datetime.now(UTC))
-    async with api.app.database.engine.begin() as connection:
-        await connection.execute(closed)
+    execute = api.app.database.execute
+    await execute("UPDATE polls_question SET closes_at = :now WHERE id = :id", now=datetime.now(UTC), id=asked.id)
     again = await vote(api, asked, 1, user=1, key="one")
     assert (again.status_code, again.json()["version"]) == (201, 1)
     problem(await vote(api, asked, 0, user=1, key="one"), 422)
     problem(await vote(api, asked, 1, user=1, key="two"), 409)
     problem(await vote(api, asked, 1, user=2, key="one"), 410)
-    async with api.app.database.engine.begin() as connection:
-        await connection.execute(sa.delete(store.vote).where(store.vote.c.question_id == asked.id))
-        await connection.execute(sa.delete(store.choice).where(store.choice.c.id == asked.choices[1]))
+    await execute("DELETE FROM polls_vote WHERE question_id = :id", id=asked.id)
+    await execute("DELETE FROM polls_choice WHERE id = :id", id=asked.choices[1])
     problem(await vote(api, asked, 1, user=1, key="one"), 404)
 
 
@@ -87,21 +82,27 @@ async def test_malformed_idempotency_keys(api: Served, key: str) -> None:
     assert (await vote(api, asked, key="!" * 63 + "~")).status_code == 201
 
 
+async def newest_user(api: Served) -> int:
+    [(user,)] = await api.app.database.read("SELECT MAX(id) FROM auth_user WHERE is_active")
+    return int(user)
+
+
+async def deactivate(api: Served, user: int) -> None:
+    await api.app.database.execute("UPDATE auth_user SET is_active = FALSE WHERE id = :id", id=user)
+
+
 async def test_user_who_was_deactivated(api: Served) -> None:
     asked = await ask(api)
-    async with api.app.database.engine.begin() as connection:
-        user = await connection.scalar(sa.select(sa.func.max(users.c.id)))
-        await connection.execute(sa.update(users).where(users.c.id == user).values(is_active=False))
+    user = await newest_user(api)
+    await deactivate(api, user)
     problem(await vote(api, asked, user=user), 401)
 
 
 async def test_user_who_was_deactivated_sends_a_vote_again(api: Served) -> None:
     asked = await ask(api)
-    async with api.app.database.engine.begin() as connection:
-        user = await connection.scalar(sa.select(sa.func.max(users.c.id)).where(users.c.is_active))
+    user = await newest_user(api)
     assert (await vote(api, asked, user=user, key="one")).status_code == 201
-    async with api.app.database.engine.begin() as connection:
-        await connection.execute(sa.update(users).where(users.c.id == user).values(is_active=False))
+    await deactivate(api, user)
     problem(await vote(api, asked, user=user, key="one"), 401)
 
 
@@ -109,9 +110,8 @@ async def test_many_double_votes_at_once(api: Served) -> None:
     asked = await ask(api)
     answers = await asyncio.gather(*(vote(api, asked, n % 2, user=1) for n in range(50)))
     assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 49}
-    async with api.app.database.engine.connect() as connection:
-        rows = sa.select(sa.func.count()).select_from(store.vote).where(store.vote.c.question_id == asked.id)
-        assert await connection.scalar(rows) == 1
+    counted = await api.app.database.read("SELECT COUNT(*) FROM polls_vote WHERE question_id = :id", id=asked.id)
+    assert counted == [(1,)]
     assert (await newest(api, asked))["version"] == 1
 
 

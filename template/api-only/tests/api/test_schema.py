@@ -3,24 +3,21 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from tornado_api import schema, token
 from tornado_api.auth import verify
-from tornado_api.database import metadata
 
 KEYS = {"test": "x" * 32}
 
 
 def test_many_processes_create_the_tables_once(tmp_path: Path) -> None:
-    url = sa.make_url(f"sqlite:///{tmp_path}/db.sqlite3")
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
     with ThreadPoolExecutor(8) as threads:
         created = [*threads.map(schema.create_tables, [url] * 8)]
-    assert sorted(created) == [[]] * 7 + [sorted(metadata.tables)]
+    assert sorted(created) == [[]] * 7 + [sorted(schema.read_tables())]
 
 
 def test_a_token_is_for_its_user(tmp_path: Path) -> None:
-    url = sa.make_url(f"sqlite:///{tmp_path}/db.sqlite3")
+    url = f"sqlite:///{tmp_path}/db.sqlite3"
     schema.create_tables(url)
     users = [token.add_user(url), token.add_user(url)]
     assert users == [1, 2]
