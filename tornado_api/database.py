@@ -1,5 +1,7 @@
 """The database, SQLite or PostgreSQL: the plain drivers, on threads. Django's migrations own the schema.
 
+Only short reads of SQLite run in the event loop. A thread costs them more than the read itself.
+
 SQL is text that both databases understand. `:name` is a parameter, `IN :name` takes a list, and rows are tuples.
 """
 
@@ -11,6 +13,7 @@ import select
 import socket
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -33,6 +36,8 @@ UNREADABLE = datetime(1970, 1, 1, tzinfo=UTC)
 # Threads, each with one connection at most. Four processes on two cores make 16 connections. PostgreSQL allows 100, and
 # the site needs some of them.
 POOL_SIZE = 4
+# Seconds for a read of SQLite in the event loop.
+SHORT = 0.005
 FAILURES = (sqlite3.OperationalError, sqlite3.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 # A constraint rejects a row.
 REJECTIONS = (sqlite3.IntegrityError, psycopg.IntegrityError)
@@ -104,8 +109,8 @@ class SQLiteConnection(Connection):
     # A transaction that begins as a reader fails when it writes after another one has written. Begin as a writer.
     begin = "BEGIN IMMEDIATE"
 
-    def __init__(self, url: str) -> None:
-        path, timeout = url.removeprefix("sqlite:///"), DATABASE_DEADLINE / 2
+    def __init__(self, url: str, timeout: float | None = None) -> None:
+        path, timeout = url.removeprefix("sqlite:///"), DATABASE_DEADLINE / 2 if timeout is None else timeout
         self.driver = sqlite3.connect(path, timeout, isolation_level=None, check_same_thread=False)
         self.driver.text_factory = lambda text: text.decode(errors="replace")
         # FULL: an acknowledged write survives a power cut. WAL's default, NORMAL, does not promise this.
@@ -119,6 +124,13 @@ class SQLiteConnection(Connection):
         given = {name: self.adapt(value) for name, value in values.items()}
         found: list[Row] = self.driver.execute(self.translate(sql), given).fetchall()
         return found
+
+    def execute_soon(self, sql: str, **values: Any) -> list[Row]:
+        """Raises OperationalError after SHORT seconds."""
+        # SQLite asks after 10,000 steps of its virtual machine, which take less than a millisecond.
+        end = time.monotonic() + SHORT
+        self.driver.set_progress_handler(lambda: time.monotonic() > end, 10_000)
+        return self.execute(sql, **values)
 
     @staticmethod
     @lru_cache
@@ -216,12 +228,14 @@ class Database:
         self.threads = ThreadPoolExecutor(POOL_SIZE, "database")
         self.calls: set[Call] = set()
         self.ready: list[Connection] = []
+        # For the event loop: it never waits for a lock.
+        self.reader = SQLiteConnection(url, timeout=0) if self.is_sqlite else None
 
     async def close(self) -> None:
         for call in self.calls:
             call.abort()
         await asyncio.to_thread(self.threads.shutdown, cancel_futures=True)
-        for connection in self.ready:
+        for connection in filter(None, (*self.ready, self.reader)):
             connection.close()
 
     async def execute(self, sql: str, **values: Any) -> list[Row]:
@@ -230,6 +244,9 @@ class Database:
 
     async def read(self, sql: str, **values: Any) -> list[Row]:
         """Execute one statement that only reads. Return its rows."""
+        if self.reader:
+            with suppress(sqlite3.OperationalError):
+                return self.reader.execute_soon(sql, **values)
         # Executed again if the server closed the connection at this moment.
         found: list[Row] = await self.call(Call(lambda connection: connection.execute(sql, **values), retries=1))
         return found
