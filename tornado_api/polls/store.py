@@ -47,7 +47,7 @@ INSERT_VOTE = """
 # After the insert, because all voters of a question wait for this row's lock.
 RAISE_VERSION = "UPDATE polls_question SET version = version + 1 WHERE id = :question RETURNING version"
 # Both in one round trip. SQLite takes no INSERT in a WITH.
-VOTE = f"""
+VOTE_ON_POSTGRESQL = f"""
     WITH inserted AS ({INSERT_VOTE})
     UPDATE polls_question SET version = version + 1 WHERE id = (SELECT question_id FROM inserted) RETURNING version
 """  # noqa: S608
@@ -147,7 +147,7 @@ class PollStore:
             if self.database.is_sqlite:
                 rows = await self.database.run(insert)
             else:
-                rows = await self.database.execute(VOTE, key=key, now=now, **given)
+                rows = await self.database.execute(VOTE_ON_POSTGRESQL, key=key, now=now, **given)
         except REJECTIONS as error:
             # The question, choice or user was deleted meanwhile. A client that retries learns which one.
             raise Unavailable("deleted meanwhile") from error
