@@ -41,29 +41,26 @@ class Reads:
             self.waiting[key].append(request)
         else:
             self.waiting[key] = [request]
-            task = asyncio.create_task(self.run(read, arguments))
+            task = asyncio.create_task(self.run(*key))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
         return request
 
     async def run(self, read: Read, arguments: tuple[Hashable, ...]) -> None:
-        key = (read, arguments)
-        while requests := self.waiting[key]:
-            self.waiting[key] = []
+        while requests := self.waiting[read, arguments]:
+            self.waiting[read, arguments] = []
+            found: Encoded | Exception
             try:
                 async with asyncio.timeout(READ_DEADLINE):
-                    found = await read(*arguments)
-                encoded = Encoded(getattr(found, "version", -1), encode(found))
+                    state = await read(*arguments)
+                found = Encoded(getattr(state, "version", -1), encode(state))
+            except TimeoutError:
+                # The traceback ends where the read was stuck.
+                logger.exception("a read took longer than %s s", READ_DEADLINE)
+                found = Unavailable("the read took too long")
             except Exception as error:
-                if isinstance(error, TimeoutError):
-                    # The traceback ends where the read was stuck.
-                    logger.exception("a read took longer than %s s", READ_DEADLINE)
-                    error = Unavailable("the read took too long")
-                for request in requests:
-                    if not request.done():
-                        request.set_exception(error)
-            else:
-                for request in requests:
-                    if not request.done():
-                        request.set_result(encoded)
-        del self.waiting[key]
+                found = error
+            for request in requests:
+                if not request.done():
+                    request.set_exception(found) if isinstance(found, Exception) else request.set_result(found)
+        del self.waiting[read, arguments]

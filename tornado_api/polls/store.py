@@ -145,7 +145,7 @@ class PollStore:
 
         try:
             if self.database.is_sqlite:
-                rows = await self.database.run(insert)
+                rows = await self.database.call(insert)
             else:
                 rows = await self.database.execute(VOTE_ON_POSTGRESQL, key=key, now=now, **given)
         except REJECTIONS as error:

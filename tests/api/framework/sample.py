@@ -80,7 +80,7 @@ class CounterStore:
                     return int(version)
                 raise Gone
 
-        return await self.database.run(work)
+        return await self.database.call(work)
 
 
 class GaugeStore(CounterStore):

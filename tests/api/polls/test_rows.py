@@ -40,7 +40,7 @@ async def test_a_row_that_should_not_exist(api: Served, database_url: str, colum
     kind, _, _ = database_url.partition(":")
     for value in BAD[kind][column]:
         statements = (ALLOW[kind], f"UPDATE polls_question SET {column} = {value} WHERE id = {asked.id}")  # noqa: S608
-        await api.app.database.run(partial(execute_all, statements))
+        await api.app.database.call(partial(execute_all, statements))
         paths = ["", "?state=open", "?state=closed", f"/{asked.id}", f"/{asked.id}/results"]
         for path in paths:
             response = await api.client.get(f"/api/v1/questions{path}")

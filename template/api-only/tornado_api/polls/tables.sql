@@ -1,4 +1,4 @@
-CREATE TABLE polls_question (
+CREATE TABLE IF NOT EXISTS polls_question (
     id bigserial PRIMARY KEY,
     text varchar(200) NOT NULL,
     picture varchar(100) NOT NULL,
@@ -6,13 +6,13 @@ CREATE TABLE polls_question (
     closes_at timestamptz,
     version bigint NOT NULL DEFAULT 0
 );
-CREATE TABLE polls_choice (
+CREATE TABLE IF NOT EXISTS polls_choice (
     id bigserial PRIMARY KEY,
     question_id bigint NOT NULL REFERENCES polls_question,
     text varchar(100) NOT NULL,
     position smallint NOT NULL
 );
-CREATE TABLE polls_vote (
+CREATE TABLE IF NOT EXISTS polls_vote (
     id bigserial PRIMARY KEY,
     question_id bigint NOT NULL REFERENCES polls_question,
     choice_id bigint NOT NULL REFERENCES polls_choice,
