@@ -1,7 +1,6 @@
 """Create the database's tables: `python -m tornado_api.schema`. deploy/apps.toml runs it before the instances start.
 
-It creates the missing tables of each tables.sql and leaves the others alone. To change a table, use a tool for
-migrations in place of this command.
+It creates the missing tables of each tables.sql. To change a table, use a tool for migrations in place of this command.
 """
 
 from contextlib import closing
@@ -10,15 +9,14 @@ from pathlib import Path
 from .database import connect
 
 HERE = Path(__file__).parent
-# A second process waits, and then finds the tables. The number identifies this lock.
-LOCK = "SELECT pg_advisory_xact_lock(7261)"
 
 
 def create_tables(url: str) -> None:
     is_sqlite = url.startswith("sqlite:")
     with closing(connect(url)) as connection, connection.transaction():
         if not is_sqlite:
-            connection.execute(LOCK)
+            # A second process waits, and then finds the tables. The number identifies this lock.
+            connection.execute("SELECT pg_advisory_xact_lock(7261)")
         for file in (HERE / "tables.sql", *HERE.glob("*/tables.sql")):
             for statement in file.read_text().split(";")[:-1]:
                 # SQLite generates ids only in a column of this type.

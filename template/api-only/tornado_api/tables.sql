@@ -1,5 +1,2 @@
--- The api's users. Columns of PostgreSQL; schema.py adapts them to SQLite.
-CREATE TABLE IF NOT EXISTS auth_user (
-    id bigserial PRIMARY KEY,
-    is_active boolean NOT NULL DEFAULT TRUE
-);
+-- Types of PostgreSQL, which schema.py adapts to SQLite. First the users of the api.
+CREATE TABLE IF NOT EXISTS auth_user (id bigserial PRIMARY KEY, is_active boolean NOT NULL DEFAULT TRUE);
