@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar, cast
 
-import sqlalchemy as sa
 import tornado.web
 from tornado.web import RequestHandler
 
@@ -15,6 +14,7 @@ from .database import Database, NoUser, Unavailable
 from .limits import HEARTBEAT
 from .live import Gone, Hub, Store, TooManyWatchers
 from .problem import ProblemError, unavailable
+from .reads import Reads
 
 access = logging.getLogger("access")
 
@@ -55,7 +55,7 @@ class Application(tornado.web.Application):
         *,
         name: str,
         instance: str,
-        database_url: sa.URL,
+        database_url: str,
         redis_url: str,
         token_keys: Mapping[str, str],
         debug: bool = False,
@@ -75,6 +75,7 @@ class Application(tornado.web.Application):
         self.started = datetime.now(UTC)
         self.requests = 0
         self.database = Database(database_url, instance)
+        self.reads = Reads()
         self.stores: dict[str, Store] = {}
         for feature in features:
             self.problems |= feature.problems

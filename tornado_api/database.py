@@ -1,28 +1,46 @@
-"""The database, SQLite or PostgreSQL: SQLAlchemy Core on an async pool. Django's migrations own the schema."""
+"""The database, SQLite or PostgreSQL: the plain drivers, on threads. Django's migrations own the schema.
+
+SQL is text that both databases understand. `:name` is a parameter, `IN :name` takes a list, and rows are tuples.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import json
+import os
+import re
+import select
+import socket
+import sqlite3
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, TypeVar
 
-import sqlalchemy as sa
-from psycopg import DataError
+import psycopg
+from psycopg.pq import TransactionStatus
 from psycopg.types.datetime import TimestamptzLoader
-from sqlalchemy import Boolean, Column, MetaData, Table
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from .limits import DATABASE_DEADLINE
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
 
 # Stands for a time that cannot be read, in a row from an old dump or written by hand. Without it, one such row would
 # fail every list that it is in.
 UNREADABLE = datetime(1970, 1, 1, tzinfo=UTC)
+# The site's table of users. Statements refer to it by this.
+USERS = "accounts_user"
 # Four processes on two cores make 16 connections. PostgreSQL allows 100, and the site needs some of them.
 POOL_SIZE = 4
+# Seconds for a read of SQLite in the event loop.
+SHORT = 0.005
+LIMITS = "-c statement_timeout=8s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s -c timezone=UTC"
+FAILURES = (sqlite3.OperationalError, sqlite3.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+# A constraint rejects a row.
+REJECTIONS = (sqlite3.IntegrityError, psycopg.IntegrityError)
 
 
 class NoUser(Exception):
@@ -33,105 +51,234 @@ class Unavailable(Exception):
     """The database cannot be reached, or did not answer in time. The message is one line."""
 
 
-metadata = MetaData()
-# The site's users. Feature tables refer to `user`, so that its name is written only here.
-user = Table(
-    "accounts_user",
-    metadata,
-    Column("id", sa.BigInteger, primary_key=True),
-    Column("is_active", Boolean, nullable=False),
-)
-
-
 def one_line(error: BaseException) -> str:
-    cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error
-    return " ".join(str(cause).split()) or type(cause).__name__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def as_time(value: Any) -> Any:
+    """Return the datetime of a column, None for NULL. In SQLite it is Django's text, in UTC and without a zone."""
+    if value is None or isinstance(value, datetime):
+        return value
+    try:
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    except (TypeError, ValueError):  # SQLite has any text and number in such a column
+        return UNREADABLE
 
 
 class Loader(TimestamptzLoader):
     def load(self, data: Any) -> datetime:
         try:
             return super().load(data)
-        except DataError:  # PostgreSQL has years that Python does not, and infinity
+        except psycopg.DataError:  # PostgreSQL has years that Python does not, and infinity
             return UNREADABLE
 
 
-def sqlite_engine(url: sa.URL) -> AsyncEngine:
-    engine = create_async_engine(
-        url.set(drivername="sqlite+aiosqlite"),
-        pool_size=POOL_SIZE,
-        max_overflow=0,
-        pool_timeout=DATABASE_DEADLINE,
-        # A transaction that begins as a reader fails when it writes after another one has written. Begin as a writer.
-        connect_args={"timeout": DATABASE_DEADLINE / 2, "isolation_level": "IMMEDIATE"},
-    )
+class Connection(ABC):
+    """A connection in autocommit mode, for one thread at a time."""
 
-    @sa.event.listens_for(engine.sync_engine, "connect")
-    def set_up(connection: DBAPIConnection, record: object) -> None:
-        cursor = connection.cursor()
+    begin = "BEGIN"
+    aborted = False
+    driver: Any
+
+    @abstractmethod
+    def execute(self, sql: str, **values: Any) -> list[Row]:
+        """Execute one statement and return its rows."""
+
+    @abstractmethod
+    def is_ready(self) -> bool:
+        """Return whether it can execute a statement. This takes no round trip."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Make the running statement fail. The event loop calls this."""
+
+    def close(self) -> None:
+        self.driver.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        self.execute(self.begin)
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            with suppress(*FAILURES):
+                self.execute("ROLLBACK")
+            raise
+
+
+class SQLiteConnection(Connection):
+    # A transaction that begins as a reader fails when it writes after another one has written. Begin as a writer.
+    begin = "BEGIN IMMEDIATE"
+
+    def __init__(self, url: str, timeout: float) -> None:
+        path = url.removeprefix("sqlite:///")
+        self.driver = sqlite3.connect(path, timeout, isolation_level=None, check_same_thread=False)
+        self.driver.text_factory = lambda text: text.decode(errors="replace")
         # FULL: an acknowledged write survives a power cut. WAL's default, NORMAL, does not promise this.
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-        driver: Any = connection.driver_connection
-        driver.text_factory = lambda text: text.decode(errors="replace")
+            self.driver.execute(f"PRAGMA {pragma}")
 
-    return engine
+    def execute(self, sql: str, **values: Any) -> list[Row]:
+        if self.aborted:
+            raise sqlite3.OperationalError("aborted")
+        for name, value in values.items():
+            if isinstance(value, datetime):
+                values[name] = value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+            elif isinstance(value, list):
+                values[name] = json.dumps(value)
+        found: list[Row] = self.driver.execute(in_sqlite(sql), values).fetchall()
+        return found
+
+    def execute_soon(self, sql: str, **values: Any) -> list[Row]:
+        """Raises OperationalError after SHORT seconds."""
+        end = time.monotonic() + SHORT
+        # SQLite asks each 10,000 steps of its virtual machine, which take less than a millisecond.
+        self.driver.set_progress_handler(lambda: time.monotonic() > end, 10_000)
+        return self.execute(sql, **values)
+
+    def is_ready(self) -> bool:
+        return not self.aborted and not self.driver.in_transaction
+
+    def abort(self) -> None:
+        # The flag is for the next statements, because nothing ends a wait for another writer.
+        self.aborted = True
+        self.driver.interrupt()
 
 
-def postgresql_engine(url: sa.URL, name: str) -> AsyncEngine:
-    engine = create_async_engine(
-        url.set(drivername="postgresql+psycopg"),
-        pool_size=POOL_SIZE,
-        max_overflow=0,
-        pool_timeout=DATABASE_DEADLINE,
-        # Replaces connections that a restart of the server closed, before a request uses them.
-        pool_pre_ping=True,
-        connect_args={
+class PostgreSQLConnection(Connection):
+    """psycopg prepares a statement when a connection executes it for the sixth time."""
+
+    def __init__(self, url: str, name: str) -> None:
+        options: dict[str, Any] = {
             "connect_timeout": 3,
             "tcp_user_timeout": 10_000,
-            "options": "-c statement_timeout=8s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s",
+            "options": LIMITS,
             "application_name": name,
-        },
-    )
+        }
+        self.driver = psycopg.connect(url, autocommit=True, **options)
+        self.driver.adapters.register_loader("timestamptz", Loader)
+        self.input = select.poll()
+        self.input.register(self.driver, select.POLLIN)
 
-    @sa.event.listens_for(engine.sync_engine, "connect")
-    def set_up(connection: DBAPIConnection, record: object) -> None:
-        driver: Any = connection.driver_connection
-        driver.adapters.register_loader("timestamptz", Loader)
+    def execute(self, sql: str, **values: Any) -> list[Row]:
+        cursor = self.driver.execute(in_postgresql(sql), values)
+        return cursor.fetchall() if cursor.description else []
 
-    return engine
+    def is_ready(self) -> bool:
+        # Input that no statement asked for: the server stopped and closed the connection.
+        return self.driver.info.transaction_status == TransactionStatus.IDLE and not self.input.poll(0)
+
+    def abort(self) -> None:
+        # Not a request to cancel: a server that hangs does not react to it.
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self.driver.fileno())) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
+
+
+@lru_cache
+def in_sqlite(sql: str) -> str:
+    return re.sub(r"\bIN (:\w+)", r"IN (SELECT value FROM json_each(\1))", sql)
+
+
+@lru_cache
+def in_postgresql(sql: str) -> bytes:
+    sql = re.sub(r"\bIN (:\w+)", r"= ANY(\1)", sql.replace("%", "%%"))
+    return re.sub(r"(?<!:):(\w+)", r"%(\1)s", sql).encode()
+
+
+def connect(url: str, name: str = "") -> Connection:
+    is_sqlite = url.startswith("sqlite:")
+    return SQLiteConnection(url, DATABASE_DEADLINE / 2) if is_sqlite else PostgreSQLConnection(url, name)
+
+
+class Slot:
+    """A place in the pool, for one call at a time. Its connection opens with the first one."""
+
+    connection: Connection | None = None
+    aborted = False
+
+    def __init__(self, url: str, name: str) -> None:
+        self.url = url
+        self.name = name
+
+    def perform(self, work: Callable[[Connection], T], attempts: int) -> T:
+        """Return what `work` returns for the connection. This is what the threads do."""
+        if not self.connection or not self.connection.is_ready():
+            self.close()
+            self.connection = connect(self.url, self.name)
+        try:
+            if self.aborted:
+                raise psycopg.OperationalError("aborted")
+            return work(self.connection)
+        except FAILURES:
+            if attempts == 1 or self.connection.is_ready():
+                raise
+        finally:
+            if self.aborted:
+                self.close()
+        return self.perform(work, attempts - 1)
+
+    def abort(self) -> None:
+        self.aborted = True
+        if self.connection:
+            self.connection.abort()
+
+    def close(self) -> None:
+        if self.connection:
+            self.connection.close()
 
 
 class Database:
     """A pool of connections. Every method raises Unavailable if the database cannot be reached or is too slow."""
 
-    def __init__(self, url: sa.URL, name: str) -> None:
-        self.insert: Callable[[sa.Table], postgresql.Insert | sqlite.Insert]
-        if url.get_backend_name() == "sqlite":
-            self.engine = self.reads = sqlite_engine(url)
-            self.insert = sqlite.insert
-        else:
-            self.engine = postgresql_engine(url, name)
-            # Every read is one statement and needs no BEGIN and ROLLBACK.
-            self.reads = self.engine.execution_options(isolation_level="AUTOCOMMIT")
-            self.insert = postgresql.insert
+    def __init__(self, url: str, name: str) -> None:
+        self.is_sqlite = url.startswith("sqlite:")
+        self.make_slot = partial(Slot, url, name)
+        self.threads = ThreadPoolExecutor(POOL_SIZE, "database")
+        self.free = asyncio.Semaphore(POOL_SIZE)
+        self.slots = [self.make_slot() for _ in range(POOL_SIZE)]
+        # For the event loop. It never waits for a lock.
+        self.reader = SQLiteConnection(url, timeout=0) if self.is_sqlite else None
 
     async def close(self) -> None:
-        await self.engine.dispose()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        for slot in self.slots:
+            slot.close()
+        if self.reader:
+            self.reader.close()
 
-    @asynccontextmanager
-    async def connect(self, engine: AsyncEngine, deadline: float | None = None) -> AsyncIterator[AsyncConnection]:
+    async def read(self, sql: str, **values: Any) -> list[Row]:
+        """Execute one statement that only reads. Return its rows."""
+        if self.reader:
+            # A thread would cost more than most reads of SQLite: 48 in place of 21 microseconds.
+            with suppress(sqlite3.OperationalError):
+                return self.reader.execute_soon(sql, **values)
+        # Twice, if the server closes the connection just after it was checked.
+        return await self.call(lambda connection: connection.execute(sql, **values), attempts=2)
+
+    async def execute(self, sql: str, **values: Any) -> list[Row]:
+        """Execute and commit one statement. Return its rows."""
+        return await self.call(lambda connection: connection.execute(sql, **values))
+
+    async def ping(self, deadline: float) -> None:
+        await self.call(lambda connection: connection.execute("SELECT 1"), 2, deadline)
+
+    async def call(self, work: Callable[[Connection], T], attempts: int = 1, deadline: float | None = None) -> T:
+        """Return what `work` returns for a connection, on a thread: `with connection.transaction(): …`."""
         deadline = deadline or DATABASE_DEADLINE
         try:
-            # Twice: at the first timeout psycopg asks the server to cancel, which a server that hangs never does.
-            async with asyncio.timeout(deadline + 1), asyncio.timeout(deadline), engine.connect() as connection:
-                yield connection
-        except (OperationalError, InterfaceError, PoolTimeout) as error:
+            async with asyncio.timeout(deadline), self.free:
+                slot = self.slots.pop()
+                try:
+                    loop = asyncio.get_running_loop()
+                    return await loop.run_in_executor(self.threads, slot.perform, work, attempts)
+                except asyncio.CancelledError:
+                    slot.abort()
+                    slot = self.make_slot()
+                    raise
+                finally:
+                    self.slots.append(slot)
+        except FAILURES as error:
             raise Unavailable(one_line(error)) from error
         except TimeoutError as error:
             raise Unavailable(f"no answer within {deadline:g} s") from error
-
-    async def ping(self, deadline: float) -> None:
-        async with self.connect(self.reads, deadline) as connection:
-            await connection.execute(sa.select(1))

@@ -5,7 +5,7 @@ import logging
 import re
 import traceback
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Hashable
 from functools import cached_property
 from types import TracebackType
 from typing import Any, TypeVar
@@ -17,9 +17,10 @@ from . import auth
 from .application import Application
 from .database import Unavailable
 from .limits import MAX_BODY, REQUEST_DEADLINE
-from .live import State
+from .live import State, encode
 from .log import request_id
 from .problem import ProblemError, invalid, unavailable
+from .reads import Encoded, Read
 from .schemas import Key
 
 logger = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class Handler(RequestHandler):
             raise ProblemError(400, "An Idempotency-Key has 1 to 64 visible ASCII characters.") from None
 
     def answer(self, value: object) -> None:
-        self.finish(msgspec.json.encode(value))
+        self.finish(value.json if isinstance(value, Encoded) else encode(value))
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error: BaseException | None = kwargs["exc_info"][1] if "exc_info" in kwargs else None
@@ -152,6 +153,10 @@ class ResourceHandler(Handler):
 
     def head(self, *path: str) -> Awaitable[None] | None:
         return self.get(*path)
+
+    def share(self, read: Read, *arguments: Hashable) -> Awaitable[Encoded]:
+        """Read what the store's method `read` returns, together with other requests that want the same."""
+        return self.application.reads.share(read, *arguments)
 
     def answer_newest(self, state: State) -> None:
         """Answer with a state and its version as the ETag, or 304 if the client has this version."""

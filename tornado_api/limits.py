@@ -9,6 +9,8 @@ MAX_BODY = 64 * 1024
 REQUEST_DEADLINE = 20
 # Seconds for one operation of the database, waits for a connection and for locks included.
 DATABASE_DEADLINE = 10
+# Seconds for a read that requests share.
+READ_DEADLINE = 15
 # Seconds that a long-poll may wait.
 LONGEST_WAIT = 15
 

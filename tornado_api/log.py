@@ -20,7 +20,7 @@ LOGGING: dict[str, Any] = {
     "disable_existing_loggers": False,
     "formatters": {
         "json": {
-            "()": "pythonjsonlogger.json.JsonFormatter",
+            "()": "pythonjsonlogger.msgspec.MsgspecFormatter",
             "fmt": ["levelname", "name", "process", "request_id", "message"],
             "timestamp": "time",
             "rename_fields": {"levelname": "level", "name": "logger", "process": "pid"},

@@ -8,9 +8,9 @@ import os
 import sys
 from pathlib import Path
 
+import psycopg
 from environs import EnvValidationError, FileAwareEnv, ValidationError, validate
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from psycopg.conninfo import conninfo_to_dict
 
 SHAPES = {
     "TOKEN_KEYS": "id:secret,id:secret; ids differ, each secret has at least 32 characters",
@@ -44,13 +44,15 @@ def absolute_path(value: str) -> Path:
 
 
 @env.parser_for("database")
-def database(value: str) -> URL:
+def database(value: str) -> str:
     if not value.startswith(("sqlite:////", "postgresql://")):
         raise ValidationError(SHAPES["DATABASE_URL"])
     try:
-        return make_url(value)
-    except (ArgumentError, ValueError) as error:
+        if value.startswith("postgresql:"):
+            int(conninfo_to_dict(value).get("port") or 0)
+    except (psycopg.ProgrammingError, ValueError) as error:
         raise ValidationError(SHAPES["DATABASE_URL"]) from error
+    return value
 
 
 @env.parser_for("address")
@@ -66,7 +68,7 @@ speaker = os.environ.get("APP") or "tornado_api"
 try:
     TOKEN_KEYS: dict[str, str] = env.token_keys("TOKEN_KEYS")
     VAR_DIR: Path = env.absolute_path("VAR_DIR")
-    DATABASE_URL: URL = env.database("DATABASE_URL")
+    DATABASE_URL: str = env.database("DATABASE_URL")
     REDIS_URL = env.str("REDIS_URL", "", validate=validate.Regexp(r"(rediss?://.+)?$"))
     BIND: str = env.address("BIND", "")
     LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))

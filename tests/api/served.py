@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
-import sqlalchemy as sa
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
@@ -46,7 +45,7 @@ async def serve(
         about,
         name="api",
         instance="api-a",
-        database_url=sa.make_url(database_url),
+        database_url=database_url,
         redis_url=redis_url,
         token_keys=dict(pair.split(":") for pair in os.environ["TOKEN_KEYS"].split(",")),
     )

@@ -23,7 +23,6 @@ FIRST_PARTY = [folder.parent.name for folder in (PROJECT / "django_site").glob("
 # Packages that others load by name: drivers, a log format, plugins, types; and tomlkit, which `make update` uses.
 UNIMPORTED = {
     "tomlkit",
-    "aiosqlite",
     "django-debug-toolbar",
     "psycopg",
     "python-json-logger",

@@ -32,17 +32,17 @@ def channel(id: str) -> str:
 class QuestionsHandler(ResourceHandler):
     async def get(self) -> None:
         query = self.query(ListQuery)
-        self.answer(await self.application.store(PollStore).questions(query.state or None, query.page))
+        self.answer(await self.share(self.application.store(PollStore).questions, query.state or None, query.page))
 
 
 class QuestionHandler(ResourceHandler):
     async def get(self, id: str) -> None:
-        self.answer(await self.application.store(PollStore).question(id_from(id)))
+        self.answer(await self.share(self.application.store(PollStore).question, id_from(id)))
 
 
 class ResultsHandler(ResourceHandler):
     async def get(self, id: str) -> None:
-        self.answer_newest(await self.application.store(PollStore).state(id_from(id)))
+        self.answer_newest(await self.share(self.application.store(PollStore).state, id_from(id)))
 
 
 class VotesHandler(Handler):

@@ -6,18 +6,17 @@ It uses everything that tornado_api offers to a feature, so that the tests need 
 import asyncio
 import itertools
 from collections.abc import Iterable
+from contextlib import closing
 from typing import Annotated, Any
 
 import httpx
 import msgspec
-import sqlalchemy as sa
 
 from tests.api.served import Served
 from tests.api.tokens import USERS, VOTERS, bearer
 from tornado_api.app import make
 from tornado_api.application import Application, Feature
-from tornado_api.database import Database, NoUser
-from tornado_api.database import user as users
+from tornado_api.database import Connection, Database, NoUser, connect
 from tornado_api.features import FEATURES
 from tornado_api.handler import ResourceHandler
 from tornado_api.live import Gone
@@ -27,14 +26,13 @@ from tornado_api.schemas import Key, Version
 from tornado_api.watching import watch_routes
 from tornado_api.websocket import TwoWayWebSocketHandler
 
-metadata = sa.MetaData()
-counter = sa.Table(
-    "sample_counter",
-    metadata,
-    sa.Column("store", sa.String(10), primary_key=True),
-    sa.Column("id", sa.BigInteger, primary_key=True),
-    sa.Column("version", sa.BigInteger, nullable=False),
-)
+TABLES = [
+    "CREATE TABLE accounts_user (id integer PRIMARY KEY, is_active boolean NOT NULL)",
+    "CREATE TABLE sample_counter (store text, id bigint, version bigint NOT NULL, PRIMARY KEY (store, id))",
+]
+VERSIONS = "SELECT id, version FROM sample_counter WHERE store = :store AND id IN :ids"
+USER = "SELECT 1 FROM accounts_user WHERE id = :user AND is_active"
+INCREMENT = "UPDATE sample_counter SET version = version + 1 WHERE store = :store AND id = :id RETURNING version"
 
 
 class Counter(msgspec.Struct):
@@ -65,34 +63,24 @@ class CounterStore:
         return Counter(id, versions[id], versions[id])
 
     async def versions(self, ids: Iterable[int]) -> dict[int, int]:
-        query = sa.select(counter.c.id, counter.c.version)
-        query = query.where(counter.c.store == self.name, counter.c.id.in_(list(ids)))
-        async with self.database.connect(self.database.reads) as connection:
-            return {row.id: row.version for row in await connection.execute(query)}
+        return dict(await self.database.read(VERSIONS, store=self.name, ids=list(ids)))
 
     async def create(self, id: int) -> None:
-        new = self.database.insert(counter).values(store=self.name, id=id, version=0).on_conflict_do_nothing()
-        async with self.database.connect(self.database.engine) as connection:
-            await connection.execute(new)
-            await connection.commit()
+        new = "INSERT INTO sample_counter VALUES (:store, :id, 0) ON CONFLICT DO NOTHING"
+        await self.database.execute(new, store=self.name, id=id)
 
     async def increment(self, id: int, user: int) -> int:
         """Return the new version. Raises Gone, NoUser."""
-        who = sa.select(users.c.id).where(users.c.id == user, users.c.is_active)
-        count = (
-            sa.update(counter)
-            .where(counter.c.store == self.name, counter.c.id == id)
-            .values(version=counter.c.version + 1)
-            .returning(counter.c.version)
-        )
-        async with self.database.connect(self.database.engine) as connection:
-            if await connection.scalar(who) is None:
-                raise NoUser
-            version: int | None = await connection.scalar(count)
-            if version is None:
+
+        def work(connection: Connection) -> int:
+            with connection.transaction():
+                if not connection.execute(USER, user=user):
+                    raise NoUser
+                for (version,) in connection.execute(INCREMENT, store=self.name, id=id):
+                    return int(version)
                 raise Gone
-            await connection.commit()
-        return version
+
+        return await self.database.call(work)
 
 
 class GaugeStore(CounterStore):
@@ -103,7 +91,7 @@ class GaugeStore(CounterStore):
 
 class CounterHandler(ResourceHandler):
     async def get(self, id: str) -> None:
-        self.answer_newest(await self.application.store(CounterStore).state(int(id)))
+        self.answer_newest(await self.share(self.application.store(CounterStore).state, int(id)))
 
     async def post(self, id: str) -> None:
         user = self.user()
@@ -225,14 +213,11 @@ async def write(api: Served, subject: Subject, headers: dict[str, str] | None = 
 
 def create_tables(database_url: str) -> None:
     """Make the tables of the sample, and USERS users, whose ids begin at 1."""
-    url = sa.make_url(database_url)
-    drivers = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg"}
-    engine = sa.create_engine(url.set(drivername=drivers[url.get_backend_name()]))
-    with engine.begin() as connection:
-        metadata.create_all(connection)
-        users.create(connection)
-        connection.execute(sa.insert(users), [{"id": n + 1, "is_active": True} for n in range(USERS)])
-    engine.dispose()
+    with closing(connect(database_url)) as connection, connection.transaction():
+        for table in TABLES:
+            connection.execute(table)
+        for n in range(USERS):
+            connection.execute("INSERT INTO accounts_user VALUES (:id, TRUE)", id=n + 1)
 
 
 def application() -> Application:

@@ -21,7 +21,7 @@ from tests.api.framework.sample import CounterStore, GaugeStore, Subject, fresh,
 from tests.api.framework.waiting import until, write_elsewhere
 from tests.api.served import Served
 from tests.api.watching import newest, news, watch
-from tornado_api import bus, handler, live, watching
+from tornado_api import bus, live, reads, watching
 
 pytestmark = pytest.mark.slow
 
@@ -425,7 +425,7 @@ async def test_request_that_takes_too_long(
         await asyncio.sleep(60)
 
     subject = await fresh(api)
-    monkeypatch.setattr(handler.Handler, "deadline", 0.2)
+    monkeypatch.setattr(reads, "READ_DEADLINE", 0.2)
     monkeypatch.setattr(api.app.store(CounterStore), "state", state_that_is_stuck)
     response: httpx.Response = await api.client.get(subject.newest)
     problem(response, 503)

@@ -168,6 +168,15 @@ async def test_postgresql_restarted_between_two_requests() -> None:
         assert [answer.status_code for answer in answers] == [201] * 10
 
 
+async def test_connection_that_the_server_closes_after_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with other_postgresql() as (api, port):
+        subject = await fresh(api)
+        with away(port, signal.SIGINT):
+            pass
+        monkeypatch.setattr(database.PostgreSQLConnection, "is_ready", lambda self: not self.driver.broken)
+        assert (await api.client.get(subject.newest)).status_code == 200
+
+
 async def test_a_locked_sqlite(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "DATABASE_DEADLINE", 1)
     path = tmp_path_factory.mktemp("locked") / "db.sqlite3"

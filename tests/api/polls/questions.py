@@ -3,11 +3,12 @@
 from datetime import datetime
 
 import httpx
-import sqlalchemy as sa
 
 from tests.api.served import Served
 from tests.api.tokens import VOTERS, bearer
-from tornado_api.polls import store
+
+NEW_QUESTION = "INSERT INTO polls_question (text, picture, closes_at) VALUES (:text, '', :closes_at) RETURNING id"
+NEW_CHOICE = "INSERT INTO polls_choice (question_id, text, position) VALUES (:id, :text, :position) RETURNING id"
 
 
 class Question:
@@ -24,18 +25,16 @@ class Question:
 
 
 async def ask(api: Served, *choices: str, closes_at: datetime | None = None, text: str = "Tea?") -> Question:
-    async with api.app.database.engine.begin() as connection:
-        new = sa.insert(store.question).values(text=text, picture="", closes_at=closes_at)
-        id = await connection.scalar(new.returning(store.question.c.id))
-        ids = [
-            await connection.scalar(
-                sa.insert(store.choice)
-                .values(question_id=id, text=text, position=position)
-                .returning(store.choice.c.id)
-            )
-            for position, text in enumerate(choices or ("Yes", "No"))
-        ]
-    return Question(id, ids)
+    execute = api.app.database.execute
+    [(id,)] = await execute(NEW_QUESTION, text=text, closes_at=closes_at)
+    texts = enumerate(choices or ("Yes", "No"))
+    rows = [await execute(NEW_CHOICE, id=id, text=text, position=position) for position, text in texts]
+    return Question(id, [choice for [(choice,)] in rows])
+
+
+async def delete(api: Served, question: Question) -> None:
+    for table, column in (("vote", "question_id"), ("choice", "question_id"), ("question", "id")):
+        await api.app.database.execute(f"DELETE FROM polls_{table} WHERE {column} = :id", id=question.id)  # noqa: S608
 
 
 async def vote(

@@ -5,15 +5,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 from websockets.asyncio.client import connect
 
 from tests.api.checks import methods, problem
-from tests.api.polls.questions import ask, vote
+from tests.api.polls.questions import ask, delete, vote
 from tests.api.served import Served
 from tests.api.tokens import bearer
 from tests.api.watching import newest, news, watch
-from tornado_api.polls import store
 
 
 async def test_questions(api: Served) -> None:
@@ -179,9 +177,7 @@ async def test_deleted_question(api: Served) -> None:
     async with watch(api, asked) as events, connect(f"ws://{api.address}{asked.socket}") as connection:
         await news(events)
         await connection.recv()
-        async with api.app.database.engine.begin() as database:
-            await database.execute(sa.delete(store.choice).where(store.choice.c.question_id == asked.id))
-            await database.execute(sa.delete(store.question).where(store.question.c.id == asked.id))
+        await delete(api, asked)
         async for block in events:
             assert "data" not in block
         await connection.wait_closed()

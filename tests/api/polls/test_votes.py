@@ -3,18 +3,19 @@
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
-import sqlalchemy as sa
 
 from tests.api.checks import problem
-from tests.api.polls.questions import ask, vote
+from tests.api.polls.questions import Question, ask, vote
 from tests.api.served import Served
 from tests.api.tokens import bearer
 from tests.api.watching import newest
-from tornado_api.database import user as users
-from tornado_api.polls import store
+from tornado_api import database
+from tornado_api.database import Connection, Database, NoUser, Row
+from tornado_api.polls.store import AlreadyVoted, Closed, KeyReused, PollStore
 
 
 async def test_vote(api: Served) -> None:
@@ -64,17 +65,15 @@ async def test_vote_sent_again(api: Served) -> None:
 async def test_vote_sent_again_after_the_question_has_closed(api: Served) -> None:
     asked = await ask(api)
     assert (await vote(api, asked, 1, user=1, key="one")).status_code == 201
-    closed = sa.update(store.question).where(store.question.c.id == asked.id).values(closes_at=datetime.now(UTC))
-    async with api.app.database.engine.begin() as connection:
-        await connection.execute(closed)
+    execute = api.app.database.execute
+    await execute("UPDATE polls_question SET closes_at = :now WHERE id = :id", now=datetime.now(UTC), id=asked.id)
     again = await vote(api, asked, 1, user=1, key="one")
     assert (again.status_code, again.json()["version"]) == (201, 1)
     problem(await vote(api, asked, 0, user=1, key="one"), 422)
     problem(await vote(api, asked, 1, user=1, key="two"), 409)
     problem(await vote(api, asked, 1, user=2, key="one"), 410)
-    async with api.app.database.engine.begin() as connection:
-        await connection.execute(sa.delete(store.vote).where(store.vote.c.question_id == asked.id))
-        await connection.execute(sa.delete(store.choice).where(store.choice.c.id == asked.choices[1]))
+    await execute("DELETE FROM polls_vote WHERE question_id = :id", id=asked.id)
+    await execute("DELETE FROM polls_choice WHERE id = :id", id=asked.choices[1])
     problem(await vote(api, asked, 1, user=1, key="one"), 404)
 
 
@@ -87,21 +86,27 @@ async def test_malformed_idempotency_keys(api: Served, key: str) -> None:
     assert (await vote(api, asked, key="!" * 63 + "~")).status_code == 201
 
 
+async def newest_user(api: Served) -> int:
+    [(user,)] = await api.app.database.read("SELECT MAX(id) FROM accounts_user WHERE is_active")
+    return int(user)
+
+
+async def deactivate(api: Served, user: int) -> None:
+    await api.app.database.execute("UPDATE accounts_user SET is_active = FALSE WHERE id = :id", id=user)
+
+
 async def test_user_who_was_deactivated(api: Served) -> None:
     asked = await ask(api)
-    async with api.app.database.engine.begin() as connection:
-        user = await connection.scalar(sa.select(sa.func.max(users.c.id)))
-        await connection.execute(sa.update(users).where(users.c.id == user).values(is_active=False))
+    user = await newest_user(api)
+    await deactivate(api, user)
     problem(await vote(api, asked, user=user), 401)
 
 
 async def test_user_who_was_deactivated_sends_a_vote_again(api: Served) -> None:
     asked = await ask(api)
-    async with api.app.database.engine.begin() as connection:
-        user = await connection.scalar(sa.select(sa.func.max(users.c.id)).where(users.c.is_active))
+    user = await newest_user(api)
     assert (await vote(api, asked, user=user, key="one")).status_code == 201
-    async with api.app.database.engine.begin() as connection:
-        await connection.execute(sa.update(users).where(users.c.id == user).values(is_active=False))
+    await deactivate(api, user)
     problem(await vote(api, asked, user=user, key="one"), 401)
 
 
@@ -109,9 +114,8 @@ async def test_many_double_votes_at_once(api: Served) -> None:
     asked = await ask(api)
     answers = await asyncio.gather(*(vote(api, asked, n % 2, user=1) for n in range(50)))
     assert Counter(answer.status_code for answer in answers) == {201: 1, 409: 49}
-    async with api.app.database.engine.connect() as connection:
-        rows = sa.select(sa.func.count()).select_from(store.vote).where(store.vote.c.question_id == asked.id)
-        assert await connection.scalar(rows) == 1
+    counted = await api.app.database.read("SELECT COUNT(*) FROM polls_vote WHERE question_id = :id", id=asked.id)
+    assert counted == [(1,)]
     assert (await newest(api, asked))["version"] == 1
 
 
@@ -121,6 +125,70 @@ async def test_one_vote_sent_many_times_at_once(api: Served) -> None:
     assert Counter(answer.status_code for answer in answers) == {201: 50}
     assert {answer.json()["version"] for answer in answers} == {1}
     assert (await newest(api, asked))["total"] == 1
+
+
+async def test_a_vote_takes_one_round_trip(api: Served, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_sqlite = database_url.startswith("sqlite:")
+    kind: Any = database.SQLiteConnection if is_sqlite else database.PostgreSQLConnection
+    executed: list[str] = []
+    execute = kind.execute
+
+    def record(self: Connection, sql: str, **values: Any) -> list[Row]:
+        executed.append(sql)
+        found: list[Row] = execute(self, sql, **values)
+        return found
+
+    monkeypatch.setattr(kind, "execute", record)
+    asked = await ask(api)
+    executed.clear()
+    assert (await vote(api, asked)).status_code == 201
+    # SQLite needs no round trips: BEGIN, two statements, and COMMIT.
+    assert len(executed) == (4 if is_sqlite else 1), executed
+
+
+async def outcome(store: PollStore, asked: Question, voter: int, choice: int, key: str) -> str:
+    try:
+        await store.vote(asked.id, asked.choices[choice], voter, key)
+    except (AlreadyVoted, Closed, KeyReused, NoUser) as error:
+        return type(error).__name__
+    return "counted"
+
+
+async def test_64_writers_at_once(api: Served, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many connections vote on two questions, one of which closes meanwhile, while the last voter is deactivated."""
+    # Longer, because SQLite lets one after the other write, and each waits for the disk.
+    monkeypatch.setattr(database, "DATABASE_DEADLINE", 60)
+    asked, closing = await ask(api), await ask(api)
+    last = await newest_user(api)
+    databases = [Database(database_url, "writer") for _ in range(16)]
+    stores = [PollStore(each) for each in databases]
+    # Each voter sends a vote twice with one key, and then another choice with this key and without one.
+    votes = [(voter, *rest) for voter in range(1, 49) for rest in ((0, "key"), (0, "key"), (1, "key"), (1, ""))]
+    sent = [outcome(stores[n % 16], asked, *each) for n, each in enumerate(votes)]
+    sent += [outcome(stores[voter % 16], closing, voter, 0, "") for voter in range(1, 49)]
+    sent += [outcome(stores[n], asked, last, 0, "key") for n in range(16)]
+
+    async def change() -> str:
+        await asyncio.sleep(0.2)
+        now = datetime.now(UTC)
+        await api.app.database.execute(
+            "UPDATE polls_question SET closes_at = :now WHERE id = :id", now=now, id=closing.id
+        )
+        await deactivate(api, last)
+        return "changed"
+
+    found = await asyncio.gather(*sent, change())
+    for each in databases:
+        await each.close()
+    # Whichever came first, the other three got the answer that belongs to it.
+    right = {("counted", "counted", "KeyReused", "AlreadyVoted"), ("KeyReused", "KeyReused", "counted", "AlreadyVoted")}
+    right.add(("AlreadyVoted", "AlreadyVoted", "AlreadyVoted", "counted"))
+    assert {tuple(found[n : n + 4]) for n in range(0, 192, 4)} <= right
+    assert set(found[192:240]) <= {"counted", "Closed"}
+    assert set(found[240:256]) <= {"counted", "NoUser"}
+    for question, total in ((asked, 48 + ("counted" in found[240:])), (closing, found[192:240].count("counted"))):
+        tally = await newest(api, question)
+        assert (tally["total"], tally["version"]) == (total, total)
 
 
 async def test_many_voters_at_once(api: Served) -> None:

@@ -6,7 +6,6 @@ import sys
 from collections import Counter
 
 import pytest
-import sqlalchemy as sa
 
 from tests.api.checks import problem
 from tests.api.polls.questions import ask, vote
@@ -25,13 +24,11 @@ async def test_site_and_api_write_the_same_row(api: Served, database_url: str) -
     done.check_returncode()
     problem(await vote(api, asked, user=1), 409)
     assert (await vote(api, asked, user=2)).status_code == 201
-    async with api.app.database.engine.connect() as connection:
-        every = sa.text("SELECT * FROM polls_vote WHERE question_id = :id ORDER BY voter_id").bindparams(id=asked.id)
-        theirs, ours = (await connection.execute(every)).mappings().all()
-    same = ("question_id", "choice_id")
-    assert [theirs[name] for name in same] == [ours[name] for name in same]
-    assert type(theirs["created_at"]) is type(ours["created_at"])
-    assert len(str(theirs["created_at"])) == len(str(ours["created_at"]))
+    every = "SELECT question_id, choice_id, created_at FROM polls_vote WHERE question_id = :id ORDER BY voter_id"
+    (*theirs, their_time), (*ours, our_time) = await api.app.database.read(every, id=asked.id)
+    assert theirs == ours
+    assert type(their_time) is type(our_time)
+    assert len(str(their_time)) == len(str(our_time))
 
 
 VOTE_ON_THE_SITE = """

@@ -1,7 +1,6 @@
 """The tests of polls run on the tables of a release."""
 
 import pytest
-import sqlalchemy as sa
 
 from tests.api.databases import create
 from tests.api.tokens import USERS
@@ -13,7 +12,7 @@ def database_url() -> str:
     from tornado_api import schema, token
 
     url = create("polls")
-    schema.create_tables(sa.make_url(url))
+    schema.create_tables(url)
     for _ in range(USERS):
-        token.add_user(sa.make_url(url))
+        token.add_user(url)
     return url
