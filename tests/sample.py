@@ -37,7 +37,7 @@ WORD = '"version"'
 VIEW = ("django_site/polls/views.py", "    return render(")
 HANDLER = (
     "tornado_api/polls/endpoints.py",
-    "        self.answer_newest(await self.application.store(PollStore).state(id_from(id)))",
+    "        self.answer_newest(await self.share(self.application.store(PollStore).state, id_from(id)))",
 )
 MODELS = "django_site/polls/models.py"
 MIGRATION = ("polls", "0001_initial")

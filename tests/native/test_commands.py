@@ -181,9 +181,9 @@ def test_a_malformed_setting_is_named(copy: NativeStack, name: str, value: str) 
 def test_status_shows_every_process(copy: NativeStack) -> None:
     done = copy.make("status")
     assert done.returncode == 0
-    for process in copy.processes():
-        if process.name() in ("nginx", *(app.server.kind for app in APPS.values())):
-            assert re.search(rf"\b{process.pid}\b", done.stdout), done.stdout
+    for service, pid in copy.pids().items():
+        for process in (pid, *workers(copy, service)):
+            assert re.search(rf"\b{process}\b", done.stdout), done.stdout
     assert done.stdout.count(" ready") == 1 + len(copy.instances)
 
 

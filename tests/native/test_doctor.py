@@ -242,7 +242,7 @@ def test_too_few_open_files(copy: NativeStack) -> None:
         ["sh", "-c", command], cwd=copy.project, env=copy.environment, capture_output=True, text=True, check=False
     )
     assert done.returncode, done.stdout
-    assert "limits.d" in remedy_of(done.stdout, "open files: this shell may have 1000, nginx needs 32768")
+    assert "limits.d" in remedy_of(done.stdout, "open files: this shell may have 1000, nginx needs 20000")
 
     for kind in KINDS:
         instance = next(instance for instance in INSTANCES.values() if instance.server.kind == kind)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from deploy.core.apps import INSTANCES, App, Instance
-from tests.stack.checks import LISTENING, check_error, check_headers, each_app, error_kind, is_from
+from tests.stack.checks import LISTENING, UNCACHED, check_error, check_headers, each_app, error_kind, is_from
 from tests.stacks import Stack
 
 
@@ -53,7 +53,7 @@ def restart(stack: Stack, instance: str) -> None:
 
 @each_app
 def test_with_no_instance_of_an_app_running(stack: Stack, app: App) -> None:
-    with stopped(stack, *(instance.name for instance in app.instances)), stack.client() as client:
+    with stopped(stack, *(instance.name for instance in app.instances)), stack.client(headers=UNCACHED) as client:
         for method in ("GET", "POST"):
             response = client.request(method, app.prefix)
             check_error(response, 503, error_kind(app))
@@ -67,7 +67,7 @@ def test_with_no_instance_of_an_app_running(stack: Stack, app: App) -> None:
 
 @pytest.mark.parametrize("instance", [each for app in LISTENING for each in app.instances], ids=str)
 def test_without_one_instance_no_request_fails(stack: Stack, instance: Instance) -> None:
-    with stopped(stack, instance.name), stack.client() as client:
+    with stopped(stack, instance.name), stack.client(headers=UNCACHED) as client:
         answers = [client.get(instance.app.prefix) for _ in range(40)]
     assert all(is_from(answer, instance.app) and answer.status_code < 500 for answer in answers)
 

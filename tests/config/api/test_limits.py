@@ -33,7 +33,7 @@ def test_nginx_and_the_api_hold_as_many_watchers() -> None:
     assert nginx("limit_conn live_of_worker", API) == [limits.MAX_WATCHERS]
     connections = max(nginx("worker_connections"))
     assert 3 / 4 * connections >= 2 * limits.MAX_WATCHERS
-    assert nginx("worker_rlimit_nofile") == [2 * connections]
+    assert min(nginx("worker_rlimit_nofile")) > 1.2 * connections
 
 
 def test_a_worker_may_open_a_file_for_each_watcher() -> None:
