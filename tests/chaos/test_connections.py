@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.chaos.table import Record
 from tests.sample import ENDPOINT, PAGE, Crowd, write_on_site
+from tests.stack.checks import UNCACHED
 from tests.stacks import PROJECT, NativeStack
 
 ALL = 5000
@@ -67,7 +68,7 @@ def test_five_thousand_slow_or_idle_connections(stack: NativeStack, crowd: Crowd
 
     def everybody_else(seconds: dict[str, list[float]]) -> None:
         """Several readers and one writer."""
-        with stack.client(timeout=10) as client:
+        with stack.client(timeout=10, headers=UNCACHED) as client:
             for _ in range(40):
                 for path in paths:
                     began = time.perf_counter()

@@ -18,6 +18,7 @@ from tests.chaos.recovery import seconds_until, workers
 from tests.chaos.table import Record
 from tests.people import CSRF
 from tests.sample import ENDPOINT, PAGE, PNG, Crowd
+from tests.stack.checks import UNCACHED
 from tests.stacks import NativeStack, database
 
 # Parts of var/: the logs, the uploads, and nginx's buffer for bodies that are still arriving.
@@ -103,7 +104,7 @@ async def test_no_room_for_logs(confined: Confined, confined_crowd: Crowd, recor
 
     def ask() -> dict[str, str]:
         """Return the id of a request to each app."""
-        with stack.client() as client:
+        with stack.client(headers=UNCACHED) as client:
             return {app: client.get(path).headers["X-Request-ID"] for app, path in paths.items()}
 
     def logged(ids: dict[str, str]) -> bool:

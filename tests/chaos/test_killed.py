@@ -13,6 +13,7 @@ from tests.chaos.load import API, GETS, POSTS, SITE, Load
 from tests.chaos.recovery import recovered, seconds_until, whole, workers
 from tests.chaos.table import Record
 from tests.sample import ENDPOINT, Crowd
+from tests.stack.checks import UNCACHED
 from tests.stacks import NativeStack
 
 # Seconds between kills in two instances. Otherwise a 3 s request that nginx moved from the first to the second would be
@@ -57,7 +58,7 @@ async def test_both_masters(stack: NativeStack, crowd: Crowd, record: Record, ap
         return not masters() & {0, *killed}
 
     def refused() -> bool:
-        with stack.client() as client:
+        with stack.client(headers=UNCACHED) as client:
             answers.append(client.get(path))
         return answers[-1].status_code == 503
 

@@ -12,6 +12,7 @@ from tests.chaos.load import Load
 from tests.chaos.recovery import gone, seconds_until, workers
 from tests.chaos.table import Record
 from tests.sample import Crowd
+from tests.stack.checks import UNCACHED
 from tests.stacks import NativeStack
 
 # A request may arrive on an idle connection that nginx closes during a reload (nginx waits for it only since 1.27.4:
@@ -83,5 +84,5 @@ async def test_a_master_dies_during_the_next_upgrade(stack: NativeStack) -> None
     await asyncio.sleep(2)
     assert stack.supervisor.getProcessInfo("nginx")["pid"] == script
     assert stack.pids()["nginx"] == new
-    with stack.client() as client:
+    with stack.client(headers=UNCACHED) as client:
         assert client.get("/").status_code == 200

@@ -20,6 +20,7 @@ from tests.chaos.table import Record
 from tests.hosts.shapes import FIVE_LONG, both_shapes, one_and_long_five
 from tests.hosts.stack import HostsStack
 from tests.sample import EITHER, MIGRATION, NEW, OLD, TEMPLATE, Crowd
+from tests.stack.checks import UNCACHED
 from tests.stacks import edited
 
 Edit = tuple[str, str, str]
@@ -87,7 +88,7 @@ def serves(stack: HostsStack, heading: str) -> None:
         words = (release, f" {' '.join(services)} ready ") if services else ()
         for word in (*words, " none "):
             assert word in rows[host.name], done.stdout
-    with stack.client() as client:
+    with stack.client(headers=UNCACHED) as client:
         assert all(heading in client.get("/").text for _ in range(8))
 
 

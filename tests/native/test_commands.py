@@ -157,7 +157,7 @@ def test_a_changed_setting_is_applied(copy: NativeStack) -> None:
         assert done.returncode == 0, done.stdout
         assert changed(before, copy.pids()) == set(copy.instances)
         sizes = [log.stat().st_size for log in logs]
-        with copy.client() as client:
+        with copy.client(headers=UNCACHED) as client:
             for app in APPS.values():
                 if app.server.listens:
                     assert is_from(client.get(app.prefix), app)

@@ -8,6 +8,7 @@ from typing import Self
 
 import httpx
 
+from tests.stack.checks import UNCACHED
 from tests.stacks import Stack
 
 CLIENTS = 4
@@ -39,7 +40,7 @@ class Requests:
             thread.join()
 
     def run(self) -> None:
-        with self.stack.client() as client:
+        with self.stack.client(headers=UNCACHED) as client:
             while not self.stopping.is_set():
                 for path in self.paths:
                     failure = self.get(client, path)

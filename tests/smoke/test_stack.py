@@ -79,7 +79,9 @@ def test_a_restart_under_load_fails_no_request(environment: dict[str, str]) -> N
     done = threading.Event()
 
     def load() -> None:
-        with httpx.Client(base_url=f"http://127.0.0.1:{environment['PORT']}", timeout=30) as client:
+        # With a cookie, an instance answers, and not nginx's cache.
+        uncached = {"Cookie": "fresh=1"}
+        with httpx.Client(base_url=f"http://127.0.0.1:{environment['PORT']}", timeout=30, headers=uncached) as client:
             while not done.is_set():
                 for page in PAGES:
                     try:

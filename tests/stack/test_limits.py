@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from deploy.core.apps import App
-from tests.stack.checks import LISTENING, MB, check_error, each_app, error_kind, is_from, upstream
+from tests.stack.checks import LISTENING, MB, UNCACHED, check_error, each_app, error_kind, is_from, upstream
 from tests.stacks import Stack
 
 SLOW = 100
@@ -25,7 +25,7 @@ def test_body_too_large(stack: Stack, app: App) -> None:
 @each_app
 def test_headers_and_address(stack: Stack, app: App) -> None:
     kind = error_kind(app)
-    with stack.client() as client:
+    with stack.client(headers=UNCACHED) as client:
         # Three of four buffers of 8 kB: a large cookie is no error.
         assert is_from(client.get(app.prefix, headers={f"X-Large-{n}": "x" * 8000 for n in range(3)}), app)
         check_error(client.get(app.prefix, headers={"X-Large": "x" * 9000}), 400, kind)
