@@ -65,7 +65,7 @@ def test_its_resources_are_limited(stack: ComposeStack, service: str) -> None:
     assert 0 < host["PidsLimit"] <= 512
     for pid in processes(stack, service):
         for files in re.findall(r"^Max open files +(\d+)", read(pid, "limits"), re.M):
-            assert int(files) <= 32768
+            assert int(files) <= 20000
     assert {"max-size", "max-file"} <= host["LogConfig"]["Config"].keys(), "its log grows"
 
 
