@@ -54,9 +54,9 @@ def test_nginx_and_gixy_accept_the_files(hosts: dict[str, str], tls: dict[str, s
     render(tmp_path, hosts | tls)
     done = accepts(tmp_path)
     assert done.returncode == 0, done.stderr
-    # worker_connections counts the connections to upstreams too, so twice as many files are not needed, and a hard limit of
+    # worker_connections counts the connections to upstreams too, so twice as many files are not needed. A hard limit of
     # 20,000 is common.
-    gixy = [Path(sys.executable).with_name("gixy"), "--skips=worker_rlimit_nofile_vs_connections"]
+    gixy: list[str | Path] = [Path(sys.executable).with_name("gixy"), "--skips=worker_rlimit_nofile_vs_connections"]
     done = subprocess.run([*gixy, tmp_path / "nginx/nginx.conf"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
