@@ -55,16 +55,6 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def as_time(value: Any) -> Any:
-    """Return the datetime of a column, None for NULL. In SQLite it is Django's text, in UTC and without a zone."""
-    if value is None or isinstance(value, datetime):
-        return value
-    try:
-        return datetime.fromisoformat(value).replace(tzinfo=UTC)
-    except (TypeError, ValueError):  # SQLite has any text and number in such a column
-        return UNREADABLE
-
-
 class Loader(TimestamptzLoader):
     def load(self, data: Any) -> datetime:
         try:

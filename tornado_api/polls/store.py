@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
-from ..database import REJECTIONS, USERS, Connection, Database, NoUser, Row, Unavailable, as_time
+from ..database import REJECTIONS, UNREADABLE, USERS, Connection, Database, NoUser, Row, Unavailable
 from ..live import Gone
 from .schemas import Choice, ChoiceTally, Question, QuestionPage, QuestionWithChoices, Tally
 
@@ -83,6 +84,16 @@ class AlreadyVoted(Exception):
 
 class KeyReused(Exception):
     """The voter sent this key with another choice of the question."""
+
+
+def as_time(value: Any) -> Any:
+    """Return the datetime of a column, None for NULL. In SQLite it is Django's text, in UTC and without a zone."""
+    if value is None or isinstance(value, datetime):
+        return value
+    try:
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    except (TypeError, ValueError):  # SQLite has any text and number in such a column
+        return UNREADABLE
 
 
 def as_question(row: Row) -> Question:
