@@ -22,7 +22,7 @@ PACE = 0.1
 # Seconds before a channel repeats a read that failed.
 RETRY = 1.0
 
-# Watchers that are told of a new state, about 6 ms, before other requests have their turn.
+# How many watchers get a new state, in about 6 ms, before other requests have their turn.
 BATCH = 200
 
 encode = msgspec.json.Encoder().encode

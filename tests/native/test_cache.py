@@ -190,7 +190,7 @@ def test_a_slow_page_is_not_older_than_others(stack: NativeStack) -> None:
 
 
 def test_the_page_of_the_second_before_does_not_wait(stack: NativeStack) -> None:
-    """nginx gets the new page meanwhile."""
+    """nginx gets the new page in the background."""
     for _ in range(6):
         with stack.client(headers={"Accept-Encoding": "identity"}) as client:
             time.sleep(1.02 - time.time() % 1)

@@ -160,7 +160,7 @@ class PollStore:
             else:
                 rows = await self.database.execute(VOTE_ON_POSTGRESQL, key=key, now=now, **given)
         except REJECTIONS as error:
-            # The question, choice or user was deleted meanwhile. A client that retries learns which one.
+            # The question, choice or user was deleted in between. A client that retries learns which one.
             raise Unavailable("deleted meanwhile") from error
         version: int
         for (version,) in rows:

@@ -14,7 +14,7 @@ from tornado_api.reads import Reads
 
 
 class Source:
-    """Counts the reads of `state`, each of which waits until `go` is set and returns its number."""
+    """Counts the reads of `state`. Each waits until `go` is set, and returns its number."""
 
     def __init__(self) -> None:
         self.begun = self.running = 0

@@ -155,7 +155,7 @@ async def outcome(store: PollStore, asked: Question, voter: int, choice: int, ke
 
 
 async def test_64_writers_at_once(api: Served, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many connections vote on two questions, one of which closes meanwhile, while the last voter is deactivated."""
+    """As many connections vote on two questions. One closes during the votes, and the last voter is deactivated."""
     # Longer, because SQLite lets one after the other write, and each waits for the disk.
     monkeypatch.setattr(database, "DATABASE_DEADLINE", 60)
     asked, closing = await ask(api), await ask(api)

@@ -57,7 +57,7 @@ def test_a_page_from_the_cache(stack: Stack) -> None:
         assert response.headers["Cache-Control"] == "private, no-cache"
         assert "X-Accel-Expires" not in response.headers
         assert "Cookie" in response.headers["Vary"]
-    # The id is that of the request, and not of the one that filled the cache.
+    # The id is the request's own. The request that filled the cache had another.
     assert again.headers["X-Request-ID"] != first.headers["X-Request-ID"]
     [line] = logged(stack, "nginx", again.headers["X-Request-ID"])
     assert line["cache"] in STORED
