@@ -21,6 +21,7 @@ from deploy.core.console import Failed, guard_output, nothing_runs
 from deploy.core.settings import ENV_FILE, VAR, certificate_faults, faults, make_directory, replace
 from deploy.targets.compose import target as compose
 
+# Counts the signals that ask this process to end.
 SIGNALS = itertools.count(1)
 PYTHON = preflight.VENV / "bin/python"
 TARGETS = ("native", "compose", "hosts")

@@ -21,7 +21,6 @@ logger = logging.getLogger(__name__)
 PACE = 0.1
 # Seconds before a channel repeats a read that failed.
 RETRY = 1.0
-
 # How many watchers get a new state, in about 6 ms, before other requests have their turn.
 BATCH = 200
 

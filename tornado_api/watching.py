@@ -16,6 +16,8 @@ from .live import Watcher
 from .schemas import LongPollQuery
 from .websocket import RESTARTING, SocketHandler
 
+DELETED = (1000, "it was deleted")
+
 
 def retry() -> bytes:
     """Return the milliseconds until a browser reconnects: random, so that not all clients reconnect at once."""
@@ -171,10 +173,8 @@ class WebSocketHandler(PushHandler, SocketHandler):
         self.close(1008, "too slow")
 
     def end(self) -> None:
-        if self.application.hub.draining:
-            self.close(*RESTARTING)
-        else:
-            self.close(1000, "it was deleted")
+        if self.watcher.here:
+            self.close(*(RESTARTING if self.application.hub.draining else DELETED))
 
     def on_message(self, message: str | bytes) -> None:
         self.close(1003, "nothing is expected here")

@@ -20,6 +20,9 @@ from deploy.core.cores import cores
 from deploy.servers import SERVERS
 from deploy.servers.base import get
 
+# Headers for an answer of an instance: nginx's cache has no page for a visitor with a cookie.
+UNCACHED = {"Cookie": "fresh=1"}
+
 
 def take_out_of_rotation(run: Path, instance: str) -> None:
     (run / "upstream" / instance).unlink(missing_ok=True)
@@ -86,9 +89,8 @@ def visit(address: str, port: str, variables: Mapping[str, str], path: str) -> i
         anyone = ssl._create_unverified_context()  # noqa: S323
         connection = http.client.HTTPSConnection(address, int(port), timeout=10, context=anyone)
     try:
-        # The cookie keeps nginx from answering from its cache, which may have a page of an instance that has stopped.
         host = variables["ALLOWED_HOSTS"].split(",")[0].lstrip(".")
-        connection.request("GET", path, headers={"Host": host, "Cookie": "fresh=1"})
+        connection.request("GET", path, headers={"Host": host} | UNCACHED)
         return connection.getresponse().status
     finally:
         connection.close()

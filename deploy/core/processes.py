@@ -38,10 +38,10 @@ def processes() -> Iterator[Process]:
             yield found
 
 
-def children(pid: int) -> list[Process]:
-    """Return the workers of a process, the oldest first. nginx has two more children, which look after its cache."""
-    found = [each for each in processes() if each.parent == pid and not title(each.pid).startswith("nginx: cache")]
-    return sorted(found, key=lambda each: each.pid) if pid else []
+def workers(master: int) -> list[Process]:
+    """Return the children of a master that serve, the oldest first. Two of nginx look after its cache instead."""
+    found = (each for each in processes() if each.parent == master and not title(each.pid).startswith("nginx: cache"))
+    return sorted(found, key=lambda each: each.pid) if master else []
 
 
 def is_alive(process: Process, zombies: bool = False) -> bool:

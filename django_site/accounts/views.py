@@ -36,7 +36,7 @@ class SignUpView(RedirectURLMixin, FormView):  # type: ignore[type-arg]
             with transaction.atomic():
                 user = form.save()
         except IntegrityError:  # Another request took the name after the form checked it.
-            form.add_error("username", "A user with that username already exists.")
+            form.add_error("username", form.instance.unique_error_message(User, ("username",)))
             return self.form_invalid(form)
         login(self.request, user)
         return super().form_valid(form)

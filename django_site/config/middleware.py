@@ -19,6 +19,8 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 logger = logging.getLogger(__name__)
 access = logging.getLogger("access")
 METHODS = ["GET", "HEAD", "OPTIONS", "POST"]
+# The Cache-Control, for nginx alone, of a page that it may store (nginx/nginx.conf).
+CACHEABLE = "stale-while-revalidate=1"
 
 # Seconds in the queue. A client that waited longer has probably left or sent the request again. When stuck workers end
 # at their deadline of 20 s, the requests that queued behind them are rejected at once instead of delaying new ones. The
@@ -54,12 +56,12 @@ def set_cache_control(request: HttpRequest, response: HttpResponse) -> None:
     nginx serves it until the end of the second in which it passed the request on, and in the next second while it gets
     a new one: no page is two seconds old, even if the clocks of nginx and the site differ. Nobody else may store pages.
     """
-    second, mark = request.headers.get("X-Request-Start", "").partition(".")[0], "stale-while-revalidate=1"
+    second, _, _ = request.headers.get("X-Request-Start", "").partition(".")
     cacheable = second and response.status_code == 200 and not (response.cookies or settings.DEBUG)
-    # nginx, which knows the cookies of requests, replaces the mark by "private, no-cache" too.
-    response.setdefault("Cache-Control", mark if cacheable else "private, no-cache")
+    # nginx, which knows the cookies of requests, replaces CACHEABLE by "private, no-cache" too.
+    response.setdefault("Cache-Control", CACHEABLE if cacheable else "private, no-cache")
     # nginx 1.22 ignores a Cache-Control after this.
-    response["X-Accel-Expires"] = f"@{second}" if response["Cache-Control"] == mark else "0"
+    response["X-Accel-Expires"] = f"@{second}" if response["Cache-Control"] == CACHEABLE else "0"
 
 
 def request_log(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import psutil
 
+from deploy.core.probe import UNCACHED
 from tests import servers
 from tests.environment import environment
 from tests.sample import ENDPOINT, PAGE
@@ -90,7 +91,9 @@ class OpenLoad:
 
     def __init__(self, stack: NativeStack, path: str, patience: float) -> None:
         self.port, self.patience = stack.port, patience
-        self.request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nCookie: fresh=1\r\n\r\n".encode()
+        headers = {"Host": f"127.0.0.1:{self.port}"} | UNCACHED
+        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        self.request = "\r\n".join(lines).encode()
         self.seconds: defaultdict[str, list[float]] = defaultdict(list)
         self.idle: list[Client] = []
         # In the order of sending, which is also the order of the timeouts.

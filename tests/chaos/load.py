@@ -24,10 +24,10 @@ import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
+from deploy.core.probe import UNCACHED
 from tests.chaos.client import PATIENCE, Answer, Connection, Lost, blocks
 from tests.people import CSRF
 from tests.sample import PNG, Crowd, State, Subject, Write
-from tests.stack.checks import UNCACHED
 from tests.stacks import Stack
 
 # 5 MB that take no time to decode: decoders ignore bytes after a picture's end.

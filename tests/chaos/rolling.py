@@ -12,11 +12,11 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 
+from deploy.core.probe import UNCACHED
 from tests import servers
 from tests.chaos.client import Connection, Lost
 from tests.environment import environment
 from tests.sample import ENDPOINT, PAGE
-from tests.stack.checks import UNCACHED
 from tests.stacks import PROJECT, NativeStack, directory
 
 CLIENTS = 16

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from deploy.core.probe import UNCACHED
 from tests.chaos.table import Record
 from tests.sample import ENDPOINT, PAGE, Crowd, write_on_site
-from tests.stack.checks import UNCACHED
 from tests.stacks import PROJECT, NativeStack
 
 ALL = 5000

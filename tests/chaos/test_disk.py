@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deploy.core.probe import UNCACHED
 from tests import servers
 from tests.chaos.faulty import faulty
 from tests.chaos.load import Load
@@ -18,7 +19,6 @@ from tests.chaos.recovery import seconds_until, workers
 from tests.chaos.table import Record
 from tests.people import CSRF
 from tests.sample import ENDPOINT, PAGE, PNG, Crowd
-from tests.stack.checks import UNCACHED
 from tests.stacks import NativeStack, database
 
 # Parts of var/: the logs, the uploads, and nginx's buffer for bodies that are still arriving.

@@ -9,11 +9,11 @@ import statistics
 import httpx
 import pytest
 
+from deploy.core.probe import UNCACHED
 from tests.chaos.load import API, GETS, POSTS, SITE, Load
 from tests.chaos.recovery import recovered, seconds_until, whole, workers
 from tests.chaos.table import Record
 from tests.sample import ENDPOINT, Crowd
-from tests.stack.checks import UNCACHED
 from tests.stacks import NativeStack
 
 # Seconds between kills in two instances. Otherwise a 3 s request that nginx moved from the first to the second would be

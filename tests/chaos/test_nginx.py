@@ -8,11 +8,11 @@ import time
 
 import psutil
 
+from deploy.core.probe import UNCACHED
 from tests.chaos.load import Load
 from tests.chaos.recovery import gone, seconds_until, workers
 from tests.chaos.table import Record
 from tests.sample import Crowd
-from tests.stack.checks import UNCACHED
 from tests.stacks import NativeStack
 
 # A request may arrive on an idle connection that nginx closes during a reload (nginx waits for it only since 1.27.4:

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from deploy.core.probe import UNCACHED
 from tests.chaos.goodput import PATHS, OpenLoad, apart
 from tests.chaos.table import Record
-from tests.stack.checks import UNCACHED
 from tests.stacks import NativeStack
 
 # Seconds that a client waits. It bounds a hang: the plot shows responses that come later than people wait.

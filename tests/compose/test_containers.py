@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from deploy.core.probe import UNCACHED
 from tests.compose.conftest import SERVICES, wait_healthy
 from tests.sample import ENDPOINT
-from tests.stack.checks import UNCACHED, upstream, workers_of
+from tests.stack.checks import upstream, workers_of
 from tests.stacks import ComposeStack, docker
 
 PATHS = ("/accounts/login/", ENDPOINT)

@@ -15,12 +15,12 @@ from typing import Any
 import psutil
 import pytest
 
+from deploy.core.probe import UNCACHED
 from tests.chaos.load import Load
 from tests.chaos.table import Record
 from tests.hosts.shapes import FIVE_LONG, both_shapes, one_and_long_five
 from tests.hosts.stack import HostsStack
 from tests.sample import EITHER, MIGRATION, NEW, OLD, TEMPLATE, Crowd
-from tests.stack.checks import UNCACHED
 from tests.stacks import edited
 
 Edit = tuple[str, str, str]

@@ -9,11 +9,10 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from deploy.core.probe import why_no_page
+from deploy.core.probe import UNCACHED, why_no_page
 from tests.faults import frozen
 from tests.sample import NEW, OLD, TEMPLATE
-from tests.stack.checks import UNCACHED
-from tests.stacks import NativeStack, copied, edited
+from tests.stacks import NativeStack, copied, edited, running
 
 # Views that a cache may leak, and how many times each ran.
 VIEWS = """
@@ -115,12 +114,8 @@ def stack() -> Iterator[NativeStack]:
         (project / "django_site/tries.py").write_text(VIEWS)
         with (project / "django_site/config/urls.py").open("a") as urls:
             urls.write(URLS)
-        stack = NativeStack(project.parent, project=project)
-        try:
-            stack.up()
+        with running(NativeStack, project=project) as stack:
             yield stack
-        finally:
-            stack.down()
 
 
 def get(stack: NativeStack, path: str, **headers: str) -> httpx.Response:

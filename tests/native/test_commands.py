@@ -8,9 +8,9 @@ import psutil
 import pytest
 
 from deploy.core.apps import APPS, App
-from deploy.core.probe import take_out_of_rotation
+from deploy.core.probe import UNCACHED, take_out_of_rotation
 from deploy.core.settings import is_secret, parse
-from tests.stack.checks import UNCACHED, each_app, is_from, upstream, workers_of
+from tests.stack.checks import each_app, is_from, upstream, workers_of
 from tests.stacks import NativeStack, edited
 
 FIRST = next(app for app in APPS.values() if app.server.listens)

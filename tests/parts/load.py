@@ -8,7 +8,7 @@ from typing import Self
 
 import httpx
 
-from tests.stack.checks import UNCACHED
+from deploy.core.probe import UNCACHED
 from tests.stacks import Stack
 
 CLIENTS = 4

@@ -12,10 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from deploy.core.probe import UNCACHED
 from tests.chaos.table import Record
 from tests.parts.load import Requests
-from tests.stack.checks import UNCACHED, check_error, is_from
-from tests.stacks import Stack, copied, edited
+from tests.stack.checks import check_error, is_from
+from tests.stacks import Stack, copied, edited, running
 
 HERE = Path(__file__).parent
 REGISTRY = "deploy/apps.toml"
@@ -26,13 +27,8 @@ MOST_RESENT = 8
 
 @pytest.fixture(scope="module")
 def stack(stack_class: type[Stack]) -> Iterator[Stack]:
-    with copied() as project:
-        stack = stack_class(project.parent, project=project)
-        try:
-            stack.up()
-            yield stack
-        finally:
-            stack.down()
+    with copied() as project, running(stack_class, project=project) as stack:
+        yield stack
 
 
 def files_of(part: str) -> dict[str, Path]:

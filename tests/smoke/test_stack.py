@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from deploy.core.apps import APPS, INSTANCES
+from deploy.core.probe import UNCACHED
 from deploy.core.settings import EXAMPLE, PROJECT, parse
 from tests.servers import free_port, program
 
@@ -79,9 +80,7 @@ def test_a_restart_under_load_fails_no_request(environment: dict[str, str]) -> N
     done = threading.Event()
 
     def load() -> None:
-        # With a cookie, an instance answers, and not nginx's cache.
-        uncached = {"Cookie": "fresh=1"}
-        with httpx.Client(base_url=f"http://127.0.0.1:{environment['PORT']}", timeout=30, headers=uncached) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{environment['PORT']}", timeout=30, headers=UNCACHED) as client:
             while not done.is_set():
                 for page in PAGES:
                     try:

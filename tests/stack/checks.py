@@ -7,6 +7,7 @@ import psutil
 import pytest
 
 from deploy.core.apps import APPS, App
+from deploy.core.processes import workers
 from tests.stacks import PROJECT, Stack
 
 MB = 1024 * 1024
@@ -26,9 +27,6 @@ ONCE = {
     "x-request-id": "",
 }
 
-# A client with a cookie is answered by an instance, and never from nginx's cache.
-UNCACHED = {"Cookie": "fresh=1"}
-
 
 def upstream(response: httpx.Response) -> str:
     """Return the name of the socket that served: site-a, api-b-1; empty when nginx answered itself."""
@@ -36,9 +34,7 @@ def upstream(response: httpx.Response) -> str:
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    """Return the workers of a master. nginx has two more children, which look after its cache."""
-    found = psutil.Process(pid).children()
-    return [each for each in found if not " ".join(each.cmdline()).startswith("nginx: cache")]
+    return [psutil.Process(each.pid) for each in workers(pid)]
 
 
 def is_from(response: httpx.Response, app: App) -> bool:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import pytest
 
 from deploy.core.apps import INSTANCES, App, Instance
-from tests.stack.checks import LISTENING, UNCACHED, check_error, check_headers, each_app, error_kind, is_from
+from deploy.core.probe import UNCACHED
+from tests.stack.checks import LISTENING, check_error, check_headers, each_app, error_kind, is_from
 from tests.stacks import Stack
 
 

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from deploy.core.apps import App
-from tests.stack.checks import LISTENING, MB, UNCACHED, check_error, each_app, error_kind, is_from, upstream
+from deploy.core.probe import UNCACHED
+from tests.stack.checks import LISTENING, MB, check_error, each_app, error_kind, is_from, upstream
 from tests.stacks import Stack
 
 SLOW = 100

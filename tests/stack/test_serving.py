@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from deploy.core.apps import App
-from tests.stack.checks import UNCACHED, each_app, is_from, upstream, workers_of
+from deploy.core.probe import UNCACHED
+from tests.stack.checks import each_app, is_from, upstream, workers_of
 from tests.stacks import Stack
 
 

@@ -111,7 +111,7 @@ def status_rows(target: NativeTarget, service: str, pid: int, state: str) -> tup
     ready = (target.why_not_ready(service) or "ready") + out
     rows: list[tuple[str, ...]] = []
     total = 0.0
-    for number, process in enumerate([master, *processes.children(pid)]):
+    for number, process in enumerate([master, *processes.workers(pid)]):
         memory, began = processes.memory(process.pid), int(processes.started_at(process))
         since = f"{datetime.fromtimestamp(began, UTC):%d %b %H:%M:%S} ({timedelta(seconds=int(time.time()) - began)})"
         name, words = (

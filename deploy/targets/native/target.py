@@ -168,7 +168,7 @@ def nginx_master() -> int:
 
 def nginx_workers() -> list[Process]:
     """Return the workers of the current master."""
-    return processes.children(nginx_master())
+    return processes.workers(nginx_master())
 
 
 def accepts(nginx_worker: Process) -> bool:

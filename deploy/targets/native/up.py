@@ -227,6 +227,6 @@ def show_addresses(target: NativeTarget) -> None:
         instance = INSTANCES.get(service)
         sockets = instance.sockets(target.workers) if instance else []
         where = f"{RUN.relative_to(VAR.parent)}/{'.sock, '.join(sockets)}.sock" if sockets else ""
-        workers = len(processes.children(info["pid"]))
+        workers = len(processes.workers(info["pid"]))
         rows.append((f"  {service}", str(workers), where if instance else address(target.variables)))
     table(rows)

@@ -1,6 +1,7 @@
 """The api's limits fit those of nginx, gunicorn and the kernel."""
 
 from deploy.core.apps import APPS
+from deploy.core.settings import PROJECT
 from deploy.doctor.limits import OPEN_FILES
 from tests.config.files import nginx, seconds_until_noticed
 from tests.config.gunicorn import gunicorn
@@ -34,6 +35,12 @@ def test_nginx_and_the_api_hold_as_many_watchers() -> None:
     connections = max(nginx("worker_connections"))
     assert 3 / 4 * connections >= 2 * limits.MAX_WATCHERS
     assert min(nginx("worker_rlimit_nofile")) > 1.2 * connections
+
+
+def test_systemd_and_docker_let_nginx_open_its_files() -> None:
+    [files] = nginx("worker_rlimit_nofile")
+    assert f"\nLimitNOFILE={files}\n" in (PROJECT / "deploy/systemd/sandbox.conf").read_text()
+    assert f"nofile: {{soft: {files}, hard: {files}}}" in (PROJECT / "deploy/docker/common.yml").read_text()
 
 
 def test_a_worker_may_open_a_file_for_each_watcher() -> None:
