@@ -8,13 +8,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.servers import program
 from tests.stacks import Stack
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 ARGUMENTS += ["--disable-component-update", "--disable-sync"]
+TIMEOUT = 15_000  # milliseconds
+expect.set_options(timeout=TIMEOUT)
 
 
 # Not for the whole session: Playwright runs an event loop, and other tests start their own.
@@ -65,8 +67,10 @@ def visitor(stack: Stack, chromium: Browser) -> Iterator[Callable[..., Page]]:
 
     def open_browser(**options: Any) -> Page:
         url = closing.enter_context(forwarded(stack))
-        context: BrowserContext = closing.enter_context(chromium.new_context(base_url=url, **options))
-        context.set_default_timeout(15_000)
+        # Without animations, what a test measures on a page is final.
+        options = {"base_url": url, "reduced_motion": "reduce"} | options
+        context: BrowserContext = closing.enter_context(chromium.new_context(**options))
+        context.set_default_timeout(TIMEOUT)
         page = context.new_page()
         page.on("console", record)
         page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -1,9 +1,10 @@
 """A newcomer signs up, asks a question and votes."""
 
+import re
 import secrets
 from collections.abc import Callable, Iterator
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.looks import look_at
 from tests.browser.site.people import fill_sign_up, sign_up
@@ -29,9 +30,9 @@ def vote(page: Page, choice: str) -> None:
     page.get_by_role("button", name="Vote").click()
 
 
-def votes(page: Page, choice: str) -> str:
+def votes(page: Page, choice: str) -> Locator:
     """Return the label of a choice in the chart, such as `1 vote`."""
-    return page.locator(".choice", has_text=choice).locator(".votes").inner_text()
+    return page.locator(".choice", has_text=choice).locator(".votes")
 
 
 def width(page: Page, choice: str) -> float:
@@ -48,15 +49,15 @@ def test_without_javascript(visitor: Visitor) -> None:
 
     # The login leads back to the question.
     voter.goto(address)
-    assert votes(voter, "Tea") == "0 votes"
+    expect(votes(voter, "Tea")).to_have_text("0 votes")
     voter.get_by_role("link", name="Log in to vote").click()
     voter.get_by_role("main").get_by_role("link", name="Sign up").click()
     fill_sign_up(voter, "plain-voter")
-    assert voter.url == address
+    expect(voter).to_have_url(address)
     vote(voter, "Tea")
-    assert votes(voter, "Tea") == "1 vote"
+    expect(votes(voter, "Tea")).to_have_text("1 vote")
     asker.reload()
-    assert votes(asker, "Tea") == "1 vote"
+    expect(votes(asker, "Tea")).to_have_text("1 vote")
     assert width(asker, "Tea") > width(asker, "Coffee")
 
     # A page from before the first vote sends a second one, which the site rejects.
@@ -77,8 +78,7 @@ def test_a_mistake_in_a_form_is_shown_at_its_field(visitor: Visitor) -> None:
     page.get_by_role("button", name="Ask", exact=True).click()
     picture = page.get_by_label("Picture")
     expect(picture).to_have_attribute("aria-invalid", "true")
-    described = picture.get_attribute("aria-describedby") or ""
-    assert any("picture" in page.locator(f"[id='{name}']").inner_text().lower() for name in described.split())
+    expect(picture).to_have_accessible_description(re.compile("picture", re.IGNORECASE))
     # The form keeps the input.
     expect(page.get_by_label("Question")).to_have_value("With what picture?")
 
