@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -20,7 +22,7 @@ from django.db import connection
 from django.test import Client
 
 from tests import servers
-from tests.site.commands import manage
+from tests.site.commands import SITE, manage
 
 pytestmark = pytest.mark.slow
 
@@ -50,6 +52,15 @@ def test_a_setting_that_is_wrong_stops_the_site_with_a_line(name: str, value: st
     done = manage("check", **{name: value})
     assert done.returncode == 1
     assert done.stderr == f"site: {name}: {'malformed' if value else 'not set'}; should be {SHAPES[name]}\n"
+
+
+def test_a_reader_that_closes_the_pipe() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "manage.py", "help"]
+    with os.fdopen(writing) as closed:
+        done = subprocess.run(command, cwd=SITE, stdout=closed, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_each_wrong_setting_has_its_line() -> None:
