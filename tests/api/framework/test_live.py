@@ -215,13 +215,13 @@ async def test_two_stores_with_the_same_ids(api: Served) -> None:
         counter_news = asyncio.ensure_future(news(counter_events))
         # The check of the database finds it, because nothing announces it.
         await gauges.increment(subject.id, 1)
-        assert (await asyncio.wait_for(news(gauge_events), 5))["version"] == 1
+        assert (await asyncio.wait_for(news(gauge_events), 10))["version"] == 1
         api.app.bus.publish(gauge.channel)
         await asyncio.sleep(1.5 * bus.INTERVAL_WITH_REDIS)
         assert not counter_news.done(), "the counter's watcher was sent the gauge's change"
         gauge_news = asyncio.ensure_future(news(gauge_events))
         await write(api, subject)
-        assert (await asyncio.wait_for(counter_news, 5))["version"] == 1
+        assert (await asyncio.wait_for(counter_news, 10))["version"] == 1
         await asyncio.sleep(1.5 * bus.INTERVAL_WITH_REDIS)
         assert not gauge_news.done(), "the gauge's watcher was sent the counter's change"
         gauge_news.cancel()
@@ -240,7 +240,7 @@ async def test_a_failing_store_does_not_stop_others(api: Served, monkeypatch: py
         await news(events)
         monkeypatch.setattr(api.app.store(GaugeStore), "versions", fail)
         await write_elsewhere(api, subject)
-        assert (await asyncio.wait_for(news(events), 5))["version"] == 1
+        assert (await asyncio.wait_for(news(events), 10))["version"] == 1
 
 
 async def test_versions_only_grow_and_the_last_is_seen(api: Served) -> None:

@@ -231,7 +231,7 @@ async def test_stopping_at_once(directory: Path, subject: Subject, database_url:
         waiting = asyncio.ensure_future(client.get(subject.long_poll, params={"after": 0}))
         await until(partial(instance.has_watchers, 1))
         instance.process.send_signal(number)
-        assert await asyncio.wait_for(instance.stopped(), 5) == 0
+        assert await asyncio.wait_for(instance.stopped(), 10) == 0
         with contextlib.suppress(httpx.TransportError):
             await waiting
         assert not instance.socket(0).exists()
