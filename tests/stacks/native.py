@@ -55,7 +55,8 @@ class NativeStack(Stack):
     def processes(self) -> list[psutil.Process]:
         """Return supervisord with everything below it, and nginx, which is a daemon."""
         files = [self.var / "supervisor/supervisord.pid", self.var / "run/nginx.pid"]
-        masters = [psutil.Process(int(file.read_text())) for file in files if file.exists()]
+        pids = [int(file.read_text()) for file in files if file.exists()]
+        masters = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
         return [process for master in masters for process in (master, *master.children(recursive=True))]
 
     def pids(self) -> dict[str, int]:
