@@ -76,16 +76,13 @@ class Watcher:
 
 
 class Load:
-    """The clients, at about 250 requests per second. The `refusable` kinds may get a 503 with Retry-After.
+    """The clients, at about 250 requests per second where `stack.slower` is 1.
 
-    `slower` multiplies the pauses between a client's requests.
+    The `refusable` kinds may get a 503 with Retry-After.
     """
 
-    def __init__(
-        self, stack: Stack, crowd: Crowd, refusable: Iterable[str] = (), watchers: int = 8, slower: float = 1
-    ) -> None:
+    def __init__(self, stack: Stack, crowd: Crowd, refusable: Iterable[str] = (), watchers: int = 8) -> None:
         self.stack = stack
-        self.slower = slower
         self.people = crowd.people
         self.refusable = refusable
         self.counts = {kind: Count() for kind in GETS + POSTS}
@@ -206,14 +203,14 @@ class Load:
     async def rest(self, seconds: float) -> None:
         """Sleep, at most until the load stops."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(random.uniform(0.5, 1.5) * self.slower * seconds):
+            async with asyncio.timeout(random.uniform(0.5, 1.5) * seconds):
                 await self.stopping.wait()
 
     async def get(self, kind: str, target: str, pause: float, headers: Mapping[str, str] = {}) -> None:
         connection = self.connection()
         while not self.stopping.is_set():
             await self.send(kind, connection, "GET", target, headers)
-            await self.rest(pause)
+            await self.rest(self.stack.slower * pause)
 
     async def write(self, kind: str, pause: float) -> None:
         connection = self.connection()

@@ -34,6 +34,7 @@ class HostsStack(Stack):
     """
 
     rolls_back = True
+    slower = 4.0
     network: Network
 
     def __init__(

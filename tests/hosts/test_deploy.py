@@ -207,8 +207,7 @@ async def test_a_host_is_drained_and_returns(stack: HostsStack, crowd: Crowd, re
         return {file.read_text() for file in files}
 
     [before] = upstreams()
-    # Provisioning five hosts twice at once needs both cores.
-    async with Load(stack, crowd, slower=5) as load:
+    async with Load(stack, crowd) as load:
         began = time.monotonic()
         drained = await make(stack, "drain", HOST="app-2")
         seconds = time.monotonic() - began

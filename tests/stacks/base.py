@@ -35,6 +35,9 @@ class Stack(ABC):
 
     # Whether a failed deploy brings back the release before. Elsewhere the failed instance stays out of rotation.
     rolls_back = False
+    # Multiplies the pauses of the readers in tests/chaos/load.py. Where a release needs both cores, for Ansible or for
+    # images, the full load makes it take three times as long.
+    slower = 1.0
 
     def __init__(self, directory: Path, variables: Mapping[str, str] = {}, project: Path = PROJECT) -> None:
         self.project = project

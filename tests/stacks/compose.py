@@ -21,6 +21,8 @@ from .network import enter, network_of, outside
 
 
 class ComposeStack(Stack):
+    slower = 4.0
+
     def __init__(self, directory: Path, variables: Mapping[str, str] = {}, project: Path = PROJECT) -> None:
         program("docker", "docker.io")
         for command, missing in (("version", "a Docker engine that answers"), ("compose", "`docker compose`")):
