@@ -20,8 +20,11 @@ test-interrupted: .venv-dev ## Interrupt `make up` at random moments
 test-browser: .venv-dev ## Use the site in Chromium, as a visitor does
 	.venv/bin/pytest tests/browser
 
+# The tests of the stack that use the database, which is SQLite in test-native.
+DATA = $(filter %/test_health.py,$(TARGET)) $(filter-out %/test_cache.py,$(wildcard tests/stack/*/polls/test_*.py))
+
 test-faults: .venv-dev ## Release, restart, kill and break the stack under load, on PostgreSQL with Redis
-	.venv/bin/pytest $(TARGET) $(wildcard tests/stack/*/polls) tests/scenarios tests/chaos --short --data=postgresql
+	.venv/bin/pytest $(DATA) tests/scenarios tests/chaos --short --data=postgresql
 
 test-compose: .venv-dev ## Test the stack in containers, if there is a Docker engine; as root
 	.venv/bin/pytest $(TARGET) tests/compose --stack=compose
