@@ -29,12 +29,10 @@ TODAY = (TEMPLATE, OLD, NEW)
 # A shorter wait than in production.
 HASTE = ("deploy/core/roll.py", "READY_WITHIN = 30", "READY_WITHIN = 3")
 # The release check does not find this fault, because it uses other run-time files.
-DIES = (
-    'application = get_wsgi_application()\nif os.environ["VAR_DIR"] == "/srv/app/var":\n    raise OSError("not here")'
-)
+DIES = 'application = Handler()\nif os.environ["VAR_DIR"] == "/srv/app/var":\n    raise OSError("not here")'
 BROKEN: dict[str, tuple[list[Edit], str]] = {
     "does not start": (
-        [("django_site/config/wsgi.py", "application = get_wsgi_application()", DIES), HASTE],
+        [("django_site/config/wsgi.py", "application = Handler()", DIES), HASTE],
         "not here",
     ),
     "is not ready": ([("tornado_api/health.py", "200 if ready else 503", "503"), HASTE], "was not ready within 3 s"),

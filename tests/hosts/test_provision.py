@@ -14,11 +14,14 @@ from tests.hosts.hosts import Host
 from tests.hosts.shapes import both_shapes, one_and_long_five
 from tests.hosts.stack import HostsStack
 from tests.hosts.test_data import data
+from tests.stacks import edited
 
 # LIVE_PER_ADDRESS and 500, as in group_vars/all.yml.
 PER_ADDRESS = 1000
 # These tests of lynis read what nothing here uses: Debian's redis.conf and nginx.conf, and apt sources of one line.
 FALSE_ALARMS = ("DBS-1884", "DBS-1886", "HTTP-6710", "PKGS-7388")
+
+CONFIGURATION = "deploy/ansible/ansible.cfg"
 
 # Connect from another host of the network. Fails with the reason.
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2)"
@@ -74,10 +77,13 @@ def test_no_secret_is_logged(hosts: HostsStack) -> None:
     secrets = {word for word in re.findall(r"[\w/+-]{24,}", told) if "PRIVATE" not in word}
     assert len(secrets) >= 5
     host.run("cd /srv/app/secrets && rm secret_key token_keys database_url redis_url")
-    loud = {"ANSIBLE_STDOUT_CALLBACK": "default", "ANSIBLE_VERBOSITY": "4", "ANSIBLE_DIFF_ALWAYS": "yes"}
-    done = hosts.make("provision", **loud)
+    with (
+        edited(hosts, CONFIGURATION, "stdout_callback = plain", "stdout_callback = default\nverbosity = 4"),
+        edited(hosts, CONFIGURATION, "[ssh_connection]", "[diff]\nalways = True\n[ssh_connection]"),
+    ):
+        done = hosts.make("provision")
     assert done.returncode == 0
-    assert "TASK [app : Secrets]" in done.stdout
+    assert "TASK [app : Write the secrets]" in done.stdout
     logs = host.run("journalctl; cat /srv/app/var/log/*; ps axww").stdout
     assert "Invoked with" in logs
     for secret in secrets:
