@@ -2,7 +2,7 @@
 TEST += test-browser
 # These run two at a time: they often wait.
 BESIDE := test-hosts test-native test-interrupted test-compose test-releases $(BESIDE)
-test-all: .venv-dev ## Run all tests, up to two hours; each part by itself:
+test-all: .venv-dev ## Run all tests, about an hour; each part by itself:
 	@.venv/bin/python -m tests.run $(TEST) test-faults --beside $(BESIDE)
 
 # The servers' configuration needs no database.
