@@ -27,10 +27,10 @@ test-faults: .venv-dev ## Release, restart, kill and break the stack under load,
 	.venv/bin/pytest $(DATA) tests/scenarios tests/chaos --short --data=postgresql
 
 test-compose: .venv-dev ## Test the stack in containers, if there is a Docker engine; as root
-	.venv/bin/pytest $(TARGET) tests/compose --stack=compose
+	.venv/bin/pytest $(TARGET) tests/compose --ignore=tests/compose/chaos --stack=compose
 
 test-releases: .venv-dev ## Release, restart, kill and edit the stack in containers, under load; as root
-	.venv/bin/pytest tests/dev tests/parts tests/scenarios --short --stack=compose
+	.venv/bin/pytest tests/dev tests/parts tests/scenarios tests/compose/chaos --short --stack=compose
 
 test-hosts: .venv-dev ## Boot, provision and deploy to hosts, one and five; as root, with systemd-nspawn
 	.venv/bin/pytest $(TARGET) tests/hosts tests/scenarios --short --stack=hosts
