@@ -72,4 +72,6 @@ def test_ten_times_too_much(stack: NativeStack, record: Record, short: bool, app
     # Measured: 1.2 ms against 2.3 s. A refusal that waits in the queue takes as long as a response. On a busy machine
     # both wait for this process.
     assert refused < served / 2, note
+    lines = [line for log in stack.read_logs("nginx") for line in log if f'"upstream":"{app}"' in line]
+    assert len(lines) < len(load.seconds["refused"]) / 20, f"{len(lines)} lines in the access log. {note}"
     assert during < before + 200, note

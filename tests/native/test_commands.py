@@ -80,7 +80,7 @@ def test_an_edit_restarts_its_app_alone(copy: NativeStack, app: App) -> None:
 
 def test_an_edit_of_nginx_reloads_it(copy: NativeStack) -> None:
     before, old = copy.pids(), workers(copy, "nginx")
-    with edited(copy, "nginx/errors/error.html", "To the start page", "Start again"):
+    with edited(copy, "nginx/snippets/responses.conf", "To the start page", "Start again"):
         said = copy.up()
         assert "reloading" in said
         with copy.client() as client:
