@@ -129,6 +129,7 @@ class Hub:
         self.channels: dict[str, Channel] = {}
         # Clients with a long connection, those of two-way WebSockets included.
         self.watchers = 0
+        self.is_full = False
         self.draining = False
         self.closers: set[Callable[[], None]] = set()
 
@@ -165,7 +166,12 @@ class Hub:
     def count(self) -> Iterator[None]:
         """Raises TooManyWatchers."""
         if self.watchers >= MAX_WATCHERS:
+            # Once, and not for each client that is rejected.
+            if not self.is_full:
+                logger.warning("%s watchers, as many as MAX_WATCHERS allows: more get a 503", self.watchers)
+            self.is_full = True
             raise TooManyWatchers
+        self.is_full = False
         self.watchers += 1
         try:
             yield

@@ -75,6 +75,8 @@ def test_one_address_holds_so_many_live_connections(behind: Stack) -> None:
             refused = client.get(f"{LIVE}/{way}")
             assert (refused.status_code, refused.headers["Content-Type"]) == (503, "application/problem+json")
             assert int(refused.headers["Retry-After"]) > 0
+            [line] = logged(behind, "nginx", refused.headers["X-Request-ID"])
+            assert line["limit_conn"] == "REJECTED"
         # Everything else goes on, and so do the live connections of others.
         assert client.get("/api/v1/questions").status_code == 200
         with behind.client(address=OFFICE) as other, other.stream("GET", f"{LIVE}/events") as stream:

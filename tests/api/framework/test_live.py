@@ -404,7 +404,9 @@ async def test_drain(api: Served) -> None:
         assert [set(block) async for block in events] == [{"retry"}]
 
 
-async def test_too_many_watchers(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_watchers(
+    api: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(live, "MAX_WATCHERS", 2)
     subject = await fresh(api)
     async with watch(api, subject), socket_of(api, subject):
@@ -414,6 +416,7 @@ async def test_too_many_watchers(api: Served, monkeypatch: pytest.MonkeyPatch) -
             problem(response, 503)
             assert int(response.headers["Retry-After"]) > 0
         assert (await api.client.get(subject.newest)).status_code == 200
+    assert caplog.text.count("as many as MAX_WATCHERS allows") == 1
     await until(lambda: api.app.hub.watchers == 0)
     assert (await api.client.get(subject.long_poll)).status_code == 200
 
