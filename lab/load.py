@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -60,39 +60,36 @@ def warm_up(running: Running) -> None:
         list(clients.map(ask, range(8)))
 
 
-def run_wrk(running: Running) -> Figures:
+def wrk(script: str, url: str, connections: int, seconds: int, *arguments: str, options: Sequence[str] = ()) -> Figures:
     """Run wrk, whose connections each send a request as soon as they have the last answer. Raises Void."""
-    expected = running.directory / "expected"
-    expected.write_bytes(running.body)
-    options = [
-        f"-t{THREADS}",
-        f"-c{running.mode.connections}",
-        f"-d{SECONDS[running.job]}",
-        "-s",
-        str(LAB / "wrk.lua"),
-        running.url,
-    ]
-    worked, generated = cpu_seconds(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        ["wrk", *options, "--", str(expected), JOBS[running.job].varies], capture_output=True, text=True, check=False
-    )
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    wrk = usage.ru_utime + usage.ru_stime - generated.ru_utime - generated.ru_stime
-    worked = cpu_seconds() - worked
+    command = ["wrk", f"-t{THREADS}", f"-c{connections}", f"-d{seconds}", "-s", str(LAB / script), *options]
+    done = subprocess.run([*command, url, "--", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise Failed(f"wrk failed: {done.stderr}")
-    result = json.loads(done.stdout.splitlines()[-1])
+    result: Figures = json.loads(done.stdout.splitlines()[-1])
     if faults := [f"{result[what]} {words}" for what, words in FAULTS.items() if result[what]]:
         raise Void(", ".join(faults))
     if not result["requests"]:
         raise Void("no answer")
+    return result
+
+
+def run_wrk(running: Running) -> Figures:
+    """Raises Void."""
+    expected, job = running.directory / "expected", running.job
+    expected.write_bytes(running.body)
+    worked, generated = cpu_seconds(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    result = wrk("wrk.lua", running.url, running.mode.connections, SECONDS[job], str(expected), JOBS[job].varies)
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    own = usage.ru_utime + usage.ru_stime - generated.ru_utime - generated.ru_stime
+    worked = cpu_seconds() - worked
     return {
         "rps": result["requests"] / result["seconds"],
         "p50": result["p50"],
         "p99": result["p99"],
-        "cpu": 1e6 * max(worked - wrk, 0) / result["requests"],
+        "cpu": 1e6 * max(worked - own, 0) / result["requests"],
         "memory": running.memory() / 1e6,
-        "generator": wrk / result["seconds"] / CORES,
+        "generator": own / result["seconds"] / CORES,
     }
 
 

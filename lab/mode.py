@@ -123,8 +123,11 @@ class Mode:
         return debian | {name: version(name) for name in self.python}
 
     @contextlib.contextmanager
-    def start(self, job: str, var: Path) -> Iterator["Running"]:
-        """Start the mode, wait until it answers, and stop it after the block. Raises Failed with the end of its log."""
+    def start(self, job: str, var: Path, **given: str) -> Iterator["Running"]:
+        """Start the mode, wait until it answers, and stop it after the block. `given` are more words, by name.
+
+        Raises Failed with the end of its log.
+        """
         directory = var / f"modes/{self.name}"
         shutil.rmtree(directory, ignore_errors=True)
         data.make_var(directory, var)
@@ -146,6 +149,7 @@ class Mode:
             "APPLICATION": JOBS[job].application,
             "ASGI": JOBS[job].asgi,
             "DJANGO_SETTINGS_MODULE": "config.settings",
+            **given,
         }
         for name, text in (frames() | dict(self.files)).items():
             file = directory / name
@@ -290,20 +294,22 @@ def read_page(page: Path) -> list[Mode]:
         )
     except (IndexError, KeyError, ValueError) as error:
         raise Failed(f"{page}: not a mode's page: {error!r}") from error
-    if not about.get("behind_nginx"):
-        return [mode]
-    behind = replace(
+    return [mode, put_behind_nginx(mode)] if about.get("behind_nginx") else [mode]
+
+
+def put_behind_nginx(mode: Mode) -> Mode:
+    """Return the same mode, as a second one, with nginx in front."""
+    return replace(
         mode,
         name=f"nginx-{mode.name}",
         title=f"nginx in front of {mode.title}",
         # nginx serves static files as the reference does.
         jobs=tuple(job for job in mode.jobs if job != "static"),
         needs={**mode.needs, "nginx": "nginx"},
-        files={**mode.files, "site.conf": frames()["behind.conf"]},
+        files={"site.conf": frames()["behind.conf"], **mode.files},
         run=(*mode.run, "nginx -p . -e stderr -c nginx.conf"),
         behind_nginx=True,
     )
-    return [mode, behind]
 
 
 def read_all() -> dict[str, Mode]:

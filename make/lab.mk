@@ -6,6 +6,9 @@ lab: .venv-lab ## Deploy the site in every way there is and measure them, half a
 lab-list: .venv-lab ## List the ways: which are available here, and what the others need
 	@$(LAB) list
 
+bench: .venv-dev ## Measure the figures of docs/performance.md beside their peers; five minutes
+	@.venv/bin/python -m lab.bench
+
 BESIDE += test-lab
 test-lab: .venv-dev ## Start every mode of the lab, and test the verdicts of its report
 	.venv/bin/pytest tests/lab
