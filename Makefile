@@ -25,6 +25,10 @@ status: ## Show each service: state, memory, requests (INVENTORY=…)
 logs: ## Follow the logs (APP=an app, an instance or nginx; INVENTORY=…)
 	@$(DEPLOY) logs --app "$(APP)" --inventory "$(INVENTORY)"
 
+maintenance: ## Answer visitors with 503 (make maintenance on), or serve them again (make maintenance off)
+	@$(DEPLOY) maintenance --state "$(filter on off,$(MAKECMDGOALS))" --inventory "$(INVENTORY)"
+on off: maintenance; @:
+
 destroy: ## Stop everything and delete the data, after asking
 	@$(DEPLOY) destroy
 

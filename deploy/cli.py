@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.__main__ import FLAGS
-from deploy.core import owner, preflight
+from deploy.core import maintenance, owner, preflight
 from deploy.core.apps import APPS, PROJECT, SERVICES, django
 from deploy.core.console import Failed, guard_output, nothing_runs
 from deploy.core.settings import ENV_FILE, VAR, certificate_faults, faults, make_directory, replace
@@ -27,7 +27,7 @@ PYTHON = preflight.VENV / "bin/python"
 TARGETS = ("native", "compose", "hosts")
 # The target of the last `make up`.
 CHOSEN = VAR / "target"
-LOCAL = ("up", "down", "restart", "status", "logs", "manage", "dev", "destroy", "install")
+LOCAL = ("up", "down", "restart", "status", "logs", "manage", "maintenance", "dev", "destroy", "install")
 HOSTS = ("provision", "deploy", "rollback", "drain", "backup", "restore", "restore-drill", "fleet", "secrets")
 # Verbs with a folder of their own, which may be left out. They look at every target, and also where nothing has run.
 TOOLS = tuple(file.parent.name for file in PROJECT.glob("deploy/*/main.py"))
@@ -47,11 +47,14 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--batch", default="", help="hosts rolled at a time: a number, or a share such as 25%%")
     parser.add_argument("--host", default="", help="of drain")
     parser.add_argument("--backup", default="", help="of restore: the name of a backup")
+    parser.add_argument("--state", default="", help="of maintenance: on or off")
     parser.add_argument("--force", default="", choices=["", "yes"])
     options = parser.parse_args(words)
     names = ["nginx", *APPS] if options.verb == "restart" else ["access", *APPS, *SERVICES]
     if options.app not in ("", *names):
         parser.error(f"APP is {options.app!r}: should be one of {', '.join(names)}, or empty")
+    if options.verb == "maintenance" and options.state not in maintenance.STATES:
+        parser.error("say `make maintenance on` or `make maintenance off`")
     if not re.fullmatch(r"|[1-9]\d*%?", options.batch):
         parser.error(f"BATCH is {options.batch!r}: should be a number of hosts, or a share of them such as 25%")
     return options

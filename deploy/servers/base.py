@@ -24,6 +24,8 @@ class Server:
     listens: ClassVar[bool] = True
     # nginx keeps idle connections to it.
     keeps_connections: ClassVar[bool] = False
+    # Clients may stay connected for hours. It tells them to come back when it stops.
+    holds_watchers: ClassVar[bool] = False
     # It has unix sockets, even where BIND gives it TCP ports too.
     always_unix: ClassVar[bool] = False
 

@@ -11,6 +11,7 @@ class Gunicorn(Server):
     # All gunicorn apps of a host run under one supervisord.
     unit = "tandem-supervisord"
     keeps_connections = True
+    holds_watchers = True
 
     def sockets(self, instance: str, workers: int) -> list[str]:
         # Workers on a shared socket take what the kernel gives them: 261/69/37/33 of 400 connections. nginx gives

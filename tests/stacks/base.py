@@ -47,10 +47,10 @@ class Stack(ABC):
         self.environment = outer | own | {"DEBUG_UPSTREAM": "on"} | dict(variables)
 
     def make(self, target: str, answer: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run `make TARGET`. `answer` is what it reads from stdin; `stdout` of the result includes its stderr."""
+        """Run `make TARGET`, of one word or more. `answer` is what it reads from stdin; `stdout` of the result includes its stderr."""
         with outside():
             return subprocess.run(
-                ["make", "--no-print-directory", target],
+                ["make", "--no-print-directory", *target.split()],
                 cwd=self.project,
                 env=self.environment | variables,
                 input=answer,

@@ -1,4 +1,4 @@
-"""The commands of this target: up, dev, down, restart, status, logs, manage, destroy."""
+"""The commands of this target: up, dev, down, restart, status, logs, manage, maintenance, destroy."""
 
 import argparse
 import contextlib
@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
+from deploy.core import maintenance as core_maintenance
 from deploy.core.apps import APPS, INSTANCES, SERVICES, django
 from deploy.core.console import confirm, is_output_lost, nothing_runs, output, printable, readable, split, table
 from deploy.core.roll import wait_until
-from deploy.core.settings import bracketed, one_at_a_time, values
+from deploy.core.settings import VAR, bracketed, one_at_a_time, values
 
 from . import generate
 from . import up as up_steps
@@ -86,6 +87,12 @@ def restart(options: argparse.Namespace) -> None:
         target.restart_all(options.app)
 
 
+def maintenance(options: argparse.Namespace) -> None:
+    target = running_target()
+    with one_at_a_time():
+        core_maintenance.run(options.state, address(target.published()), target.restart_all)
+
+
 def status(_: argparse.Namespace) -> None:
     show_status(running_target())
 
@@ -106,7 +113,7 @@ def show_status(target: ComposeTarget) -> list[str]:
             words += ", out of rotation: `make restart`"
         rows.append((name, *status_columns(containers.get(name), words, memory)))
     table(rows)
-    print(f"\n{address(target.published() or values())}")
+    print(f"\n{address(target.published() or values())}  {core_maintenance.notice(VAR)}".rstrip())
     return [name for name in services if reasons[name]]
 
 

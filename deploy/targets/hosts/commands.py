@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from deploy.core import maintenance as core_maintenance
 from deploy.core.apps import APPS, INSTANCES, PROJECT, django
 from deploy.core.console import Failed, follow, split, step, table
 from deploy.core.settings import SECRETS
@@ -203,6 +204,19 @@ def restart(fleet: Fleet, options: argparse.Namespace) -> None:
         for name in names:
             for host in fleet.groups[name]:
                 print(f"Restart {options.app or name} on {host}", flush=True)
+                fleet.show(host, f"{HOST_COMMAND} restart {name}")
+
+
+@on_fleet
+def maintenance(fleet: Fleet, options: argparse.Namespace) -> None:
+    with fleet.lock(f"maintenance {options.state}"):
+        key = ""
+        for host in fleet.groups["edge"]:
+            key = fleet.ask(host, f"{HOST_COMMAND} maintenance {options.state} {key}")
+        core_maintenance.announce(options.state, key, f"https://{fleet.variables[host]['domains'][0]}/")
+        for name in core_maintenance.with_watchers() if options.state == "on" else []:
+            for host in fleet.groups[name]:
+                print(f"Restart {name} on {host}", flush=True)
                 fleet.show(host, f"{HOST_COMMAND} restart {name}")
 
 

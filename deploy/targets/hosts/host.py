@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 
 from deploy.core import console
+from deploy.core import maintenance as core_maintenance
 from deploy.core.apps import APPS, INSTANCES, django
 from deploy.core.console import Failed, ok, output
 from deploy.core.roll import wait_until
@@ -50,6 +51,12 @@ def roll_here(names: tuple[str, ...], every: bool) -> None:
             target.roll(app, [each for each in app.instances if every or not target.is_up_to_date(each)])
         else:
             target.replace_nginx()
+
+
+def maintenance(state: str, key: str = "") -> str:
+    """Begin maintenance on this host's nginx (`on`) or end it (`off`). Return the key for staff."""
+    with one_at_a_time(LOCK):
+        return core_maintenance.switch(VAR, state, key)
 
 
 def drain() -> str:
@@ -100,7 +107,9 @@ def services() -> dict[str, str]:
         notes += [] if target.is_in_rotation(instance) else ["out of rotation"]
         notes += [f"runs {release}"] if release not in ("", current()) else []
         found[instance.name] = ", ".join(notes)
-    return found | ({"nginx": target.why_not_ready("nginx") or "ready"} if "edge" in groups() else {})
+    if "edge" in groups():
+        found["nginx"] = target.why_not_ready("nginx") or ("maintenance" if core_maintenance.key_of(VAR) else "ready")
+    return found
 
 
 def logs(wanted: str = "") -> None:
@@ -125,7 +134,7 @@ def manage(name: str, *arguments: str) -> None:
 
 COMMANDS: tuple[Callable[..., str | None], ...] = (
     *(check, discard, prepare, prune, schema, switch),
-    *(down, drain, logs, manage, restart, roll, status, write_programs),
+    *(down, drain, logs, maintenance, manage, restart, roll, status, write_programs),
 )
 
 

@@ -1,4 +1,4 @@
-"""The commands of this target: up, dev, down, restart, status, logs, manage, destroy."""
+"""The commands of this target: up, dev, down, restart, status, logs, manage, maintenance, destroy."""
 
 import argparse
 import os
@@ -7,6 +7,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 
+from deploy.core import maintenance as core_maintenance
 from deploy.core import processes
 from deploy.core.apps import APPS, INSTANCES, django
 from deploy.core.console import Failed, confirm, follow, nothing_runs, split, table
@@ -85,6 +86,14 @@ def restart(options: argparse.Namespace) -> None:
         target.restart_all(options.app)
 
 
+def maintenance(options: argparse.Namespace) -> None:
+    target = last_target()
+    with one_at_a_time():
+        if not target.is_running():
+            nothing_runs()
+        core_maintenance.run(options.state, up_steps.address(target.variables), target.restart_all)
+
+
 def status(_: argparse.Namespace) -> None:
     target = last_target(changes=False)
     if not target.is_running():
@@ -98,6 +107,8 @@ def status(_: argparse.Namespace) -> None:
         total += memory
     table(rows)
     print(f"\n{up_steps.address(target.variables)}  {total:.0f} MB in all, supervisord included.")
+    if said := core_maintenance.notice(VAR):
+        print(said)
 
 
 def status_rows(target: NativeTarget, service: str, pid: int, state: str) -> tuple[list[tuple[str, ...]], float]:

@@ -129,6 +129,24 @@ def test_event_stream(stack: Stack, people: Iterator[Person]) -> None:
             assert json.loads(news["data"])["total"] == state["total"] + 2
 
 
+def test_maintenance_disconnects_watchers_politely(stack: Stack) -> None:
+    path = f"{LIVE}/events"
+    with stack.client(timeout=60) as client:
+        with client.stream("GET", path) as response:
+            blocks = blocks_of(response)
+            assert int(next(blocks)["retry"]) > 0
+            try:
+                assert stack.make("maintenance on").returncode == 0
+                # The stream ends. httpx raises an exception for one that is cut.
+                assert list(blocks)
+                again = client.get(path)
+                assert (again.status_code, again.headers["Retry-After"]) == (503, "120")
+            finally:
+                assert stack.make("maintenance off").returncode == 0
+        with client.stream("GET", path) as response:
+            assert response.status_code == 200
+
+
 def test_long_poll(stack: Stack, people: Iterator[Person]) -> None:
     path = f"{LIVE}/poll"
     with stack.client() as client:
