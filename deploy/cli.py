@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.__main__ import FLAGS
-from deploy.core import maintenance, owner, preflight
+from deploy.core import maintenance_mode, owner, preflight
 from deploy.core.apps import APPS, PROJECT, SERVICES, django
 from deploy.core.console import Failed, guard_output, nothing_runs
 from deploy.core.settings import ENV_FILE, VAR, certificate_faults, faults, make_directory, replace
@@ -53,7 +53,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     names = ["nginx", *APPS] if options.verb == "restart" else ["access", *APPS, *SERVICES]
     if options.app not in ("", *names):
         parser.error(f"APP is {options.app!r}: should be one of {', '.join(names)}, or empty")
-    if options.verb == "maintenance" and options.state not in maintenance.STATES:
+    if options.verb == "maintenance" and options.state not in maintenance_mode.STATES:
         parser.error("say `make maintenance on` or `make maintenance off`")
     if not re.fullmatch(r"|[1-9]\d*%?", options.batch):
         parser.error(f"BATCH is {options.batch!r}: should be a number of hosts, or a share of them such as 25%")

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from deploy.core import maintenance
+from deploy.core import maintenance_mode
 from deploy.core.apps import APPS, find
 from deploy.core.cores import cores
 from deploy.servers import SERVERS
@@ -91,7 +91,7 @@ def visit(address: str, port: str, variables: Mapping[str, str], path: str) -> i
         connection = http.client.HTTPSConnection(address, int(port), timeout=10, context=anyone)
     try:
         host = variables["ALLOWED_HOSTS"].split(",")[0].lstrip(".")
-        key = maintenance.key_of(Path(variables["VAR_DIR"]))
+        key = maintenance_mode.key_of(Path(variables["VAR_DIR"]))
         connection.request("GET", path, headers={"Host": host, "Cookie": f"{UNCACHED['Cookie']}; maintenance={key}"})
         return connection.getresponse().status
     finally:

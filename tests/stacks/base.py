@@ -47,7 +47,7 @@ class Stack(ABC):
         self.environment = outer | own | {"DEBUG_UPSTREAM": "on"} | dict(variables)
 
     def make(self, target: str, answer: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run `make TARGET`, of one word or more. `answer` is what it reads from stdin; `stdout` of the result includes its stderr."""
+        """Run `make TARGET`, one word or more. `answer` is its stdin; `stdout` of the result includes its stderr."""
         with outside():
             return subprocess.run(
                 ["make", "--no-print-directory", *target.split()],

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
-from deploy.core import maintenance as core_maintenance
+from deploy.core import maintenance_mode
 from deploy.core.apps import APPS, INSTANCES, SERVICES, django
 from deploy.core.console import confirm, is_output_lost, nothing_runs, output, printable, readable, split, table
 from deploy.core.roll import wait_until
@@ -78,6 +78,7 @@ def destroy(_: argparse.Namespace) -> None:
         target.check_is_own()
         confirm(target.project, "its volumes, with the database and the uploads")
         target.compose("down", "--remove-orphans", "--volumes")
+        maintenance_mode.switch(VAR, "off")
     print("Deleted. `make up` starts from nothing.")
 
 
@@ -90,7 +91,7 @@ def restart(options: argparse.Namespace) -> None:
 def maintenance(options: argparse.Namespace) -> None:
     target = running_target()
     with one_at_a_time():
-        core_maintenance.run(options.state, address(target.published()), target.restart_all)
+        maintenance_mode.run(options.state, address(target.published()), target.restart_all)
 
 
 def status(_: argparse.Namespace) -> None:
@@ -113,7 +114,7 @@ def show_status(target: ComposeTarget) -> list[str]:
             words += ", out of rotation: `make restart`"
         rows.append((name, *status_columns(containers.get(name), words, memory)))
     table(rows)
-    print(f"\n{address(target.published() or values())}  {core_maintenance.notice(VAR)}".rstrip())
+    print(f"\n{address(target.published() or values())}  {maintenance_mode.notice(VAR)}".rstrip())
     return [name for name in services if reasons[name]]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote as percent_encode
 
-from deploy.core import maintenance
+from deploy.core import maintenance_mode
 from deploy.core.apps import APPS, App
 from deploy.core.console import Failed
 from deploy.core.settings import (
@@ -42,7 +42,7 @@ def write(dev: bool = False) -> None:
         make_directory(directory)
         directory.chmod(mode)
     # Compose mounts it, and the engine would make it for root.
-    maintenance.prepare(VAR)
+    maintenance_mode.prepare(VAR)
     services: dict[str, Any] = {"redis": data_service(variables)}
     secrets: dict[str, Any] = {}
     for app in APPS.values():

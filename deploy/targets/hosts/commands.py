@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from deploy.core import maintenance as core_maintenance
+from deploy.core import maintenance_mode
 from deploy.core.apps import APPS, INSTANCES, PROJECT, django
 from deploy.core.console import Failed, follow, split, step, table
 from deploy.core.settings import SECRETS
@@ -213,8 +213,8 @@ def maintenance(fleet: Fleet, options: argparse.Namespace) -> None:
         key = ""
         for host in fleet.groups["edge"]:
             key = fleet.ask(host, f"{HOST_COMMAND} maintenance {options.state} {key}")
-        core_maintenance.announce(options.state, key, f"https://{fleet.variables[host]['domains'][0]}/")
-        for name in core_maintenance.with_watchers() if options.state == "on" else []:
+        maintenance_mode.announce(options.state, key, f"https://{fleet.variables[host]['domains'][0]}/")
+        for name in maintenance_mode.with_watchers() if options.state == "on" else []:
             for host in fleet.groups[name]:
                 print(f"Restart {name} on {host}", flush=True)
                 fleet.show(host, f"{HOST_COMMAND} restart {name}")

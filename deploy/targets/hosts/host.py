@@ -10,8 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from deploy.core import console
-from deploy.core import maintenance as core_maintenance
+from deploy.core import console, maintenance_mode
 from deploy.core.apps import APPS, INSTANCES, django
 from deploy.core.console import Failed, ok, output
 from deploy.core.roll import wait_until
@@ -56,7 +55,7 @@ def roll_here(names: tuple[str, ...], every: bool) -> None:
 def maintenance(state: str, key: str = "") -> str:
     """Begin maintenance on this host's nginx (`on`) or end it (`off`). Return the key for staff."""
     with one_at_a_time(LOCK):
-        return core_maintenance.switch(VAR, state, key)
+        return maintenance_mode.switch(VAR, state, key)
 
 
 def drain() -> str:
@@ -108,7 +107,7 @@ def services() -> dict[str, str]:
         notes += [f"runs {release}"] if release not in ("", current()) else []
         found[instance.name] = ", ".join(notes)
     if "edge" in groups():
-        found["nginx"] = target.why_not_ready("nginx") or ("maintenance" if core_maintenance.key_of(VAR) else "ready")
+        found["nginx"] = target.why_not_ready("nginx") or ("maintenance" if maintenance_mode.key_of(VAR) else "ready")
     return found
 
 

@@ -7,8 +7,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 
-from deploy.core import maintenance as core_maintenance
-from deploy.core import processes
+from deploy.core import maintenance_mode, processes
 from deploy.core.apps import APPS, INSTANCES, django
 from deploy.core.console import Failed, confirm, follow, nothing_runs, split, table
 from deploy.core.owner import act_as_owner, act_as_owner_of_project, take_over
@@ -91,7 +90,7 @@ def maintenance(options: argparse.Namespace) -> None:
     with one_at_a_time():
         if not target.is_running():
             nothing_runs()
-        core_maintenance.run(options.state, up_steps.address(target.variables), target.restart_all)
+        maintenance_mode.run(options.state, up_steps.address(target.variables), target.restart_all)
 
 
 def status(_: argparse.Namespace) -> None:
@@ -107,7 +106,7 @@ def status(_: argparse.Namespace) -> None:
         total += memory
     table(rows)
     print(f"\n{up_steps.address(target.variables)}  {total:.0f} MB in all, supervisord included.")
-    if said := core_maintenance.notice(VAR):
+    if said := maintenance_mode.notice(VAR):
         print(said)
 
 

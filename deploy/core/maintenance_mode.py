@@ -29,8 +29,8 @@ def key_of(var: Path) -> str:
 
 
 def switch(var: Path, state: str, key: str = "") -> str:
-    """Begin maintenance (`on`) or end it (`off`). Return the key: what it was, else `key`, else a new one."""
-    directory, key = prepare(var), key_of(var) or key or secrets.token_hex(16)
+    """Begin maintenance (`on`) or end it (`off`). Return the key: this one, else the one it had, else a new one."""
+    directory, key = prepare(var), key or key_of(var) or secrets.token_hex(16)
     if state == "on":
         replace(directory / key, "")
         replace(directory / "on", key)
