@@ -63,7 +63,8 @@ SHAPES = {
     "APP_UID": (r"[1-9]\d*", "the number of a user, other than 0"),
     "TRUSTED_PROXIES": NETWORKS,
     "ADMIN_NETWORKS": NETWORKS,
-    "LIVE_PER_ADDRESS": (r"|[1-9]\d{0,4}", "a whole number from 1 to 99999"),
+    # nginx takes at most 65535.
+    "LIVE_PER_ADDRESS": (r"|[1-9]\d{0,3}|[1-5]\d{4}", "a whole number from 1 to 59999"),
     "UPLOAD_LIMIT_MB": (r"[1-9]\d{0,2}", "a number of megabytes from 1 to 999"),
 }
 
