@@ -1,4 +1,4 @@
-"""The API's reads in Starlette with psycopg_pool, as people write them without Tandem. `make bench` measures it."""
+"""The API's reads in Starlette with psycopg_pool, as people write them by hand. `make bench` measures it."""
 
 import os
 from collections.abc import AsyncIterator
