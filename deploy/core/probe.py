@@ -18,6 +18,7 @@ from pathlib import Path
 from deploy.core import maintenance_mode
 from deploy.core.apps import APPS, find
 from deploy.core.cores import cores
+from deploy.core.settings import VAR
 from deploy.servers import SERVERS
 from deploy.servers.base import get
 
@@ -91,7 +92,7 @@ def visit(address: str, port: str, variables: Mapping[str, str], path: str) -> i
         connection = http.client.HTTPSConnection(address, int(port), timeout=10, context=anyone)
     try:
         host = variables["ALLOWED_HOSTS"].split(",")[0].lstrip(".")
-        key = maintenance_mode.key_of(Path(variables["VAR_DIR"]))
+        key = maintenance_mode.key_of(Path(variables.get("VAR_DIR", VAR)))
         connection.request("GET", path, headers={"Host": host, "Cookie": f"{UNCACHED['Cookie']}; maintenance={key}"})
         return connection.getresponse().status
     finally:

@@ -212,7 +212,7 @@ class ComposeTarget(Target):
     def why_not_served(self) -> str:
         """Return why a visitor gets no page of an app through nginx's published port; empty if each is served."""
         given = values()
-        return why_not_served(given["ADDRESS"], given["PORT"], given | {"VAR_DIR": str(VAR)})
+        return why_not_served(given["ADDRESS"], given["PORT"], given)
 
     def stop(self) -> None:
         """Stop and remove the containers. nginx stops after the apps have disconnected their watchers."""
