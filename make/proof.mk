@@ -9,7 +9,7 @@ test-all: .venv-dev ## Run all tests, about an hour; each part by itself:
 QUICK += tests/config
 
 # What differs between targets: how services start, become ready and are reached. Their nginx has the same files.
-TARGET = $(foreach test,health serving tls,$(wildcard tests/stack/test_$(test).py tests/stack/*/test_$(test).py))
+TARGET = $(foreach test,health maintenance serving tls,$(wildcard tests/stack/test_$(test).py tests/stack/*/test_$(test).py))
 
 test-native: .venv-dev ## Test the stack on this machine, and the commands that the documents show
 	.venv/bin/pytest -n 3 --dist loadscope tests/stack tests/native tests/dev tests/docs tests/parts
