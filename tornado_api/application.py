@@ -15,6 +15,7 @@ from .limits import HEARTBEAT
 from .live import Gone, Hub, Store, TooManyWatchers
 from .problem import ProblemError, unavailable
 from .reads import Reads
+from .revocation import Revocations
 
 access = logging.getLogger("access")
 
@@ -24,7 +25,7 @@ Route = tuple[str, type[RequestHandler]] | tuple[str, type[RequestHandler], dict
 
 # The error responses for exceptions that every app may raise.
 PROBLEMS: dict[type[BaseException], ProblemError] = {
-    NoUser: auth.refuse("The token's user no longer exists.", ' error="invalid_token"'),
+    NoUser: auth.refuse("The token was revoked, or its user no longer exists.", ' error="invalid_token"'),
     Unavailable: unavailable("The database does not answer. Please try again."),
     Gone: ProblemError(404, "There is nothing to watch at this address."),
     TooManyWatchers: unavailable("Too many clients are watching. Please try again."),
@@ -76,6 +77,7 @@ class Application(tornado.web.Application):
         self.requests = 0
         self.database = Database(database_url, instance)
         self.reads = Reads()
+        self.revocations = Revocations(self.database)
         self.stores: dict[str, Store] = {}
         for feature in features:
             self.problems |= feature.problems
@@ -87,10 +89,12 @@ class Application(tornado.web.Application):
         self.hub = Hub(self.stores)
         self.bus = Bus(redis_url, self.hub)
 
-    def start(self) -> None:
+    async def start(self) -> None:
+        await self.revocations.start()
         self.bus.start()
 
     async def stop(self) -> None:
+        self.revocations.stop()
         await self.bus.stop()
         await self.database.close()
 

@@ -1,4 +1,4 @@
-"""Authentication by a token that the site signed. It needs no database."""
+"""Authentication by a token that the site signed. It needs no database. revocation.py knows revoked tokens."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -13,6 +13,7 @@ LEEWAY = 5  # seconds that the clocks of two hosts may differ
 
 
 class Token(NamedTuple):
+    id: str
     user_id: int
     expires_at: float  # seconds since 1970
 
@@ -48,4 +49,4 @@ def verify(authorization: str, keys: Mapping[str, str]) -> Token:
         raise refuse("The token has expired.", ' error="invalid_token", error_description="expired"') from None
     except (jwt.PyJWTError, ValueError):
         raise refuse("The token was not issued by this site.", ' error="invalid_token"') from None
-    return Token(int(subject), claims["exp"] + LEEWAY)
+    return Token(claims["jti"], int(subject), claims["exp"] + LEEWAY)

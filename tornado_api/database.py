@@ -31,8 +31,14 @@ Row = tuple[Any, ...]
 # Stands for a time that cannot be read, in a row from an old dump or written by hand. Without it, one such row would
 # fail every list that it is in.
 UNREADABLE = datetime(1970, 1, 1, tzinfo=UTC)
-# The site's table of users. Statements refer to it by this.
-USERS = "accounts_user"
+# The site's tables of users and of tokens. Statements refer to them by these.
+USERS, TOKENS = "accounts_user", "tokens_token"
+# True if the user is active and the token is not revoked. Each statement that writes for a user contains it, so that a
+# revocation takes effect at the next write. A revoked token has a record without a user.
+AUTHORIZED = f"""
+    EXISTS (SELECT 1 FROM {USERS} WHERE id = :user AND is_active)
+    AND NOT EXISTS (SELECT 1 FROM {TOKENS} WHERE jti = :token AND user_id IS NULL)
+"""  # noqa: S608
 # Four processes on two cores make 16 connections. PostgreSQL allows 100, and the site needs some of them.
 POOL_SIZE = 4
 # Seconds for a read of SQLite in the event loop.
@@ -44,7 +50,7 @@ REJECTIONS = (sqlite3.IntegrityError, psycopg.IntegrityError)
 
 
 class NoUser(Exception):
-    """The token is valid, but its user was deleted or deactivated."""
+    """The token was revoked, or its user was deleted or deactivated."""
 
 
 class Unavailable(Exception):

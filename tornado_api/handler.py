@@ -95,9 +95,22 @@ class Handler(RequestHandler):
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ProblemError(400, f"The body is not JSON: {error}.") from None
 
+    @property
+    def authorization(self) -> str:
+        return self.request.headers.get("Authorization", "")
+
+    def token(self) -> auth.Token:
+        """Return the request's token. A write's statement checks it again (database.AUTHORIZED).
+
+        Raises ProblemError, 401; NoUser; Unavailable.
+        """
+        token = auth.verify(self.authorization, self.application.token_keys)
+        self.application.revocations.check(token)
+        return token
+
     def user(self) -> int:
-        """Return the id of the token's user. Raises ProblemError, 401."""
-        return auth.verify(self.request.headers.get("Authorization", ""), self.application.token_keys).user_id
+        """Return the id of the token's user, for a read. Raises what `token` raises."""
+        return self.token().user_id
 
     def idempotency_key(self) -> str:
         """Empty without the header. Raises ProblemError, 400, as draft-ietf-httpapi-idempotency-key-header says."""

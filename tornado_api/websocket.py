@@ -8,7 +8,6 @@ from contextlib import suppress
 import tornado.websocket
 from tornado.websocket import WebSocketClosedError
 
-from . import auth
 from .handler import Handler
 from .limits import MAX_MESSAGE, MAX_UNREAD, MESSAGE_BURST, MESSAGE_DEADLINE, MESSAGE_RATE
 from .problem import ProblemError
@@ -64,12 +63,12 @@ class TwoWayWebSocketHandler(SocketHandler):
     A client authenticates with a bearer token when it connects. Browsers cannot set the Authorization header of a
     WebSocket, so the token may also be the second of two subprotocols: `new WebSocket(url, ["bearer", token])`. The
     server answers with the subprotocol "bearer", never with the token. A token in the URL would end up in logs. A token
-    in a first message would let clients without one hold a connection. The server closes the connection when the
-    token expires. Until then it does not notice that the user was deactivated.
+    in a first message would let clients without one hold a connection.
 
-    The server closes with 1008 when the token expires, or the client sends too fast or reads too slowly, 1009 after a
-    message above `max_message_size`, 1011 when `received` fails, and 1012 when the process stops: the message that is
-    being handled is finished first. The connection counts as a watcher.
+    The server closes with 1008 when the token expires, within a minute after it is revoked or its user is deactivated,
+    and when the client sends too fast or reads too slowly, 1009 after a message above `max_message_size`, 1011 when
+    `received` fails, and 1012 when the process stops: the message that is being handled is finished first. The
+    connection counts as a watcher.
     """
 
     max_message_size = MAX_MESSAGE
@@ -85,17 +84,20 @@ class TwoWayWebSocketHandler(SocketHandler):
             token.expires_at - time.time(), self.close, 1008, "the token has expired"
         )
         try:
-            with self.application.hub.hold(self.drain):
+            with self.application.hub.hold(self.drain), self.application.revocations.hold(token, self.revoke):
                 await self.upgrade(*path)
         finally:
             expiry.cancel()
 
-    def token(self) -> auth.Token:
-        """Raises ProblemError, 401."""
+    @property
+    def authorization(self) -> str:
         headers = self.request.headers
         protocol, _, token = headers.get("Sec-WebSocket-Protocol", "").partition(",")
         subprotocol = f"Bearer {token}" if protocol.strip() == "bearer" else ""
-        return auth.verify(headers.get("Authorization", subprotocol), self.application.token_keys)
+        return headers.get("Authorization", subprotocol)
+
+    def revoke(self) -> None:
+        self.close(1008, "the token was revoked")
 
     def select_subprotocol(self, subprotocols: list[str]) -> str | None:
         return "bearer" if "bearer" in subprotocols else None

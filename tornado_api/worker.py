@@ -82,7 +82,7 @@ class Worker(TornadoWorker):  # type: ignore[misc]
         self.grace = self.cfg.graceful_timeout - 2
         app = self.wsgi
         app.slot = self.slot
-        app.start()
+        await app.start()
         server = HTTPServer(
             app,
             xheaders=True,  # only nginx reaches this socket

@@ -1,9 +1,10 @@
 from django import forms
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.http import require_http_methods, require_POST
 
 from .models import Token
 
@@ -28,3 +29,15 @@ def tokens(request: HttpRequest) -> HttpResponse:
         form = TokenForm()
     active = Token.objects.active().filter(user=request.user.pk)
     return render(request, "tokens/tokens.html", {"form": form, "created": created, "active": active})
+
+
+@require_POST
+def revoke(request: HttpRequest) -> HttpResponse:
+    """Revoke the user's token with the id `jti`, or all of them without an id."""
+    if not request.user.is_authenticated:
+        return redirect_to_login(reverse("tokens:tokens"))
+    revoked = Token.objects.filter(user=request.user.pk)
+    if "jti" in request.POST:
+        revoked = revoked.filter(jti=request.POST["jti"])
+    revoked.revoke()
+    return redirect("tokens:tokens")

@@ -39,10 +39,10 @@ def own_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def database_url() -> str:
-    """A database without tables. Folders of tests that need some have a fixture of this name."""
-    from tests.api.databases import create
+    """A database without users. Folders of tests that need more tables have a fixture of this name."""
+    from tests.api.databases import create, create_tables
 
-    return create("empty")
+    return create_tables(create("empty"))
 
 
 @pytest.fixture

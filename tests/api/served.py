@@ -49,7 +49,7 @@ async def serve(
         redis_url=redis_url,
         token_keys=dict(pair.split(":") for pair in os.environ["TOKEN_KEYS"].split(",")),
     )
-    app.start()
+    await app.start()
     server = HTTPServer(app, xheaders=True, max_body_size=16 * MAX_BODY)
     sockets = bind_sockets(0, "127.0.0.1")
     # A small buffer, so that a client that does not read soon counts as slow.

@@ -47,13 +47,13 @@ class ResultsHandler(ResourceHandler):
 
 class VotesHandler(Handler):
     async def post(self, id: str) -> None:
-        voter = self.user()
+        token = self.token()
         key = self.idempotency_key()
         choice = self.body(NewVote).choice
         question = id_from(id)
         if not 0 < choice <= LARGEST_ID:
             raise NoChoice
-        version = await self.application.store(PollStore).vote(question, choice, voter, key)
+        version = await self.application.store(PollStore).vote(question, choice, token, key)
         self.application.bus.publish(channel(id))
         self.set_status(201)
         self.answer(Vote(question, choice, version))

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from ..database import REJECTIONS, UNREADABLE, USERS, Connection, Database, NoUser, Row, Unavailable
+from ..auth import Token
+from ..database import AUTHORIZED, REJECTIONS, UNREADABLE, Connection, Database, NoUser, Row, Unavailable
 from ..live import Gone
 from .schemas import Choice, ChoiceTally, Question, QuestionPage, QuestionWithChoices, Tally
 
@@ -37,11 +38,11 @@ VERSIONS = "SELECT id, version FROM polls_question WHERE id IN :ids"
 # The constraint finds a second vote. A read before the insert could miss one that comes in between.
 INSERT_VOTE = f"""
     INSERT INTO polls_vote (question_id, choice_id, voter_id, key)
-    SELECT question.id, choice.id, voter.id, :key
-    FROM polls_question question, polls_choice choice, {USERS} voter
+    SELECT question.id, choice.id, :user, :key
+    FROM polls_question question, polls_choice choice
     WHERE question.id = :question AND (closes_at IS NULL OR closes_at > :now)
     AND choice.id = :choice AND choice.question_id = question.id
-    AND voter.id = :voter AND voter.is_active
+    AND {AUTHORIZED}
     ON CONFLICT (question_id, voter_id) DO NOTHING
     RETURNING question_id
 """  # noqa: S608
@@ -57,11 +58,11 @@ REASON = f"""
         version,
         closes_at <= :now,
         EXISTS (SELECT 1 FROM polls_choice WHERE id = :choice AND question_id = question.id),
-        EXISTS (SELECT 1 FROM {USERS} WHERE id = :voter AND is_active),
+        {AUTHORIZED},
         vote.choice_id,
         vote.key
     FROM polls_question question
-    LEFT JOIN polls_vote vote ON vote.question_id = question.id AND vote.voter_id = :voter
+    LEFT JOIN polls_vote vote ON vote.question_id = question.id AND vote.voter_id = :user
     WHERE question.id = :question
 """  # noqa: S608
 
@@ -141,13 +142,13 @@ class PollStore:
         """Return the versions of the questions that exist."""
         return dict(await self.database.read(VERSIONS, ids=list(ids)))
 
-    async def vote(self, question: int, choice: int, voter: int, key: str = "") -> int:
+    async def vote(self, question: int, choice: int, token: Token, key: str = "") -> int:
         """Return the version of a tally that counts the vote: the first, or the newest if its key was sent before.
 
         Raises NoQuestion, NoChoice, NoUser, Closed, AlreadyVoted, KeyReused.
         """
         now = datetime.now(UTC)
-        given = {"question": question, "choice": choice, "voter": voter}
+        given = {"question": question, "choice": choice, "user": token.user_id, "token": token.id}
 
         def insert(connection: Connection) -> list[Row]:
             with connection.transaction():
@@ -168,10 +169,10 @@ class PollStore:
         rows = await self.database.read(REASON, now=now, **given)
         if not rows:
             raise NoQuestion
-        version, is_closed, has_choice, has_voter, first_choice, first_key = rows[0]
+        version, is_closed, has_choice, is_authorized, first_choice, first_key = rows[0]
         if not has_choice:
             raise NoChoice
-        if not has_voter:
+        if not is_authorized:
             raise NoUser
         if first_choice is None:
             raise Closed if is_closed else Unavailable("changed meanwhile")

@@ -21,11 +21,14 @@ class Migration(migrations.Migration):
                 ("name", config.fields.Line(max_length=50)),
                 ("jti", models.CharField(max_length=32, unique=True)),
                 ("created_at", models.DateTimeField()),
-                ("expires_at", models.DateTimeField()),
+                ("expires_at", models.DateTimeField(db_index=True)),
                 (
                     "user",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="tokens", to=settings.AUTH_USER_MODEL
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="tokens",
+                        to=settings.AUTH_USER_MODEL,
                     ),
                 ),
             ],

@@ -12,11 +12,13 @@ from typing import Annotated, Any
 import httpx
 import msgspec
 
+from tests.api import databases
 from tests.api.served import Served
 from tests.api.tokens import USERS, VOTERS, bearer
 from tornado_api.app import make
 from tornado_api.application import Application, Feature
-from tornado_api.database import Connection, Database, NoUser, connect
+from tornado_api.auth import Token
+from tornado_api.database import AUTHORIZED, Database, NoUser, connect
 from tornado_api.features import FEATURES
 from tornado_api.handler import ResourceHandler
 from tornado_api.live import Gone
@@ -27,12 +29,13 @@ from tornado_api.watching import watch_routes
 from tornado_api.websocket import TwoWayWebSocketHandler
 
 TABLES = [
-    "CREATE TABLE accounts_user (id integer PRIMARY KEY, is_active boolean NOT NULL)",
+    *databases.TABLES,
     "CREATE TABLE sample_counter (store text, id bigint, version bigint NOT NULL, PRIMARY KEY (store, id))",
 ]
 VERSIONS = "SELECT id, version FROM sample_counter WHERE store = :store AND id IN :ids"
-USER = "SELECT 1 FROM accounts_user WHERE id = :user AND is_active"
-INCREMENT = "UPDATE sample_counter SET version = version + 1 WHERE store = :store AND id = :id RETURNING version"
+INCREMENT = f"""
+    UPDATE sample_counter SET version = version + 1 WHERE store = :store AND id = :id AND {AUTHORIZED} RETURNING version
+"""  # noqa: S608
 
 
 class Counter(msgspec.Struct):
@@ -69,18 +72,12 @@ class CounterStore:
         new = "INSERT INTO sample_counter VALUES (:store, :id, 0) ON CONFLICT DO NOTHING"
         await self.database.execute(new, store=self.name, id=id)
 
-    async def increment(self, id: int, user: int) -> int:
+    async def increment(self, id: int, token: Token) -> int:
         """Return the new version. Raises Gone, NoUser."""
-
-        def work(connection: Connection) -> int:
-            with connection.transaction():
-                if not connection.execute(USER, user=user):
-                    raise NoUser
-                for (version,) in connection.execute(INCREMENT, store=self.name, id=id):
-                    return int(version)
-                raise Gone
-
-        return await self.database.call(work)
+        values = {"store": self.name, "id": id, "user": token.user_id, "token": token.id}
+        for (version,) in await self.database.execute(INCREMENT, **values):
+            return int(version)
+        raise NoUser if await self.versions([id]) else Gone
 
 
 class GaugeStore(CounterStore):
@@ -94,12 +91,12 @@ class CounterHandler(ResourceHandler):
         self.answer_newest(await self.share(self.application.store(CounterStore).state, int(id)))
 
     async def post(self, id: str) -> None:
-        user = self.user()
+        token = self.token()
         self.idempotency_key()
         if self.body(Increment).by > 1:
             raise TooLarge
         store = self.application.store(CounterStore)
-        version = await store.increment(int(id), user)
+        version = await store.increment(int(id), token)
         self.application.bus.publish(f"{store.name}:{id}")
         self.set_status(201)
         self.answer(Counter(int(id), version, version))

@@ -20,6 +20,7 @@ from tests.api.checks import problem
 from tests.api.framework.sample import CounterStore, GaugeStore, Subject, fresh, write
 from tests.api.framework.waiting import until, write_elsewhere
 from tests.api.served import Served
+from tests.api.tokens import owner
 from tests.api.watching import newest, news, watch
 from tornado_api import bus, live, reads, watching
 
@@ -214,7 +215,7 @@ async def test_two_stores_with_the_same_ids(api: Served) -> None:
         assert [(await news(each))["version"] for each in (counter_events, gauge_events)] == [0, 0]
         counter_news = asyncio.ensure_future(news(counter_events))
         # The check of the database finds it, because nothing announces it.
-        await gauges.increment(subject.id, 1)
+        await gauges.increment(subject.id, owner(1))
         assert (await asyncio.wait_for(news(gauge_events), 10))["version"] == 1
         api.app.bus.publish(gauge.channel)
         await asyncio.sleep(1.5 * bus.INTERVAL_WITH_REDIS)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.api.framework.sample import CounterStore, Subject
 from tests.api.served import Served
-from tests.api.tokens import VOTERS
+from tests.api.tokens import VOTERS, owner
 
 
 async def until(condition: Callable[[], Any]) -> None:
@@ -19,4 +19,4 @@ async def until(condition: Callable[[], Any]) -> None:
 
 async def write_elsewhere(api: Served, subject: Subject) -> int:
     """Increment a counter as another process does, without telling this one. Return the new version."""
-    return await api.app.store(CounterStore).increment(subject.id, next(VOTERS))
+    return await api.app.store(CounterStore).increment(subject.id, owner(next(VOTERS)))

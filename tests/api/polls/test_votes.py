@@ -11,7 +11,7 @@ import pytest
 from tests.api.checks import problem
 from tests.api.polls.questions import Question, ask, vote
 from tests.api.served import Served
-from tests.api.tokens import bearer
+from tests.api.tokens import bearer, owner
 from tests.api.watching import newest
 from tornado_api import database
 from tornado_api.database import Connection, Database, NoUser, Row
@@ -148,7 +148,7 @@ async def test_a_vote_takes_one_round_trip(api: Served, database_url: str, monke
 
 async def outcome(store: PollStore, asked: Question, voter: int, choice: int, key: str) -> str:
     try:
-        await store.vote(asked.id, asked.choices[choice], voter, key)
+        await store.vote(asked.id, asked.choices[choice], owner(voter), key)
     except (AlreadyVoted, Closed, KeyReused, NoUser) as error:
         return type(error).__name__
     return "counted"

@@ -47,8 +47,9 @@ def test_the_claims_of_a_token(member: Client, user: User, monkeypatch: pytest.M
 
 
 def test_expired_tokens_are_deleted(member: Client, user: User) -> None:
-    past = timezone.now() - timedelta(seconds=1)
+    past = timezone.now() - timedelta(minutes=2)
     Token.objects.create(user=user, name="stale", jti="x", created_at=past - LIFETIME, expires_at=past)
+    Token.objects.create(user=None, name="revoked", jti="y", created_at=past - LIFETIME, expires_at=past)
     assert "stale" not in member.get("/accounts/tokens/").content.decode()
     member.post("/accounts/tokens/", {"name": "laptop"})
     assert Token.objects.get().name == "laptop"
@@ -71,9 +72,29 @@ def test_a_token_needs_a_name(member: Client, name: str, message: str) -> None:
 
 
 def test_tokens_need_a_login(client: Client, db: None) -> None:
-    for response in (client.get("/accounts/tokens/"), client.post("/accounts/tokens/", {"name": "x"})):
+    posts = [client.post("/accounts/tokens/", {"name": "x"}), client.post("/accounts/tokens/revoke/")]
+    for response in (client.get("/accounts/tokens/"), *posts):
         assert response.headers["Location"] == "/accounts/login/?next=/accounts/tokens/"
     assert not Token.objects.exists()
+
+
+def test_a_user_revokes_one_token_or_all(member: Client, user: User) -> None:
+    other = User.objects.create(username="other")
+    Token.objects.issue(other, "of another")
+    for name in ("tablet", "phone", "clock"):
+        Token.objects.issue(user, name)
+    jti = {token.name: token.jti for token in Token.objects.all()}
+    for chosen in ("tablet", "of another"):
+        response = member.post("/accounts/tokens/revoke/", {"jti": jti[chosen]})
+        assert response.headers["Location"] == "/accounts/tokens/"
+    assert set(user.tokens.values_list("name", flat=True)) == {"phone", "clock"}
+    assert "tablet" not in member.get("/accounts/tokens/").content.decode()
+    member.post("/accounts/tokens/revoke/")
+    assert not user.tokens.exists()
+    assert other.tokens.count() == 1
+    # The api finds the records of revoked tokens, and those of deleted users.
+    other.delete()
+    assert Token.objects.filter(user=None).count() == 4
 
 
 def test_the_account_links_to_the_tokens(member: Client) -> None:
