@@ -3,7 +3,7 @@ from typing import Any
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.validators import UnicodeUsernameValidator
 
-from .names import Name, fold
+from .names import Email, Name, fold
 
 
 class User(AbstractUser):
@@ -16,6 +16,8 @@ class User(AbstractUser):
         help_text="Letters, digits and @ . + - _ only. Capitals become small letters.",
         error_messages={"unique": "A user with that username already exists."},
     )
+    # The primary address. allauth's table of addresses says whether it is verified, and verified addresses are unique.
+    email = Email("email address", blank=True)
 
     @classmethod
     def normalize_username(cls, username: Any) -> Any:

@@ -3,7 +3,7 @@
 import unicodedata
 from typing import Any
 
-from config.fields import BLANK
+from config.fields import BLANK, visible
 from django.db import models
 
 
@@ -13,12 +13,28 @@ def fold(name: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
 
 
+def fold_email(address: str) -> str:
+    """Return the address in small letters, without what nobody sees. allauth compares addresses in small letters."""
+    return visible(address.lower())
+
+
 class Name(models.CharField):  # type: ignore[type-arg]
     """Text that is folded when it is checked, stored and searched for."""
 
     def to_python(self, value: Any) -> Any:
         name = super().to_python(value)
         return fold(name) if isinstance(name, str) else name
+
+    def get_prep_value(self, value: Any) -> Any:
+        return self.to_python(super().get_prep_value(value))
+
+
+class Email(models.EmailField):  # type: ignore[type-arg]
+    """An address that is folded when it is checked, stored and searched for."""
+
+    def to_python(self, value: Any) -> Any:
+        address = super().to_python(value)
+        return fold_email(address) if isinstance(address, str) else address
 
     def get_prep_value(self, value: Any) -> Any:
         return self.to_python(super().get_prep_value(value))

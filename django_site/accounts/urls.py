@@ -1,12 +1,15 @@
-from django.contrib.auth.views import LoginView, LogoutView
-from django.urls import path
+from allauth.account.views import logout
+from django.urls import include, path
+from django.views.decorators.http import require_POST
 
 from . import views
 
-app_name = "accounts"
 urlpatterns = [
     path("", views.account, name="account"),
-    path("signup/", views.SignUpView.as_view(), name="signup"),
-    path("login/", LoginView.as_view(template_name="login.html"), name="login"),
-    path("logout/", LogoutView.as_view(), name="logout"),
+    path("delete/", views.delete, name="account_delete"),
+    # Before allauth's own.
+    path("signup/", views.SignUpView.as_view(), name="account_signup"),
+    path("logout/", require_POST(logout), name="account_logout"),
+    path("", include("allauth.account.urls")),
+    path("2fa/", include("allauth.mfa.urls")),
 ]

@@ -38,7 +38,9 @@ class ForgivingClient(Client):
             return super().execute_command(*args, **options)
         except RedisError as error:
             logger.warning("cache: %s: %s", args[0], error)
-            return None
+            # Cache.add says that it stored the value: allauth waits a second for a lock that it does not get, and then
+            # rejects the request.
+            return True if "NX" in args else None
 
 
 class CacheClient(RedisCacheClient):

@@ -22,6 +22,9 @@ SHAPES = {
     "INSTANCE": "the name of an instance, such as site-a, or empty",
     "DEBUG": "on or off",
     "MEDIA_STORE": "http://host:port, or empty",
+    "LOGIN_METHODS": "username, email, or both, separated by a comma",
+    "EMAIL_VERIFICATION": "optional or mandatory",
+    "STAFF_TWO_FACTOR": "on or off",
 }
 
 
@@ -57,6 +60,10 @@ with read(SHAPES) as env:
     INSTANCE = env.str("INSTANCE", "", validate=validate.Regexp(r"([a-z][a-z0-9_]*-[a-z])?$"))
     DEBUG = env.bool("DEBUG", False)
     MEDIA_STORE = env.str("MEDIA_STORE", "", validate=validate.Regexp(r"(http://[^/]+:[0-9]+)?$"))
+    login_methods = validate.And(validate.Length(min=1), validate.ContainsOnly(["username", "email"]))
+    LOGIN_METHODS: list[str] = env.list("LOGIN_METHODS", ["username", "email"], validate=login_methods)
+    EMAIL_VERIFICATION = env.str("EMAIL_VERIFICATION", "optional", validate=validate.OneOf(["optional", "mandatory"]))
+    STAFF_TWO_FACTOR = env.bool("STAFF_TWO_FACTOR", False)
 
 TITLE = "Tandem"
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -70,6 +77,9 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
 ]
 MIDDLEWARE = [
     "config.middleware.request_log",
@@ -83,6 +93,8 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "accounts.middleware.require_two_factor",
 ]
 TEMPLATES = [
     {
@@ -129,7 +141,14 @@ if REDIS_URL:
     CACHES = {"default": {"BACKEND": "config.redis.Cache", "LOCATION": REDIS_URL, "OPTIONS": REDIS_OPTIONS}}
     SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 else:
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "django_cache"}}
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+            "LOCATION": "django_cache",
+            # Above it, a third of the entries is deleted. The rate limits of accounts are among them.
+            "OPTIONS": {"MAX_ENTRIES": 10_000},
+        }
+    }
     SESSION_ENGINE = "django.contrib.sessions.backends.db"
 
 AUTH_USER_MODEL = "accounts.User"
@@ -142,8 +161,39 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-LOGIN_URL = "accounts:login"
+LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "/"
+
+# Accounts, from django-allauth: https://docs.allauth.org/en/latest/account/configuration.html
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+ACCOUNT_ADAPTER = "accounts.adapter.Adapter"
+ACCOUNT_FORMS = {"login": "accounts.forms.LoginForm", "signup": "accounts.forms.SignUpForm"}
+ACCOUNT_LOGIN_METHODS = set(LOGIN_METHODS)
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*", "password2*"]
+ACCOUNT_PRESERVE_USERNAME_CASING = False  # Otherwise each search for a name reads the whole table.
+ACCOUNT_EMAIL_VERIFICATION = EMAIL_VERIFICATION
+# Nobody learns whether an address has an account. Without mandatory verification, this means that several accounts may
+# claim an address until one of them verifies it.
+ACCOUNT_PREVENT_ENUMERATION = "strict"
+ACCOUNT_CHANGE_EMAIL = True  # One address for each user, which a verified one replaces.
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+# Mail goes nowhere until you configure a backend. Django's default waits for a mail server within the request.
+EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
+ACCOUNT_EMAIL_SUBJECT_PREFIX = f"[{TITLE}] "
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+ACCOUNT_REAUTHENTICATION_METHODS = {"password", "mfa"}
+ACCOUNT_SESSION_REMEMBER = True
+# By account, for all processes together, in the cache. nginx limits by address (nginx/site/http.conf).
+ACCOUNT_RATE_LIMITS = {
+    "login": None,
+    "signup": None,
+    "login_failed": "5/5m/key",
+    "reset_password": "5/m/key",
+    "reset_password_from_key": None,
+}
+MFA_TOTP_ISSUER = TITLE
+MFA_TOTP_TOLERANCE = 1  # The code before and the next: the clocks of phones differ.
+MFA_ALLOW_UNVERIFIED_EMAIL = EMAIL_VERIFICATION == "optional"
 
 # TLS ends at nginx, or at a proxy in front of it. In both cases nginx overwrites X-Forwarded-Proto with what it knows.
 HTTPS = TLS or bool(TRUSTED_PROXIES)

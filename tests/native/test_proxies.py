@@ -32,7 +32,7 @@ def test_the_proxy_is_believed(behind: Stack) -> None:
         assert "Strict-Transport-Security" in page.headers
         [line] = logged(behind, "nginx", page.headers["X-Request-ID"])
         assert line["client"] == "198.51.100.9"
-        form = {"username": "x", "password": "y", "csrfmiddlewaretoken": CSRF}
+        form = {"login": "x", "password": "y", "csrfmiddlewaretoken": CSRF}
         cookie = f"__Host-tandem_csrf={CSRF}"
         headers = {"Origin": f"https://{behind.authority}", "Cookie": cookie}
         assert client.post("/accounts/login/", data=form, headers=headers).status_code == 200

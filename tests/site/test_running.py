@@ -270,7 +270,7 @@ def test_users_stay_logged_in_without_redis(
     assert "cache: GET" in caplog.text
     assert client.post("/accounts/logout/").status_code == 302
     assert client.get("/accounts/").status_code == 302
-    assert client.post("/accounts/login/", {"username": "mel", "password": "correct horse"}).status_code == 302
+    assert client.post("/accounts/login/", {"login": "mel", "password": "correct horse"}).status_code == 302
 
 
 # What `make up` runs

@@ -70,16 +70,18 @@ def post(client: httpx.Client, path: str, **form: str) -> httpx.Response:
 
 
 def log_in(client: httpx.Client) -> httpx.Response:
-    return post(client, "/accounts/login/", username="admin", password="correct horse")
+    return post(client, "/accounts/login/", login="admin", password="correct horse")
 
 
 def each_kind(anonymous: httpx.Client, admin: httpx.Client) -> list[httpx.Response]:
+    name = f"new-{time.time_ns()}"
+    new_user = {"username": name, "email": f"{name}@example.org"}
     passwords = {"password1": "correct horse battery", "password2": "correct horse battery"}
     return [
         *[admin.get(path) for path in ("/", "/accounts/", "/nothing-here/")],
         *[admin.get(path) for path in ("/admin/", "/admin/accounts/user/", "/admin/accounts/user/1/change/")],
         post(admin, "/admin/accounts/user/", action="delete_selected", _selected_action="1"),
-        post(anonymous, "/accounts/signup/", username=f"new-{time.time_ns()}", **passwords),
+        post(anonymous, "/accounts/signup/", **new_user, **passwords),
         log_in(anonymous),
     ]
 
@@ -157,7 +159,7 @@ def locked(table: str = "accounts_user") -> Iterator[None]:
 @pytest.mark.django_db(transaction=True)
 def test_a_session_that_cannot_be_saved(client: Client, user: User, caplog: pytest.LogCaptureFixture) -> None:
     client.raise_request_exception = False
-    form = {"username": "mel", "password": "correct horse"}
+    form = {"login": "mel", "password": "correct horse"}
     with ExitStack() as stack:
 
         def lock(**signal: object) -> None:

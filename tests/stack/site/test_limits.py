@@ -35,7 +35,9 @@ def test_wrong_method(stack: Stack, method: str, path: str, allowed: set[str]) -
     check_method(stack, method, path, allowed)
 
 
-@pytest.mark.parametrize("path", [LOGIN, "/accounts/signup/", "/admin/login/"])
+@pytest.mark.parametrize(
+    "path", [LOGIN, "/accounts/signup/", "/accounts/password/reset/", "/accounts/2fa/authenticate/", "/admin/login/"]
+)
 def test_too_many_guesses_at_a_password(stack: Stack, path: str) -> None:
     check_rate(stack, path, "html", burst=11)
 

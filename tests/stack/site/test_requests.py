@@ -21,7 +21,7 @@ def test_a_client_cannot_claim_another_scheme_or_host(stack: Stack) -> None:
         answers = {
             origin: client.post(
                 "/accounts/login/",
-                data={"username": "x", "password": "y", "csrfmiddlewaretoken": csrf},
+                data={"login": "x", "password": "y", "csrfmiddlewaretoken": csrf},
                 headers=lies(stack) | {"Origin": f"{origin}://{stack.authority}"},
             ).status_code
             for origin in (scheme, other)

@@ -17,7 +17,7 @@ LOGIN = "/accounts/login/"
         ("GET", LOGIN, 200),
         ("GET", "/accounts/", 302),
         ("GET", "/accounts/login", 301),
-        ("GET", "/admin/login/", 200),
+        ("GET", "/admin/login/", 302),
         ("GET", "/nothing-here/", 404),
         ("POST", LOGIN, 403),
         ("PUT", "/", 405),

@@ -1,0 +1,18 @@
+from typing import Any
+
+from allauth.account import forms
+
+
+class LoginForm(forms.LoginForm):  # type: ignore[misc]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # allauth's label is "Login".
+        if placeholder := self.fields["login"].widget.attrs.get("placeholder"):
+            self.fields["login"].label = placeholder
+
+
+class SignUpForm(forms.SignupForm):  # type: ignore[misc]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["username"].help_text = "Letters, digits and @ . + - _ only. Capitals become small letters."
+        self.fields["password1"].help_text = "At least 8 characters, not only digits, and no common password."
