@@ -23,6 +23,19 @@ def test_a_token_without_javascript(visitor: Callable[..., Page]) -> None:
     sign_up(page, "token-owner")
     assert create_token(page, "laptop").count(".") == 2
     expect(page.get_by_role("rowheader", name="laptop")).to_be_visible()
+    # Only a script could copy.
+    expect(page.get_by_role("button", name="Copy the token")).to_be_hidden()
+    page.get_by_role("button", name="Revoke laptop").click()
+    expect(page.get_by_text("You have no active token.")).to_be_visible()
+
+
+def test_copy_a_token(visitor: Callable[..., Page]) -> None:
+    page = visitor(permissions=["clipboard-read", "clipboard-write"])
+    sign_up(page, "token-copier")
+    token = create_token(page, "laptop")
+    page.get_by_role("button", name="Copy the token").click()
+    expect(page.get_by_role("status").get_by_text("Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == token
 
 
 def pages(page: Page) -> Iterator[str]:

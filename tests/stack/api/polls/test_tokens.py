@@ -61,6 +61,14 @@ def check_rejected(stack: Stack, header: str, status: int) -> None:
     assert total(stack) == before
 
 
+def test_a_revoked_token(stack: Stack, people: Iterator[Person]) -> None:
+    """The site revokes it, and no process of the api has read its list since."""
+    person = next(people)
+    revoke = f"from tokens.models import Token; Token.objects.filter(user__username='{person.name}').revoke()"
+    stack.manage("shell", "--verbosity=0", "--command", revoke)
+    check_rejected(stack, f"Bearer {person.token}", 401)
+
+
 def test_a_good_token(stack: Stack, people: Iterator[Person]) -> None:
     """Those above differ from it in one thing each."""
     claims = jwt.decode(next(people).token, options={"verify_signature": False})
