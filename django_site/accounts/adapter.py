@@ -3,6 +3,7 @@
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.mfa.adapter import DefaultMFAAdapter
 from django.core.validators import validate_email
 from django.http import HttpRequest
 
@@ -36,3 +37,10 @@ class Adapter(DefaultAccountAdapter):  # type: ignore[misc]
     ) -> None:
         if message_template not in SILENT:
             super().add_message(request, level, message_template, *args, **kwargs)
+
+
+class TwoFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]
+    def build_totp_svg(self, url: str) -> Any:
+        """Return the QR code as an element, without the declaration of an XML file."""
+        svg = super().build_totp_svg(url)
+        return svg[svg.index("<svg") :]

@@ -191,6 +191,7 @@ ACCOUNT_RATE_LIMITS = {
     "reset_password": "5/m/key",
     "reset_password_from_key": None,
 }
+MFA_ADAPTER = "accounts.adapter.TwoFactorAdapter"
 MFA_TOTP_ISSUER = TITLE
 MFA_TOTP_TOLERANCE = 1  # The code before and the next: the clocks of phones differ.
 MFA_ALLOW_UNVERIFIED_EMAIL = EMAIL_VERIFICATION == "optional"

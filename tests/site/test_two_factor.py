@@ -29,6 +29,7 @@ def activate(client: Client) -> tuple[str, list[str]]:
     """Return the secret and the recovery codes."""
     page = client.get("/accounts/2fa/totp/activate/").content.decode()
     assert "<svg" in page
+    assert "<?xml" not in page
     assert "data:" not in page
     assert "style=" not in page
     secret = re.search(r"<code>([A-Z2-7]+)</code>", page)
