@@ -5,6 +5,7 @@ from typing import Any
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.core.validators import validate_email
+from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 
 from .models import User
@@ -31,6 +32,14 @@ class Adapter(DefaultAccountAdapter):  # type: ignore[misc]
             if name in credentials:
                 credentials[name] = normalize(credentials[name])
         return super().authenticate(request, **credentials)
+
+    def confirm_email(self, request: HttpRequest, email_address: Any) -> bool:
+        """Mark the address as verified. Return False if another user has verified it."""
+        try:
+            with transaction.atomic():
+                return bool(super().confirm_email(request, email_address))
+        except IntegrityError:  # Another request verified it after allauth looked.
+            return False
 
     def add_message(
         self, request: HttpRequest, level: int, message_template: str | None = None, *args: Any, **kwargs: Any

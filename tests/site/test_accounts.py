@@ -177,6 +177,14 @@ def test_only_one_user_can_verify_an_address(user: User) -> None:
         EmailAddress.objects.filter(pk=claim.pk).update(verified=True)
 
 
+def test_two_requests_verify_an_address_at_once(client: Client, user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.post("/accounts/signup/", SIGN_UP)
+    EmailAddress.objects.create(user=user, email="jo@example.org", verified=True)
+    monkeypatch.setattr(EmailAddress, "can_set_verified", lambda _: True)
+    assert client.post(link()).status_code == 302
+    assert not EmailAddress.objects.get(user__username="jo").verified
+
+
 # Mails
 
 
