@@ -35,6 +35,7 @@ def database_url() -> Iterator[str]:
     """A PostgreSQL of this test's own, with an admin."""
     with servers.postgresql() as url:
         manage("migrate", "-v0", DATABASE_URL=url).check_returncode()
+        manage("createcachetable", DATABASE_URL=url).check_returncode()
         manage("shell", "-v0", "-c", FIRST_DATA, DATABASE_URL=url).check_returncode()
         yield url
 
