@@ -1,7 +1,7 @@
 """`make bench`: the figures of docs/performance.md, measured in one run beside their peers.
 
 Both sides of a ratio are measured one after the other in each round, because a machine's speed drifts. Every response
-is checked. CPU times are those of the servers, database included, so that other work on the machine matters less.
+is checked. CPU times are of the servers and the database, so other work on the machine matters less.
 """
 
 import asyncio

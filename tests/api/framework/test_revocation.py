@@ -79,7 +79,7 @@ async def test_the_list_is_read_again(api: Served, monkeypatch: pytest.MonkeyPat
 
 
 async def test_no_answer_from_an_old_list(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The list stays while the database is away, and counts for a minute."""
+    """The list stays while the database is unavailable, and counts for a minute."""
     revocations = api.app.revocations
     monkeypatch.setattr(revocation, "REVOKED", "SELECT nothing FROM nowhere")
     await revocations.refresh()
