@@ -34,7 +34,7 @@ SECONDS = {"hello": 1, "static": 1, "page": 2, "json": 2}
 # Clients that send their request byte by byte; normal requests beside them, and the timeout of these in seconds.
 SLOW, NORMAL, PATIENCE = 200, 10, 2.0
 WATCHERS, CHANGES = 200, 4
-# The errors that void a sample, as wrk.lua counts them.
+# The errors that void a sample, as summary.lua counts them.
 FAULTS = {"wrong": "wrong answers", "socket": "socket errors", "timeout": "without an answer in 2 s"}
 
 
@@ -63,7 +63,8 @@ def warm_up(running: Running) -> None:
 def wrk(script: str, url: str, connections: int, seconds: int, *arguments: str, options: Sequence[str] = ()) -> Figures:
     """Run wrk, whose connections each send a request as soon as they have the last answer. Raises Void."""
     command = ["wrk", f"-t{THREADS}", f"-c{connections}", f"-d{seconds}", "-s", str(LAB / script), *options]
-    done = subprocess.run([*command, url, "--", *arguments], capture_output=True, text=True, check=False)
+    # The scripts find summary.lua here.
+    done = subprocess.run([*command, url, "--", *arguments], cwd=LAB, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Failed(f"wrk failed: {done.stderr}")
     result: Figures = json.loads(done.stdout.splitlines()[-1])

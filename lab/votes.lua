@@ -1,11 +1,6 @@
 -- For wrk: sends the requests of a file, each once and separated by zero bytes, and counts the answers that are not its
 -- second argument.
-local threads = {}
-
-function setup(thread)
-    thread:set("number", #threads)
-    table.insert(threads, thread)
-end
+dofile("summary.lua")
 
 function init(arguments)
     local file = io.open(arguments[1], "rb")
@@ -29,15 +24,4 @@ function response(status)
     if status ~= accepted then
         wrong = wrong + 1
     end
-end
-
-function done(summary, latency)
-    local errors, wrong = summary.errors, 0
-    for _, thread in ipairs(threads) do
-        wrong = wrong + thread:get("wrong")
-    end
-    io.write(string.format(
-        '\n{"requests": %d, "seconds": %f, "wrong": %d, "socket": %d, "timeout": %d}',
-        summary.requests, summary.duration / 1e6, wrong, errors.connect + errors.read + errors.write, errors.timeout
-    ))
 end

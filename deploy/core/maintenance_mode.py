@@ -29,7 +29,7 @@ def key_of(var: Path) -> str:
 
 
 def switch(var: Path, state: str, key: str = "") -> str:
-    """Begin maintenance (`on`) or end it (`off`). Return the key: this one, else the one it had, else a new one."""
+    """Begin maintenance (`on`) or end it (`off`). Return the key: `key`, else the existing one, else a new one."""
     directory, key = prepare(var), key or key_of(var) or secrets.token_hex(16)
     if state == "on":
         replace(directory / key, "")
@@ -46,13 +46,13 @@ def announce(state: str, key: str, address: str) -> None:
         return
     print(
         f"Maintenance is on: visitors get 503. This link lets you in:\n\n  {address}?maintenance={key}\n\n"
-        "`make maintenance off` ends it. Clients with open connections are told to come back later.",
+        "`make maintenance off` ends it. The apps tell clients with open connections to come back later.",
         flush=True,
     )
 
 
 def run(state: str, address: str, restart: Callable[[str], None]) -> None:
-    """Begin or end it on this machine. `restart` gets each app with watchers: it tells them to leave."""
+    """Begin or end maintenance on this machine. `restart` restarts an app, which tells its watchers to leave."""
     announce(state, switch(VAR, state), address)
     for name in with_watchers() if state == "on" else []:
         restart(name)

@@ -17,7 +17,7 @@ SILENT = ("account/messages/logged_in.txt", "account/messages/logged_out.txt")
 
 class Adapter(DefaultAccountAdapter):  # type: ignore[misc]
     def clean_username(self, username: str, shallow: bool = False) -> Any:
-        """Return the folded name. Raises ValidationError if the model does not allow it, or if another user has it."""
+        """Return the folded name. Raises ValidationError if it is taken or not allowed."""
         return super().clean_username(User._meta.get_field("username").clean(username, None), shallow)
 
     def clean_email(self, email: str) -> str:

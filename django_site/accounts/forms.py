@@ -2,6 +2,8 @@ from typing import Any
 
 from allauth.account import forms
 
+from .models import User
+
 
 class LoginForm(forms.LoginForm):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -14,5 +16,5 @@ class LoginForm(forms.LoginForm):  # type: ignore[misc]
 class SignUpForm(forms.SignupForm):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["username"].help_text = "Letters, digits and @ . + - _ only. Capitals become small letters."
+        self.fields["username"].help_text = User._meta.get_field("username").help_text
         self.fields["password1"].help_text = "At least 8 characters, not only digits, and no common password."

@@ -1,6 +1,7 @@
 """One name, one account: names are stored folded, so that the database's unique constraint decides on any database."""
 
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 
 from config.fields import BLANK, visible
@@ -18,23 +19,22 @@ def fold_email(address: str) -> str:
     return visible(address.lower())
 
 
-class Name(models.CharField):  # type: ignore[type-arg]
+class Folded(models.Field):  # type: ignore[type-arg]
     """Text that is folded when it is checked, stored and searched for."""
 
+    fold: Callable[[str], str]
+
     def to_python(self, value: Any) -> Any:
-        name = super().to_python(value)
-        return fold(name) if isinstance(name, str) else name
+        text = super().to_python(value)
+        return self.fold(text) if isinstance(text, str) else text
 
     def get_prep_value(self, value: Any) -> Any:
         return self.to_python(super().get_prep_value(value))
 
 
-class Email(models.EmailField):  # type: ignore[type-arg]
-    """An address that is folded when it is checked, stored and searched for."""
+class Name(Folded, models.CharField):  # type: ignore[type-arg]
+    fold = staticmethod(fold)
 
-    def to_python(self, value: Any) -> Any:
-        address = super().to_python(value)
-        return fold_email(address) if isinstance(address, str) else address
 
-    def get_prep_value(self, value: Any) -> Any:
-        return self.to_python(super().get_prep_value(value))
+class Email(Folded, models.EmailField):  # type: ignore[type-arg]
+    fold = staticmethod(fold_email)

@@ -52,6 +52,14 @@ def member(client: Client, user: User) -> Client:
     return client
 
 
+@pytest.fixture
+def fresh_limits(db: None) -> None:
+    """Forget the attempts, and the used codes, of other tests."""
+    from django.core.cache import cache
+
+    cache.clear()
+
+
 @pytest.fixture(autouse=True)
 def redis_not_known_to_be_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("config.redis.Client.back", 0)

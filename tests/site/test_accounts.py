@@ -15,6 +15,8 @@ from django.test import Client
 
 from tests.site.threads import at_once
 
+pytestmark = pytest.mark.usefixtures("fresh_limits")
+
 SIGN_UP = {
     "username": "jo",
     "email": "jo@example.org",
@@ -23,12 +25,6 @@ SIGN_UP = {
 }
 LOG_IN = {"login": "mel", "password": "correct horse"}
 TAKEN = "already exists"
-
-
-@pytest.fixture(autouse=True)
-def fresh_limits(db: None) -> None:
-    """Forget the attempts of other tests."""
-    cache.clear()
 
 
 def link(number: int = -1) -> str:

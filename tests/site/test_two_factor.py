@@ -8,16 +8,11 @@ import pytest
 from accounts.models import User
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth
-from django.core.cache import cache
 from django.test import Client
 
+pytestmark = pytest.mark.usefixtures("fresh_limits")
+
 LOG_IN = {"login": "mel", "password": "correct horse"}
-
-
-@pytest.fixture(autouse=True)
-def fresh_limits(db: None) -> None:
-    """Forget the attempts and the used codes of other tests."""
-    cache.clear()
 
 
 def code(secret: str, ahead: int = 0) -> str:

@@ -199,12 +199,16 @@ def newer_migrations(fleet: Fleet, name: str, now: str) -> tuple[list[str], list
 @on_fleet
 def restart(fleet: Fleet, options: argparse.Namespace) -> None:
     """Roll one app, or all, one host at a time; or make nginx read its files."""
-    names = {"nginx": ["edge"], "": list(APPS)}.get(options.app, [options.app])
+    groups = {"nginx": ["edge"], "": list(APPS)}.get(options.app, [options.app])
     with fleet.lock(f"restart of {options.app or 'all apps'}"):
-        for name in names:
-            for host in fleet.groups[name]:
-                print(f"Restart {options.app or name} on {host}", flush=True)
-                fleet.show(host, f"{HOST_COMMAND} restart {name}")
+        for group in groups:
+            restart_group(fleet, group, options.app or group)
+
+
+def restart_group(fleet: Fleet, group: str, shown: str) -> None:
+    for host in fleet.groups[group]:
+        print(f"Restart {shown} on {host}", flush=True)
+        fleet.show(host, f"{HOST_COMMAND} restart {group}")
 
 
 @on_fleet
@@ -215,9 +219,7 @@ def maintenance(fleet: Fleet, options: argparse.Namespace) -> None:
             key = fleet.ask(host, f"{HOST_COMMAND} maintenance {options.state} {key}")
         maintenance_mode.announce(options.state, key, f"https://{fleet.variables[host]['domains'][0]}/")
         for name in maintenance_mode.with_watchers() if options.state == "on" else []:
-            for host in fleet.groups[name]:
-                print(f"Restart {name} on {host}", flush=True)
-                fleet.show(host, f"{HOST_COMMAND} restart {name}")
+            restart_group(fleet, name, name)
 
 
 @on_fleet

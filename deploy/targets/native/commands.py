@@ -105,9 +105,8 @@ def status(_: argparse.Namespace) -> None:
         rows += found
         total += memory
     table(rows)
-    print(f"\n{up_steps.address(target.variables)}  {total:.0f} MB in all, supervisord included.")
-    if said := maintenance_mode.notice(VAR):
-        print(said)
+    said = f"{total:.0f} MB in all, supervisord included. {maintenance_mode.notice(VAR)}".rstrip()
+    print(f"\n{up_steps.address(target.variables)}  {said}")
 
 
 def status_rows(target: NativeTarget, service: str, pid: int, state: str) -> tuple[list[tuple[str, ...]], float]:
