@@ -1,9 +1,9 @@
 ##@ Prove it
 TEST += test-browser
-# These run two at a time: they often wait.
-BESIDE := test-hosts test-native test-interrupted test-compose test-releases $(BESIDE)
+# These run three at a time: they often wait.
+BESIDE := test-hosts test-native test-compose test-faults test-releases test-pages test-interrupted $(BESIDE)
 test-all: .venv-dev ## Run all tests, about an hour; each part by itself:
-	@.venv/bin/python -m tests.run $(TEST) test-faults --beside $(BESIDE)
+	@.venv/bin/python -m tests.run $(TEST) --beside $(BESIDE)
 
 # The servers' configuration needs no database.
 QUICK += tests/config
@@ -18,7 +18,10 @@ test-interrupted: .venv-dev ## Interrupt `make up` at random moments
 	.venv/bin/pytest -n 3 tests/interrupted
 
 test-browser: .venv-dev ## Use the site in Chromium, as a visitor does
-	.venv/bin/pytest tests/browser
+	.venv/bin/pytest tests/browser --short
+
+test-pages: .venv-dev ## Check each page in Chromium, narrow and wide, light and dark
+	.venv/bin/pytest tests/browser -m long
 
 # The tests of the stack that use the database, which is SQLite in test-native.
 DATA = $(filter %/test_health.py,$(TARGET)) $(filter-out %/test_cache.py,$(wildcard tests/stack/*/polls/test_*.py))

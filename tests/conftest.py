@@ -4,7 +4,8 @@
 `--stack=native` (the default), `compose` or `hosts` chooses the target. The latter two
 bring PostgreSQL and Redis.
 `--nothing-missing` (CI) fails a test whose program is not installed, instead of skipping it.
-`--short` is the form of long tests that `make test-all` runs. It leaves out tests with the marker `long`.
+`--short` is the form of long tests that `make test-all` runs. It leaves out tests with the marker `long`, and on other
+targets those with `native_if_short`, whose target's part the remaining tests use too.
 
 A folder of tests may have a plugin.py, whose fixtures and hooks are available in all folders.
 """
@@ -60,7 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("short"):
-        long = [item for item in items if item.get_closest_marker("long")]
+        markers = ["long"] if config.getoption("stack") == "native" else ["long", "native_if_short"]
+        long = [item for item in items if any(item.get_closest_marker(marker) for marker in markers)]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]
 

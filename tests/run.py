@@ -1,7 +1,7 @@
 """Run parts of the tests and print a table: `python -m tests.run PART… [--beside PART…]`. A part is a target of make.
 
-Parts after --beside run last, two at a time, and print their output when they end. A part that fails does not keep the
-others from running. The exit status is 1 if one failed.
+Parts after --beside run last, three at a time, and print their output when they end. The others run even if a part
+fails. The exit status is 1 if one failed.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--beside", nargs="*", default=[])
     options = parser.parse_args()
     results = [run(part) for part in options.parts]
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
         results += pool.map(lambda part: run(part, beside=True), options.beside)
     rows: list[Row] = [("part", "", "passed", "failed", "errors", "skipped", "time"), *(row for row, _ in results)]
     print()

@@ -21,6 +21,10 @@ ASKED = 6
 # What `make dev` mounts in containers.
 SOURCES = ("django_site", "tornado_api")
 
+BASE = ("<header>\n", "<header>saved\n", "/", "<header>\n")
+STYLE = (":root {\n", ":root {\n--saved: 1;", "/static/site.css", ":root {\n  ")
+MORE = pytest.mark.native_if_short
+
 
 class Dev:
     """`make dev`, which follows the logs until it is interrupted."""
@@ -91,8 +95,8 @@ def dev(stack_class: type[Stack]) -> Iterator[Dev]:
     ("file", "old", "new", "path", "unsaved"),
     [
         (*VIEW, '    return HttpResponse("saved")\n' + VIEW[1], "/", HEADING),
-        ("django_site/templates/base.html", "<header>\n", "<header>saved\n", "/", "<header>\n"),
-        ("django_site/static/site.css", ":root {\n", ":root {\n--saved: 1;", "/static/site.css", ":root {\n  "),
+        pytest.param("django_site/templates/base.html", *BASE, marks=MORE),
+        pytest.param("django_site/static/site.css", *STYLE, marks=MORE),
         (*HANDLER, '        return self.finish("saved")', ENDPOINT, WORD),
     ],
 )
@@ -147,9 +151,9 @@ def test_the_api_answers_the_traceback_of_an_exception(dev: Dev) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "path", "words"),
     [
-        (MODELS, "\nclass ", "/", HEADING),
+        pytest.param(MODELS, "\nclass ", "/", HEADING, marks=MORE),
         ("django_site/config/settings.py", "\nDATABASES", "/", HEADING),
-        ("tornado_api/application.py", "\nclass ", ENDPOINT, WORD),
+        pytest.param("tornado_api/application.py", "\nclass ", ENDPOINT, WORD, marks=MORE),
         # gunicorn's master imports it too.
         ("tornado_api/settings.py", "\ntry:", ENDPOINT, WORD),
     ],

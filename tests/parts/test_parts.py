@@ -120,6 +120,7 @@ def test_a_second_tornado_app(stack: Stack, record: Record) -> None:
     assert not {*names} & stack.pids().keys()
 
 
+@pytest.mark.native_if_short
 def test_a_third_instance(stack: Stack, record: Record) -> None:
     """Only an edit of the registry."""
     with Requests(stack, PATHS) as load:
@@ -149,6 +150,7 @@ def wait_until_all_work(stack: Stack) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.native_if_short
 def test_a_command(stack: Stack, record: Record) -> None:
     with Requests(stack, PATHS) as load:
         add(stack, "worker")

@@ -71,7 +71,8 @@ class NativeTarget(roll.Target):
         found = list(self.all_processes())
         asked = False
         with contextlib.suppress(OSError, HTTPException, xmlrpc.client.Error):
-            asked = self.is_running() and self.supervisor.shutdown()
+            # All services at once. A shutdown alone stops one after the other.
+            asked = self.is_running() and self.supervisor.stopAllProcesses() and self.supervisor.shutdown()
         if not asked:
             # supervisord was killed and left them behind, or it has just begun.
             processes.signal_all(found, signal.SIGTERM)

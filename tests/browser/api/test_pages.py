@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+import pytest
 from playwright.sync_api import Page
 
 from tests.browser.looks import look_at
@@ -12,6 +13,7 @@ def pages(page: Page) -> Iterator[str]:
     yield "api"
 
 
+@pytest.mark.long
 def test_pages(visitor: Callable[..., Page]) -> None:
     page = visitor()
     look_at(page, pages(page))

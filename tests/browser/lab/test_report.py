@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator
 
+import pytest
 from playwright.sync_api import Page
 
 from tests.browser.looks import look_at
@@ -11,6 +12,7 @@ def pages(page: Page) -> Iterator[str]:
     yield "lab"
 
 
+@pytest.mark.long
 def test_the_report(visitor: Callable[..., Page]) -> None:
     page = visitor()
     look_at(page, pages(page))

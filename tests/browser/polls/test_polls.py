@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterator
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.looks import look_at
@@ -121,6 +122,7 @@ def pages(page: Page) -> Iterator[str]:
         yield name.replace(path, "/question/")
 
 
+@pytest.mark.long
 def test_pages(visitor: Visitor) -> None:
     page = visitor()
     look_at(page, pages(page))

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterator
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.looks import look_at
@@ -46,6 +47,7 @@ def pages(page: Page) -> Iterator[str]:
     yield "token"
 
 
+@pytest.mark.long
 def test_pages(visitor: Callable[..., Page]) -> None:
     page = visitor()
     look_at(page, pages(page))
