@@ -1,6 +1,6 @@
 ##@ Prove it
 TEST += test-browser
-# These run three at a time: they often wait.
+# These run beside each other: they often wait.
 BESIDE := test-hosts test-native test-compose test-faults test-releases test-pages test-interrupted $(BESIDE)
 test-all: .venv-dev ## Run all tests, about an hour; each part by itself:
 	@.venv/bin/python -m tests.run $(TEST) --beside $(BESIDE)

@@ -4,8 +4,8 @@
 `--stack=native` (the default), `compose` or `hosts` chooses the target. The latter two
 bring PostgreSQL and Redis.
 `--nothing-missing` (CI) fails a test whose program is not installed, instead of skipping it.
-`--short` is the form of long tests that `make test-all` runs. It leaves out tests with the marker `long`, and on other
-targets those with `native_if_short`, whose target's part the remaining tests use too.
+`--short` is the form of long tests for `make test` and `make test-all`. It leaves out tests with the marker `long`.
+In containers and on hosts it also leaves out those with `native_if_short`: other tests use the same code of the target.
 
 A folder of tests may have a plugin.py, whose fixtures and hooks are available in all folders.
 """

@@ -23,7 +23,7 @@ SOURCES = ("django_site", "tornado_api")
 
 BASE = ("<header>\n", "<header>saved\n", "/", "<header>\n")
 STYLE = (":root {\n", ":root {\n--saved: 1;", "/static/site.css", ":root {\n  ")
-MORE = pytest.mark.native_if_short
+NATIVE_IF_SHORT = pytest.mark.native_if_short
 
 
 class Dev:
@@ -95,8 +95,8 @@ def dev(stack_class: type[Stack]) -> Iterator[Dev]:
     ("file", "old", "new", "path", "unsaved"),
     [
         (*VIEW, '    return HttpResponse("saved")\n' + VIEW[1], "/", HEADING),
-        pytest.param("django_site/templates/base.html", *BASE, marks=MORE),
-        pytest.param("django_site/static/site.css", *STYLE, marks=MORE),
+        pytest.param("django_site/templates/base.html", *BASE, marks=NATIVE_IF_SHORT),
+        pytest.param("django_site/static/site.css", *STYLE, marks=NATIVE_IF_SHORT),
         (*HANDLER, '        return self.finish("saved")', ENDPOINT, WORD),
     ],
 )
@@ -151,9 +151,9 @@ def test_the_api_answers_the_traceback_of_an_exception(dev: Dev) -> None:
 @pytest.mark.parametrize(
     ("file", "old", "path", "words"),
     [
-        pytest.param(MODELS, "\nclass ", "/", HEADING, marks=MORE),
+        pytest.param(MODELS, "\nclass ", "/", HEADING, marks=NATIVE_IF_SHORT),
         ("django_site/config/settings.py", "\nDATABASES", "/", HEADING),
-        pytest.param("tornado_api/application.py", "\nclass ", ENDPOINT, WORD, marks=MORE),
+        pytest.param("tornado_api/application.py", "\nclass ", ENDPOINT, WORD, marks=NATIVE_IF_SHORT),
         # gunicorn's master imports it too.
         ("tornado_api/settings.py", "\ntry:", ENDPOINT, WORD),
     ],

@@ -89,7 +89,7 @@ async def test_an_edit_of_nginx(stack: Stack, crowd: Crowd, record: Record) -> N
 IMPORTS = ("import ", "import no_such, ", "import ")
 BREAKS = ("import re", "import re, no_such", "import re")
 HEALTH = ("200 if ready else 503", "503", "(200 if ready else 503)")
-ROLLED = pytest.mark.native_if_short
+NATIVE_IF_SHORT = pytest.mark.native_if_short
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,10 @@ ROLLED = pytest.mark.native_if_short
     [
         ("site", "that does not start", "django_site/config/wsgi.py", IMPORTS, "no_such"),
         # deploy/core/roll.py rolls and waits for readiness on every target.
-        pytest.param("api", "that does not start", "tornado_api/app.py", BREAKS, "no_such", marks=ROLLED),
-        pytest.param("api", "that is not ready", "tornado_api/health.py", HEALTH, "was not ready", marks=ROLLED),
+        pytest.param("api", "that does not start", "tornado_api/app.py", BREAKS, "no_such", marks=NATIVE_IF_SHORT),
+        pytest.param(
+            "api", "that is not ready", "tornado_api/health.py", HEALTH, "was not ready", marks=NATIVE_IF_SHORT
+        ),
     ],
 )
 async def test_a_broken_release(

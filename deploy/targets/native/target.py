@@ -71,8 +71,10 @@ class NativeTarget(roll.Target):
         found = list(self.all_processes())
         asked = False
         with contextlib.suppress(OSError, HTTPException, xmlrpc.client.Error):
-            # All services at once. A shutdown alone stops one after the other.
-            asked = self.is_running() and self.supervisor.stopAllProcesses() and self.supervisor.shutdown()
+            if self.is_running():
+                # A shutdown alone would stop one service after the other.
+                self.supervisor.stopAllProcesses()
+                asked = self.supervisor.shutdown()
         if not asked:
             # supervisord was killed and left them behind, or it has just begun.
             processes.signal_all(found, signal.SIGTERM)

@@ -13,6 +13,8 @@ from tests.browser.site.people import PASSWORD, activate_two_factor, fill_sign_u
 from tests.stack.test_health import stopped
 from tests.stacks import Stack
 
+pytestmark = pytest.mark.long
+
 LINKS = """
 from accounts.models import User
 from allauth.account.forms import default_token_generator
@@ -104,20 +106,17 @@ def errors(page: Page) -> Iterator[str]:
         yield f"error-{status}"
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("pages", [anonymous, logged_in, confirmed, errors])
 def test_pages(visitor: Callable[..., Page], pages: Callable[[Page], Iterator[str]]) -> None:
     page = visitor()
     look_at(page, pages(page))
 
 
-@pytest.mark.long
 def test_pages_of_mails(stack: Stack, visitor: Callable[..., Page]) -> None:
     page = visitor()
     look_at(page, mailed(stack, page))
 
 
-@pytest.mark.long
 def test_the_page_while_no_instance_runs(stack: Stack, visitor: Callable[..., Page]) -> None:
     def unavailable(page: Page) -> Iterator[str]:
         response = page.goto("/")
