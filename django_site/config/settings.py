@@ -183,8 +183,6 @@ ACCOUNT_EMAIL_VERIFICATION = EMAIL_VERIFICATION
 ACCOUNT_PREVENT_ENUMERATION = "strict"
 ACCOUNT_CHANGE_EMAIL = True  # One address for each user, which a verified one replaces.
 ACCOUNT_EMAIL_NOTIFICATIONS = True
-# Mail goes nowhere until you configure a backend. Django's default waits for a mail server within the request.
-EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = f"[{TITLE}] "
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_REAUTHENTICATION_METHODS = {"password", "mfa"}

@@ -1,4 +1,4 @@
-"""The worker: takes jobs from the database and runs them, one at a time (docs/extending-jobs.md).
+"""The worker: takes jobs from the database and runs them, one at a time.
 
 A job runs at least once. A worker claims its row, and deletes the row when the job is done. If the worker ends in
 between, the claim expires and the job runs again.
