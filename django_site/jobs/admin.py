@@ -5,6 +5,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.formats import localize
 from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
@@ -13,7 +14,7 @@ admin.site.unregister(DBTaskResult)
 
 @admin.register(DBTaskResult)
 class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    list_display = ["task_path", "status", "attempts", "enqueued_at", "due", "exception_class_path"]
+    list_display = ["task_path", "status", "attempts", "exception_class_path", "due"]
     list_filter = ["status", "task_path"]
     ordering = ["-enqueued_at"]
     actions = ["run_now"]
@@ -23,14 +24,18 @@ class JobAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # For the action. The page of a job has nothing to save.
+        return obj is None and super().has_change_permission(request)
+
     @admin.display
     def attempts(self, job: DBTaskResult[..., Any]) -> int:
         return len(job.worker_ids)
 
     @admin.display(ordering="run_after")
-    def due(self, job: DBTaskResult[..., Any]) -> Any:
+    def due(self, job: DBTaskResult[..., Any]) -> str:
         # The library writes the year 9999 for "at once".
-        return job.run_after if job.run_after.year < 9999 else job.enqueued_at
+        return str(localize(job.run_after if job.run_after.year < 9999 else job.enqueued_at))
 
     @admin.action(description="Run now", permissions=["change"])
     def run_now(self, request: HttpRequest, queryset: Any) -> None:

@@ -17,6 +17,7 @@ class Server:
     """`received` are its messages, each with its recipient. `answers` has other answers to a command or a recipient."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self.url = f"smtp://me:p%2Fw%40d@127.0.0.1:{port}"
         self.received: list[tuple[str, Message]] = []
         self.logins: list[tuple[str, str]] = []
@@ -54,11 +55,12 @@ class Server:
 
 
 @contextmanager
-def smtp_server() -> Iterator[Server]:
-    port = free_port()
-    server = Server(port)
+def smtp_server(port: int = 0, **more: Any) -> Iterator[Server]:
+    """A server for this machine; with a port, for all networks. `more` are options of aiosmtpd's Controller."""
+    host = "0.0.0.0" if port else "127.0.0.1"  # noqa: S104
+    server = Server(port or free_port())
     options: dict[str, Any] = {"auth_require_tls": False, "authenticator": server.authenticate}
-    controller = Controller(server, hostname="127.0.0.1", port=port, **options)
+    controller = Controller(server, hostname=host, port=server.port, **options | more)
     controller.start()
     try:
         yield server
