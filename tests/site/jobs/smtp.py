@@ -1,6 +1,7 @@
 """A real SMTP server that accepts, hangs, refuses, rejects or disconnects, as a test wants."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
@@ -57,6 +58,8 @@ class Server:
 @contextmanager
 def smtp_server(port: int = 0, **more: Any) -> Iterator[Server]:
     """A server for this machine; with a port, for all networks. `more` are options of aiosmtpd's Controller."""
+    # The log line of each command would hide a failed test's message.
+    logging.getLogger("mail.log").setLevel(logging.WARNING)
     host = "0.0.0.0" if port else "127.0.0.1"  # noqa: S104
     server = Server(port or free_port())
     options: dict[str, Any] = {"auth_require_tls": False, "authenticator": server.authenticate}
