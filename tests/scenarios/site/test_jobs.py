@@ -135,7 +135,8 @@ def test_no_mail_is_lost(stack: Stack, server: Server, workers: list[str], recor
     assert stack.make("maintenance off").returncode == 0
     wait_until(lambda: expected <= {message["Subject"] for _, message in server.received})
     wait_until(lambda: "left: 0" in stack.manage("shell", "-c", COUNT))
-    counts = Counter(message["Subject"] for _, message in server.received)
+    # The other test's last mail may still arrive.
+    counts = Counter(message["Subject"] for _, message in server.received if "[" not in message["Subject"])
     twice = counts.total() - len(counts)
     kills = len(workers) * 2
     what = f"jobs: kill -9 of workers {kills} ×, a roll" + ", the database stopped" * outages
