@@ -12,7 +12,7 @@ QUICK += tests/config
 TARGET = $(foreach test,health maintenance serving tls,$(wildcard tests/stack/test_$(test).py tests/stack/*/test_$(test).py))
 
 test-native: .venv-dev ## Test the stack on this machine, and the commands that the documents show
-	.venv/bin/pytest -n 3 --dist loadscope tests/stack tests/native tests/dev tests/docs tests/parts
+	.venv/bin/pytest -n 3 --dist loadscope tests/stack tests/native tests/dev tests/docs tests/parts tests/scenarios/site
 
 test-interrupted: .venv-dev ## Interrupt `make up` at random moments
 	.venv/bin/pytest -n 3 tests/interrupted

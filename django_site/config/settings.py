@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dj_database_url
 from environs import validate
+from jobs.settings import DEFAULT_FROM_EMAIL as DEFAULT_FROM_EMAIL
 
 from .apps import APPS
 from .env import APP, ValidationError, read
@@ -151,6 +152,11 @@ else:
     }
     SESSION_ENGINE = "django.contrib.sessions.backends.db"
 
+# Jobs are rows of the database, and a mail is a job (jobs/mail.py).
+INSTALLED_APPS += ["django_tasks_db", "jobs"]
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+EMAIL_BACKEND = "jobs.mail.EmailBackend"
+
 AUTH_USER_MODEL = "accounts.User"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -177,8 +183,6 @@ ACCOUNT_EMAIL_VERIFICATION = EMAIL_VERIFICATION
 ACCOUNT_PREVENT_ENUMERATION = "strict"
 ACCOUNT_CHANGE_EMAIL = True  # One address for each user, which a verified one replaces.
 ACCOUNT_EMAIL_NOTIFICATIONS = True
-# Mail goes nowhere until you configure a backend. Django's default waits for a mail server within the request.
-EMAIL_BACKEND = "django.core.mail.backends.dummy.EmailBackend"
 ACCOUNT_EMAIL_SUBJECT_PREFIX = f"[{TITLE}] "
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_REAUTHENTICATION_METHODS = {"password", "mfa"}
@@ -247,16 +251,13 @@ LOGGING = {
     },
 }
 
-if DEBUG:
-    # `make dev` shows the log, so you see each mail there.
-    EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
-    # Containers do not have it.
-    if find_spec("debug_toolbar"):
-        INSTALLED_APPS.append("debug_toolbar")
-        MIDDLEWARE.insert(0, "debug_toolbar.middleware.DebugToolbarMiddleware")
-        DEBUG_TOOLBAR_CONFIG = {
-            "SHOW_TOOLBAR_CALLBACK": lambda request: True,
-            # All panels at once, because another instance may answer the next request.
-            "RENDER_PANELS": True,
-            "IS_RUNNING_TESTS": False,
-        }
+# Containers do not have it.
+if DEBUG and find_spec("debug_toolbar"):
+    INSTALLED_APPS.append("debug_toolbar")
+    MIDDLEWARE.insert(0, "debug_toolbar.middleware.DebugToolbarMiddleware")
+    DEBUG_TOOLBAR_CONFIG = {
+        "SHOW_TOOLBAR_CALLBACK": lambda request: True,
+        # All panels at once, because another instance may answer the next request.
+        "RENDER_PANELS": True,
+        "IS_RUNNING_TESTS": False,
+    }

@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from .pictures import PictureField, delete_after_commit, stored_name
+from .tasks import close
 
 
 def publish(ids: list[int]) -> None:
@@ -67,7 +68,10 @@ class Question(models.Model):
         # This instance may be older than the last vote: the database counts on from what it has.
         if not self._state.adding:
             self.version = F("version") + 1
-        super().save(*args, **kwargs)
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+            if self.closes_at and self.is_open:
+                close.using(run_after=self.closes_at).enqueue(self.pk)
         publish([self.pk])
 
     def get_absolute_url(self) -> str:

@@ -11,6 +11,8 @@ from tests.stacks import ComposeStack, docker, running
 # The services with images of the project, and all services.
 OURS = apps.SERVICES
 SERVICES = (*OURS, "postgres", "redis")
+# They send mail, and answer no requests.
+SENDERS = tuple(name for name in ("jobs-a", "jobs-b") if name in OURS)
 
 
 @pytest.fixture(scope="session")

@@ -189,7 +189,7 @@ def test_a_secret_replaces_the_instances_that_get_it(other: ComposeStack) -> Non
     before = {name: container["Id"] for name, container in other.containers().items()}
     assert other.make("up", SECRET_KEY="x" * 50).returncode == 0
     after = {name: container["Id"] for name, container in other.containers().items()}
-    assert {name for name in before if before[name] != after[name]} == {"site-a", "site-b"}
+    assert {name for name in before if before[name] != after[name]} == {"site-a", "site-b", "jobs-a", "jobs-b"}
     assert other.setting("SECRET_KEY") == "x" * 50
     other.up()
     assert len([*(other.var / "secrets").glob("secret_key-*")]) == 1

@@ -9,11 +9,12 @@ import psutil
 import pytest
 from dotenv import dotenv_values
 
-from tests.compose.conftest import SERVICES, processes, wait_healthy
+from tests.compose.conftest import SENDERS, SERVICES, processes, wait_healthy
 from tests.stacks import ComposeStack, docker, enter, outside
 
 SITE = {"/tmp", *(f"/srv/app/var/{name}" for name in ("run", "static", "media"))}  # noqa: S108
 API = {"/tmp", *(f"/srv/app/var/{name}" for name in ("run", "log", "supervisor"))}  # noqa: S108
+JOBS = {"/tmp", "/srv/app/var/run"}  # noqa: S108
 # Every container also has /dev.
 WRITABLE = {
     "nginx": {"/tmp", "/srv/app/var"},  # noqa: S108
@@ -21,6 +22,8 @@ WRITABLE = {
     "site-b": SITE,
     "api-a": API,
     "api-b": API,
+    "jobs-a": JOBS,
+    "jobs-b": JOBS,
     "postgres": {"/tmp", "/run/postgresql", "/var/lib/postgresql/data"},  # noqa: S108
     "redis": {"/data"},
 }
@@ -116,7 +119,7 @@ def test_nginx_cannot_reach_the_data(stack: ComposeStack, service: str, port: in
         assert not answers(address, port)
 
 
-@pytest.mark.parametrize("service", [name for name in SERVICES if name != "nginx"])
+@pytest.mark.parametrize("service", [name for name in SERVICES if name not in ("nginx", *SENDERS)])
 def test_there_is_no_way_out_but_nginxs(stack: ComposeStack, service: str) -> None:
     """Packets of an internal network are not forwarded, not even to nginx's network."""
     container, nginx = stack.container(service), stack.container("nginx")["NetworkSettings"]["Networks"]
@@ -127,6 +130,15 @@ def test_there_is_no_way_out_but_nginxs(stack: ComposeStack, service: str) -> No
         assert answers(address, 8000), "nobody listens there, and this test tells nothing"
         enter(f"/proc/{container['State']['Pid']}/ns/net")
         assert not answers(address, 8000)
+
+
+@pytest.mark.parametrize("service", SENDERS)
+def test_the_sender_of_mail_has_a_way_out(stack: ComposeStack, service: str) -> None:
+    networks = stack.container(service)["NetworkSettings"]["Networks"]
+    assert networks.keys() == {f"{stack.name}_data", f"{stack.name}_out"}
+    with outside(), socket.create_server(("", 0)) as server:
+        enter(f"/proc/{stack.container(service)['State']['Pid']}/ns/net")
+        assert answers(networks[f"{stack.name}_out"]["Gateway"], server.getsockname()[1])
 
 
 def test_no_secret_is_visible(stack: ComposeStack) -> None:

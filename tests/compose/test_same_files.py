@@ -45,7 +45,8 @@ def test_files_of_the_servers(stack: ComposeStack, service: str, file: str) -> N
     assert (directory(stack, service) / file).read_bytes() == (PROJECT / file).read_bytes()
 
 
-@pytest.mark.parametrize("name", INSTANCES)
+# A plain command is that of deploy/apps.toml on every target.
+@pytest.mark.parametrize("name", [name for name, instance in INSTANCES.items() if instance.server.listens])
 def test_commands(stack: ComposeStack, name: str) -> None:
     """The command of supervisord's file, after the part that reads the settings."""
     instance = INSTANCES[name]

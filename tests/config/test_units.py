@@ -15,8 +15,7 @@ from tests.servers import program
 pytestmark = pytest.mark.slow
 
 UNITS = PROJECT / "deploy/systemd"
-APPS = PROJECT / "deploy/ansible/apps"
-SERVICES = sorted([*UNITS.glob("*.service"), *APPS.glob("*/*.service")])
+SERVICES = sorted(UNITS.glob("*.service"))
 
 
 def installed(unit: str) -> str:
@@ -56,10 +55,6 @@ def test_a_role_installs_every_file() -> None:
     of_servers = {server.unit.format(instance="") + ".service" for server in SERVERS.values()}
     files = [file.name for file in UNITS.iterdir() if installed(file.name) not in of_servers]
     assert not [name for name in files if name not in tasks]
-
-
-def test_timers_have_their_service() -> None:
-    assert all(timer.with_suffix(".service") in SERVICES for timer in APPS.glob("*/*.timer"))
 
 
 @pytest.mark.parametrize("kind", ["uwsgi", "command"])

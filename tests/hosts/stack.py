@@ -2,6 +2,7 @@
 
 import ipaddress
 import itertools
+import os
 import shlex
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from deploy.core import supervisor
 from deploy.targets.hosts.target import has_own_unit
 from tests.faults import self_signed
 from tests.hosts.hosts import Host, Network, hosts, members, shape
+from tests.servers import free_port
 from tests.stacks import Stack
 
 # The services of the data host. A pattern matches no stopped unit; the PostgreSQL cluster follows postgresql.service.
@@ -50,6 +52,7 @@ class HostsStack(Stack):
         # The duration of each command.
         self.seconds: dict[str, float] = {}
         self.known_init: dict[str, psutil.Process] = {}
+        self.mail_port = free_port()
         subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
         # copied() created a symbolic link.
         (project / ".git/info/exclude").write_text(".venv\n")
@@ -68,6 +71,8 @@ class HostsStack(Stack):
             self.seconds[target] = time.monotonic() - began
             assert done.returncode == 0, done.stdout
             said += done.stdout
+            if target == "secrets":
+                self.add_secret("EMAIL_URL", f"smtp://{self.outward}:{self.mail_port}")
         Path(self.certificate).write_text(self.first("nginx").run("cat /srv/app/secrets/tls_certificate").stdout)
         return said
 
@@ -81,6 +86,14 @@ class HostsStack(Stack):
             own = self_signed(Path(self.certificate).parent, *edges)
             variables |= {"tls": "own"} | {name.lower(): path for name, path in own.items()}
         self.network.inventory(Path(self.environment["INVENTORY"]) / "hosts.yml", self.shape, variables)
+
+    def add_secret(self, name: str, value: str) -> None:
+        """Edit the encrypted file, as an operator does."""
+        directory = Path(self.environment["INVENTORY"])
+        vault, file = Path(sys.executable).with_name("ansible-vault"), directory / "group_vars/all/secrets.yml"
+        command = [str(vault), "edit", f"--vault-password-file={directory}/.vault-password", str(file)]
+        editor = f"sed --in-place 's|^secrets:|&\\n  {name}: {value}|'"
+        subprocess.run(command, env=os.environ | {"EDITOR": editor}, check=True)
 
     def deploy(self) -> subprocess.CompletedProcess[str]:
         self.commit("Another release")
@@ -101,6 +114,14 @@ class HostsStack(Stack):
     @property
     def host(self) -> str:
         return self.first("nginx").address
+
+    @property
+    def outward(self) -> str:
+        return self.network.gateway
+
+    def send_mail_to(self, port: int) -> None:
+        """It is the mail server's port since the first provision."""
+        assert port == self.mail_port
 
     @property
     def port(self) -> int:

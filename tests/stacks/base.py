@@ -133,6 +133,22 @@ class Stack(ABC):
         """A client of nginx's private socket: /site-a/health/ready, /api-a-0/health/stats."""
         return httpx.Client(base_url="http://inside", transport=httpx.HTTPTransport(uds=f"{self.seen}/run/nginx.sock"))
 
+    # Mail
+
+    # The port of EMAIL_URL, if that is set when the stack starts.
+    mail_port = 0
+
+    @property
+    def outward(self) -> str:
+        """This machine's address, as the apps connect to it."""
+        return "127.0.0.1"
+
+    def send_mail_to(self, port: int) -> None:
+        """Make the mail server at this port of this machine the stack's."""
+        self.environment["EMAIL_URL"] = f"smtp://{self.outward}:{port}"
+        # Only the workers that send mail get this setting.
+        assert re.findall(r"^Roll (\w+)", self.up(), re.MULTILINE) == ["jobs"]
+
     # Services and logs
 
     @property

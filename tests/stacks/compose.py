@@ -47,6 +47,10 @@ class ComposeStack(Stack):
             docker("image", "rm", "--force", *set(images))
 
     @property
+    def outward(self) -> str:
+        return str(self.container("jobs-a")["NetworkSettings"]["Networks"][f"{self.name}_out"]["Gateway"])
+
+    @property
     def port(self) -> int:
         enter(f"/proc/{self.nginx_pid}/ns/net")
         return 8000

@@ -227,6 +227,7 @@ def show_addresses(target: NativeTarget) -> None:
         instance = INSTANCES.get(service)
         sockets = instance.sockets(target.workers) if instance else []
         where = f"{RUN.relative_to(VAR.parent)}/{'.sock, '.join(sockets)}.sock" if sockets else ""
-        workers = len(processes.workers(info["pid"]))
+        # A command is its own worker.
+        workers = len(processes.workers(info["pid"])) or 1
         rows.append((f"  {service}", str(workers), where if instance else address(target.variables)))
     table(rows)

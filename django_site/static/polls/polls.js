@@ -15,4 +15,8 @@ tally.addEventListener("news", ({ detail: news }) => {
     row.querySelector("rect").setAttribute("width", `${share}%`);
   }
   document.getElementById("total").textContent = plural(news.total);
+  // At the closing time, a job of the site makes the api send this.
+  if (news.closes_at && Date.parse(news.closes_at) <= Date.now()) {
+    document.getElementById("state").textContent = "voting has closed: reload the page";
+  }
 });

@@ -6,9 +6,10 @@ import sys
 
 import pytest
 from config import middleware
+from jobs import worker
 
 from deploy.core.settings import PROJECT
-from tests.config.files import seconds_until_noticed
+from tests.config.files import seconds_until_noticed, supervisor
 
 
 def test_a_request_from_a_lost_host_still_gets_its_turn() -> None:
@@ -28,3 +29,8 @@ def test_the_site_takes_requests_up_to_the_upload_limit(limit: int) -> None:
         check=True,
     )
     assert int(done.stdout) == limit * 1024 * 1024
+
+
+def test_a_stopping_worker_finishes_its_job() -> None:
+    """supervisord waits for longer than a job may take, and no claim expires while its job runs."""
+    assert worker.LIMIT < supervisor("command", "stopwaitsecs") <= worker.LEASE.total_seconds()

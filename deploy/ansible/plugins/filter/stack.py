@@ -31,21 +31,14 @@ def registered_apps(groups: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]
             "always_unix": app.server.always_unix,
             "manage": app.manage,
             "prepare": bool(app.prepare),
-            # The units that start at boot, and the files in deploy/ of all units.
+            # The units that start at boot, and the file in deploy/ that they share.
             "units": sorted({app.server.unit.format(instance=instance) for instance in app.instances}),
-            "unit_files": [
-                f"systemd/{app.server.unit.format(instance='').removeprefix('tandem-')}.service",
-                *timer_files(app.name),
-            ],
+            "unit_file": "systemd/{}.service".format(
+                app.server.unit.format(instance="").removeprefix("tandem-"),
+            ),
         }
         for app in APPS.values()
     ]
-
-
-def timer_files(app: str) -> list[str]:
-    """Return the files in deploy/ of an app's timers and their services."""
-    timers = sorted((DEPLOY / "ansible/apps" / app).glob("*.timer"))
-    return [str(file.relative_to(DEPLOY)) for timer in timers for file in (timer.with_suffix(".service"), timer)]
 
 
 def unit_name(file: str) -> str:
