@@ -80,7 +80,8 @@ class ComposeTarget(Target):
     def environment(self) -> dict[str, str]:
         """Return the settings for `docker compose`, in its environment: compose reads settings files differently."""
         given = {name: value for name, value in values().items() if name != "COMPOSE_PROJECT_NAME" or value}
-        return {**os.environ, **given, "VAR_DIR": str(VAR)}
+        # docker-compose.yml refuses a caller without COMPOSE_FILE, who has not read of both files.
+        return {**os.environ, **given, "VAR_DIR": str(VAR), "COMPOSE_FILE": "docker-compose.yml"}
 
     def command(self, *words: str) -> list[str]:
         generated = ["--file", str(generate.SERVICES)] if generate.SERVICES.exists() else []
