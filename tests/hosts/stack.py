@@ -78,7 +78,7 @@ class HostsStack(Stack):
         variables: dict[str, Any] = {"domains": [*edges, "localhost", "[::1]"], "cores": 2, "settings": settings}
         if len(edges) > 1:
             # The single VM tests a self-signed certificate.
-            own = self_signed(Path(self.certificate).parent, *edges)
+            own = self_signed(Path(self.certificate).parent, *edges, "::1")
             variables |= {"tls": "own"} | {name.lower(): path for name, path in own.items()}
         self.network.inventory(Path(self.environment["INVENTORY"]) / "hosts.yml", self.shape, variables)
 
