@@ -96,7 +96,7 @@ lint: .venv-dev ## Run ruff, mypy, hadolint, ansible-lint, shellcheck, docker co
 	.venv/bin/mypy
 	git ls-files '*Dockerfile' | xargs .venv/bin/hadolint --ignore DL3008
 	ANSIBLE_CONFIG=deploy/ansible/ansible.cfg .venv/bin/ansible-lint -q
-	@if docker compose version >/dev/null 2>&1; then docker compose config --quiet; \
+	@if docker compose version >/dev/null 2>&1; then COMPOSE_FILE=docker-compose.yml docker compose config --quiet; \
 	  else echo "docker compose config skipped: there is no docker compose"; [ -z "$$CI" ]; fi
 	@if command -v shellcheck >/dev/null; then git ls-files --cached --others --exclude-standard ':!deploy/ansible/**/templates/*' | xargs grep -lE '^#!.*\b(ba)?sh$$' | xargs -r shellcheck; \
 	  else echo "shellcheck skipped: apt-get install shellcheck"; [ -z "$$CI" ]; fi

@@ -16,7 +16,7 @@ from deploy.core.apps import APPS, INSTANCES, PROJECT, App
 from deploy.core.console import Failed
 from deploy.core.cores import cores
 from deploy.core.probe import put_in_rotation
-from deploy.core.settings import Words, values
+from deploy.core.settings import Words, bracketed, listen_addresses, values
 
 
 def words_of_app(app: App, run: Path, workers: int, variables: Mapping[str, str]) -> dict[str, str]:
@@ -67,6 +67,18 @@ def networks(name: str, variables: Mapping[str, str]) -> list[str]:
         raise Failed(f"{name}: {error}; should be networks, separated by commas, for example 10.0.0.0/8") from None
 
 
+def listen_words(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the addresses of IPv6 beside LISTEN and LISTEN_PLAIN, and `#` in IPV6 if there are none."""
+    words = {"IPV6": "#"}
+    for name in ("LISTEN", "LISTEN_PLAIN"):
+        address, _, port = variables[name].rpartition(":")
+        others = listen_addresses(address)[1:]
+        words[f"{name}_IPV6"] = "".join(f"{bracketed(other)}:{port}" for other in others)
+        if others:
+            words["IPV6"] = ""
+    return words
+
+
 def render(source: Path, destination: Path, run: Path, workers: int, variables: Mapping[str, str]) -> None:
     """Write every file of `source`, filled in, to `destination`.
 
@@ -84,6 +96,7 @@ def render(source: Path, destination: Path, run: Path, workers: int, variables: 
         "MEDIA": "store" if variables.get("MEDIA_STORE") else "files",
         "MEDIA_STORE": variables.get("MEDIA_STORE", ""),
         "CORES": str(workers),
+        **listen_words(variables),
     }
     for file in destination.rglob("*.conf"):
         # A folder with an app's name has that app's files.

@@ -16,7 +16,17 @@ from typing import Any, NoReturn
 from deploy.core import owner
 from deploy.core.console import ok
 from deploy.core.environment import is_writable
-from deploy.core.settings import HELD, PROJECT, TLS_FILES, VAR, one_at_a_time, read_file, setting, values
+from deploy.core.settings import (
+    HELD,
+    PROJECT,
+    TLS_FILES,
+    VAR,
+    listen_addresses,
+    one_at_a_time,
+    read_file,
+    setting,
+    values,
+)
 from deploy.core.supervisor import processes_of, socket_path
 
 VENV = PROJECT / ".venv"
@@ -98,6 +108,8 @@ def why_taken(address: str, port: str) -> str:
     """Return why nothing can listen on a port; empty if it is free."""
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if ":" in address:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
             listener.bind((address, int(port)))
         except OSError as error:
@@ -113,10 +125,10 @@ def ports() -> list[tuple[str, str]]:
 
 def check_ports(own: Callable[[str], bool]) -> None:
     """Stop if another program listens on a port. `own` returns whether the stack itself does."""
-    address = setting("ADDRESS")
     for name, port in ports():
-        if (why := why_taken(address, port)) and not own(port):
-            stop(f"port {port} of {address}: {why}", f"choose another: `make up {name}={int(port) + 1}`")
+        for address in listen_addresses(setting("ADDRESS")):
+            if (why := why_taken(address, port)) and not own(port):
+                stop(f"port {port} of {address}: {why}", f"choose another: `make up {name}={int(port) + 1}`")
         ok(f"port {port}")
 
 

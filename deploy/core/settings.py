@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 import secrets
+import socket
 import string
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -164,7 +165,7 @@ def of_app(app: App, variables: Mapping[str, str]) -> dict[str, str]:
 class Words(string.Template):
     """Only ${WORDS} in capitals are filled in. nginx's own $variables stay as they are."""
 
-    pattern = r"\$\{(?P<braced>[A-Z_]+)\}|(?P<escaped>(?!))|(?P<named>(?!))|(?P<invalid>(?!))"  # type: ignore[assignment]
+    pattern = r"\$\{(?P<braced>[A-Z0-9_]+)\}|(?P<escaped>(?!))|(?P<named>(?!))|(?P<invalid>(?!))"  # type: ignore[assignment]
 
 
 def shown(value: str) -> str:
@@ -182,6 +183,20 @@ def is_address(text: str) -> bool:
 def bracketed(address: str) -> str:
     """Return an address as it stands before a port."""
     return f"[{address}]" if ":" in address else address
+
+
+def listen_addresses(address: str) -> list[str]:
+    """Return the addresses to listen on: with 127.0.0.1 and 0.0.0.0 those of IPv6 too, if the machine has IPv6."""
+    other = {"127.0.0.1": "::1", "0.0.0.0": "::"}.get(address)  # noqa: S104
+    return [address, other] if other and has_address(other) else [address]
+
+
+def has_address(address: str) -> bool:
+    """Return whether this machine has an address of IPv6. A kernel without IPv6 has not even a socket for it."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6) as listener:
+        listener.bind((address, 0))
+        return True
+    return False
 
 
 def is_host(name: str) -> bool:

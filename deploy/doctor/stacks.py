@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from deploy.core import preflight
 from deploy.core.apps import INSTANCES, SERVICES, App, Instance
 from deploy.core.console import Failed, output
-from deploy.core.settings import COMPOSE_ONLY, ENV_FILE, SECRETS, VAR, read_file, setting
+from deploy.core.settings import COMPOSE_ONLY, ENV_FILE, SECRETS, VAR, listen_addresses, read_file, setting
 from deploy.core.supervisor import processes_of
 
 if TYPE_CHECKING:
@@ -57,9 +57,10 @@ class NativeStack:
 
     def addresses(self) -> Iterator[tuple[str, str]]:
         """Yield each address and port that nginx listens on."""
-        yield self.setting("ADDRESS"), self.setting("PORT")
-        if self.setting("TLS") == "on":
-            yield self.setting("ADDRESS"), self.setting("PLAIN_PORT")
+        for address in listen_addresses(self.setting("ADDRESS")):
+            yield address, self.setting("PORT")
+            if self.setting("TLS") == "on":
+                yield address, self.setting("PLAIN_PORT")
 
     def is_own_nginx(self, pid: int) -> bool:
         """Return whether a process that listens on nginx's port is this stack's nginx."""

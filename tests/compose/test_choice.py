@@ -1,6 +1,7 @@
 """Which target `make up` chooses."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 
 import httpx
@@ -43,6 +44,16 @@ def test_not_if_containers_are_requested(without_images: NativeStack) -> None:
     assert done.stdout.startswith("Stack: compose (STACK says so)\n")
     assert "docker compose pull failed" in done.stdout
     assert "native" not in done.stdout
+
+
+def test_compose_without_make_says_what_to_run(without_images: NativeStack) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "COMPOSE_FILE"}
+    command = ["docker", "compose", "up", "--detach"]
+    done = subprocess.run(
+        command, cwd=without_images.project, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode
+    assert "run `make up` instead" in done.stderr.splitlines()[0]
 
 
 def test_an_unknown_target(without_images: NativeStack) -> None:

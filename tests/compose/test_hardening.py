@@ -9,6 +9,7 @@ import psutil
 import pytest
 from dotenv import dotenv_values
 
+from deploy.core.settings import listen_addresses
 from tests.compose.conftest import SENDERS, SERVICES, processes, wait_healthy
 from tests.stacks import ComposeStack, docker, enter, outside
 
@@ -81,14 +82,16 @@ def test_it_is_restarted_and_has_a_health_check(stack: ComposeStack, service: st
 def test_nginx_alone_is_published_and_to_this_machine_alone(stack: ComposeStack) -> None:
     port = int(stack.environment["PORT"])
     bound = {
-        service: [
-            (at["HostIp"], at["HostPort"])
+        service: {
+            (at["HostIp"].strip("[]"), at["HostPort"])
             for ports in container["NetworkSettings"]["Ports"].values()
             for at in ports or []
-        ]
+        }
         for service, container in stack.containers().items()
     }
-    assert bound == {service: [("127.0.0.1", str(port))] if service == "nginx" else [] for service in bound}
+    with outside():
+        own = {(address, str(port)) for address in listen_addresses("127.0.0.1")}
+    assert bound == {service: own if service == "nginx" else set() for service in bound}
     with outside():
         assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 200
         of_this_machine = [

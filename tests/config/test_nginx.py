@@ -1,11 +1,14 @@
 """nginx's files, filled in: nginx accepts them for any number of instances and hosts."""
 
+import errno
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,6 +116,36 @@ def test_networks(setting: str, tmp_path: Path) -> None:
     for malformed in ("10.0.0.0/40", "office", "10.0.0.1; evil"):
         with pytest.raises(Failed, match=f"{setting}: .* should be networks"):
             render(tmp_path, {setting: malformed})
+
+
+def listens(var: Path) -> list[str]:
+    files = "\n".join(file.read_text() for file in (var / "nginx").glob("server*.conf"))
+    return sorted(set(re.findall(r"^ *listen ([^ ;]+)", files, re.M)))
+
+
+@pytest.mark.parametrize(
+    ("address", "other"),
+    [("127.0.0.1", "[::1]"), ("0.0.0.0", "[::]"), ("127.0.0.2", ""), ("[::1]", "")],  # noqa: S104
+)
+@pytest.mark.parametrize("kernel", ["with IPv6", "without IPv6"])
+def test_ipv6(
+    address: str, other: str, kernel: str, tls: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kernel == "without IPv6":
+        monkeypatch.setattr(socket, "socket", without_ipv6)
+        other = ""
+    plain = {"LISTEN_PLAIN": f"{address}:8080"} if tls["TLS"] == "on" else {}
+    var = render(tmp_path, tls | {"LISTEN": f"{address}:8000"} | plain)
+    ports = ("8000", "8080") if plain else ("8000",)
+    assert {each for each in listens(var) if "$" not in each} == {
+        f"{each}:{port}" for each in (address, other) if each for port in ports
+    }
+    done = accepts(var)
+    assert done.returncode == 0, done.stderr
+
+
+def without_ipv6(family: int = socket.AF_INET, *_: Any) -> socket.socket:
+    raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
 
 
 @pytest.mark.parametrize("limit", ["6", "20"])

@@ -21,7 +21,7 @@ from deploy.targets.hosts.target import has_own_unit
 from tests.faults import self_signed
 from tests.hosts.hosts import Host, Network, hosts, members, shape
 from tests.servers import free_port
-from tests.stacks import Stack
+from tests.stacks import Stack, enter
 
 # The services of the data host. A pattern matches no stopped unit; the PostgreSQL cluster follows postgresql.service.
 UNITS = {"database": "postgresql.service", "redis": "redis-server.service"}
@@ -80,10 +80,10 @@ class HostsStack(Stack):
         edges = [host.address for host in self.on("edge")]
         # `localhost` because tests of every target use it.
         settings = {"DEBUG_UPSTREAM": True, "TRUSTED_PROXIES": self.proxy}
-        variables: dict[str, Any] = {"domains": [*edges, "localhost"], "cores": 2, "settings": settings}
+        variables: dict[str, Any] = {"domains": [*edges, "localhost", "[::1]"], "cores": 2, "settings": settings}
         if len(edges) > 1:
             # The single VM tests a self-signed certificate.
-            own = self_signed(Path(self.certificate).parent, *edges)
+            own = self_signed(Path(self.certificate).parent, *edges, "::1")
             variables |= {"tls": "own"} | {name.lower(): path for name, path in own.items()}
         self.network.inventory(Path(self.environment["INVENTORY"]) / "hosts.yml", self.shape, variables)
 
@@ -134,6 +134,11 @@ class HostsStack(Stack):
     @property
     def authority(self) -> str:
         return self.host
+
+    @property
+    def ipv6(self) -> str:
+        enter(f"/proc/{self.init(self.first('nginx')).pid}/ns/net")
+        return f"[::1]:{self.port}"
 
     @property
     def clients(self) -> ipaddress.IPv4Network:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import httpx
 import pytest
 
 from tests.people import CSRF
@@ -63,6 +64,36 @@ def test_the_admin_is_open_to_its_networks(behind: Stack, path: str) -> None:
     said = {"X-Forwarded-For": OFFICE, "X-Forwarded-Proto": "https"}
     with behind.client(address=PROXY, headers=said) as client:
         assert client.get("/admin/login/").headers["Location"].startswith("/accounts/login/")
+
+
+def test_a_visitor_over_ipv6_is_logged(behind: Stack) -> None:
+    page = httpx.get(f"http://{behind.ipv6}/accounts/login/")
+    assert (page.status_code, page.headers["Location"]) == (301, f"https://{behind.ipv6}/accounts/login/")
+    [line] = logged(behind, "nginx", page.headers["X-Request-ID"])
+    assert line["client"] == "::1"
+
+
+def test_addresses_of_one_customer_count_as_one(behind: Stack) -> None:
+    """A customer has a /64 of IPv6: one client to each limit. The bytes 0a and 00 are special to many programs."""
+    for network, other in (("2001:db9:0:a0a", "2001:db9:0:a0b"), ("fd00:0:0:1", "fd00:0:0:2")):
+        with behind.client(address=PROXY) as client, ExitStack() as held:
+
+            def open_stream(address: str) -> int:
+                said = {"X-Forwarded-For": address}
+                return held.enter_context(client.stream("GET", f"{LIVE}/events", headers=said)).status_code
+
+            codes = [open_stream(f"{network}:{host:x}:a0a:0:{host:x}") for host in range(1, LIMIT + 2)]
+            assert codes == [*[200] * LIMIT, 503]
+            assert open_stream(f"{other}::1") == 200
+            bytes_of_ipv4 = [open_stream(f"203.0.113.{host}") for host in range(1, LIMIT + 2)]
+            assert set(bytes_of_ipv4) == {200}
+            writes = [
+                client.post("/accounts/login/", headers={"X-Forwarded-For": f"{network}::{host:x}"}).status_code
+                for host in range(1, 32)
+            ]
+            assert 429 in writes
+            said = {"X-Forwarded-For": f"{other}::1"}
+            assert client.post("/accounts/login/", headers=said).status_code != 429
 
 
 def test_one_address_holds_so_many_live_connections(behind: Stack) -> None:

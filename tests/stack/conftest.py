@@ -18,7 +18,7 @@ def secure(stack: Stack, stack_class: type[Stack]) -> Iterator[Stack]:
         yield stack
         return
     with directory() as files:
-        certificate = self_signed(files)
+        certificate = self_signed(files, "::1")
         # For this test only: root's stack runs as www-data.
         Path(certificate["TLS_KEY"]).chmod(0o644)
         variables = certificate | {"TLS": "on", "PLAIN_PORT": str(servers.free_port()), "CORES": "1"}

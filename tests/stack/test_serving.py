@@ -3,12 +3,13 @@
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 from deploy.core.apps import App
 from deploy.core.probe import UNCACHED
 from tests.stack.checks import each_app, is_from, upstream, workers_of
-from tests.stacks import Stack
+from tests.stacks import Stack, outside
 
 
 @each_app
@@ -23,6 +24,14 @@ def test_nginx_answers_itself(stack: Stack, path: str) -> None:
     with stack.client() as client:
         response = client.get(path)
     assert (response.status_code, upstream(response)) == (404, "")
+
+
+@each_app
+def test_visitors_over_ipv6(stack: Stack, app: App) -> None:
+    scheme = "https" if stack.tls else "http"
+    with outside(), httpx.Client(base_url=f"{scheme}://{stack.ipv6}", headers=UNCACHED, verify=False) as client:  # noqa: S501
+        response = client.get(app.prefix)
+    assert is_from(response, app)
 
 
 def test_one_worker_per_core_in_each_instance(stack: Stack) -> None:

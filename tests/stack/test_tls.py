@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.stack.checks import LISTENING, ONCE
-from tests.stacks import Stack
+from tests.stacks import Stack, outside
 
 
 def curl(stack: Stack, path: str, *options: str) -> str:
@@ -45,6 +45,15 @@ def test_plain_http_redirects_to_tls(secure: Stack) -> None:
             assert httpx.URL(response.headers["Location"]) == own
             assert "Strict-Transport-Security" not in response.headers
         assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_visitors_over_ipv6(secure: Stack) -> None:
+    assert secure.tls
+    with outside(), httpx.Client(verify=secure.tls) as client:
+        authority = secure.ipv6
+        assert client.get(f"https://{authority}/").status_code < 400
+        plain = client.get(f"http://[::1]:{secure.environment.get('PLAIN_PORT', 80)}/some/path/")
+    assert (plain.status_code, plain.headers["Location"]) == (308, f"https://{authority}/some/path/")
 
 
 def test_plain_http_on_the_port_for_tls(secure: Stack) -> None:

@@ -19,10 +19,11 @@ import pytest
 from dotenv import dotenv_values
 
 from deploy.core.apps import App, Instance, load
+from deploy.core.settings import has_address
 from tests.environment import PROJECT, environment
 from tests.servers import free_port
 
-from .network import addresses, outside
+from .network import HOME, addresses, enter, outside
 
 # Variables of pytest's own environment. A stack gets only what `make up` gives it.
 SETTINGS = {*dotenv_values(PROJECT / ".env.example"), *environment("")}
@@ -100,6 +101,14 @@ class Stack(ABC):
     def authority(self) -> str:
         """Host and port, as in a browser's address bar."""
         return f"{self.host}:{self.port}"
+
+    @property
+    def ipv6(self) -> str:
+        """Host and port over IPv6. After a call, this thread connects in the network in which they are nginx's."""
+        enter(HOME)
+        if not has_address("::1"):
+            pytest.skip("this machine has no IPv6")
+        return f"[::1]:{self.environment['PORT']}"
 
     @property
     def addresses(self) -> Iterator[str]:

@@ -78,10 +78,9 @@ class ComposeStack(Stack):
         files = ["--file", "docker-compose.yml", "--file", f"{self.var}/compose.json"]
         settings = ["--project-directory", str(self.project), "--env-file", self.environment["ENV_FILE"]]
         command = ["docker", "compose", *settings, *files, *words]
+        variables = self.environment | {"COMPOSE_FILE": "docker-compose.yml"}
         with outside():
-            done = subprocess.run(
-                command, cwd=self.project, env=self.environment, capture_output=True, text=True, check=False
-            )
+            done = subprocess.run(command, cwd=self.project, env=variables, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
 
     def containers(self) -> dict[str, dict[str, Any]]:

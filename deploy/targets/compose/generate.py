@@ -19,6 +19,7 @@ from deploy.core.settings import (
     bracketed,
     is_secret,
     leave_to_owner,
+    listen_addresses,
     make_directory,
     of_app,
     quote,
@@ -60,10 +61,16 @@ def write(dev: bool = False) -> None:
                 # A container's first process ignores SIGTERM unless it handles it, and a command may not.
                 "init": not app.server.listens,
             }
-    if variables["TLS"] == "on":
-        services["nginx"] = {"ports": [f"{bracketed(variables['ADDRESS'])}:{variables['PLAIN_PORT']}:8080"]}
+    services["nginx"] = {"ports": ports(variables)}
     write_nginx_settings(variables)
     replace(SERVICES, json.dumps({"services": services, "secrets": secrets}, indent=1))
+
+
+def ports(variables: Mapping[str, str]) -> list[str]:
+    """Return where nginx's ports are published."""
+    inner = {"PORT": 8000} | ({"PLAIN_PORT": 8080} if variables["TLS"] == "on" else {})
+    addresses = map(bracketed, listen_addresses(variables["ADDRESS"]))
+    return [f"{address}:{variables[name]}:{port}" for address in addresses for name, port in inner.items()]
 
 
 def settings(dev: bool) -> dict[str, str]:

@@ -16,7 +16,7 @@ from deploy.core.console import LOG_END, Failed, ok, output, printable, readable
 from deploy.core.preflight import check_disk, check_ports, stop
 from deploy.core.probe import why_not_served
 from deploy.core.roll import COMMAND_READY_AFTER, Target
-from deploy.core.settings import ENV_FILE, HELD, PROJECT, VAR, bracketed, make_env_file, values
+from deploy.core.settings import ENV_FILE, HELD, PROJECT, VAR, make_env_file, values
 
 from . import generate
 
@@ -80,7 +80,8 @@ class ComposeTarget(Target):
     def environment(self) -> dict[str, str]:
         """Return the settings for `docker compose`, in its environment: compose reads settings files differently."""
         given = {name: value for name, value in values().items() if name != "COMPOSE_PROJECT_NAME" or value}
-        return {**os.environ, **given, "ADDRESS": bracketed(given["ADDRESS"]), "VAR_DIR": str(VAR)}
+        # docker-compose.yml refuses a caller without COMPOSE_FILE, who has not read of both files.
+        return {**os.environ, **given, "VAR_DIR": str(VAR), "COMPOSE_FILE": "docker-compose.yml"}
 
     def command(self, *words: str) -> list[str]:
         generated = ["--file", str(generate.SERVICES)] if generate.SERVICES.exists() else []
@@ -206,7 +207,9 @@ class ComposeTarget(Target):
         found = {name: ports[inner][0]["HostPort"] for name, inner in names.items() if inner in ports}
         if not found:
             return {}
-        address = ports[names["PORT"]][0]["HostIp"].strip("[]") or "0.0.0.0"  # noqa: S104
+        # That of IPv4 stands for both (listen_addresses).
+        addresses = sorted((each["HostIp"].strip("[]") for each in ports[names["PORT"]]), key=lambda each: ":" in each)
+        address = addresses[0] or "0.0.0.0"  # noqa: S104
         return found | {"ADDRESS": address, "TLS": "on" if "PLAIN_PORT" in found else "off"}
 
     def why_not_served(self) -> str:
