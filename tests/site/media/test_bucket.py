@@ -103,9 +103,11 @@ def refusing(status: int) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://key:secret@127.0.0.1:{server.server_port}/uploads"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://key:secret@127.0.0.1:{server.server_port}/uploads"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize(("status", "error"), [(403, OSError), (401, OSError), (429, Away), (500, Away), (503, Away)])
