@@ -11,12 +11,16 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from deploy.core.apps import APPS, INSTANCES, PROJECT, App
 from deploy.core.console import Failed
 from deploy.core.cores import cores
 from deploy.core.probe import put_in_rotation
 from deploy.core.settings import Words, bracketed, listen_addresses, values
+
+# Debian's and Ubuntu's, from the package ca-certificates.
+SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def words_of_app(app: App, run: Path, workers: int, variables: Mapping[str, str]) -> dict[str, str]:
@@ -79,6 +83,20 @@ def listen_words(variables: Mapping[str, str]) -> dict[str, str]:
     return words
 
 
+def bucket_origin(url: str) -> str:
+    """Return scheme, host and port of S3_URL; empty without one. nginx gets no more of it: the rest is secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if url else ""
+
+
+def resolvers(file: Path = Path("/etc/resolv.conf")) -> str:
+    """Return the name servers of this machine, as nginx writes their addresses."""
+    lines = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+    # fe80::1%eth0 is an address that nginx does not take.
+    found = [words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1 and "%" not in words[1]]
+    return " ".join(f"[{each}]" if ":" in each else each for each in found) or "127.0.0.1"
+
+
 def render(source: Path, destination: Path, run: Path, workers: int, variables: Mapping[str, str]) -> None:
     """Write every file of `source`, filled in, to `destination`.
 
@@ -87,13 +105,17 @@ def render(source: Path, destination: Path, run: Path, workers: int, variables: 
     shutil.rmtree(destination, ignore_errors=True)
     shutil.copytree(source, destination)
     proxies, admins = networks("TRUSTED_PROXIES", variables), networks("ADMIN_NETWORKS", variables)
+    bucket = variables.get("BUCKET") or bucket_origin(variables.get("S3_URL", ""))
     derived = {
+        "BUCKET": bucket,
+        "CA_FILE": variables.get("CA_FILE") or SYSTEM_CA,
+        "RESOLVERS": resolvers(),
         "REAL_IP": " ".join(f"set_real_ip_from {network};" for network in proxies),
         "PROXIES": " ".join(f"{network} yes;" for network in proxies),
         "ADMIN_CLOSED": "yes" if admins else '""',
         "ADMIN_OPEN": " ".join(f'{network} "";' for network in admins),
         "SERVER_NAMES": variables["ALLOWED_HOSTS"].replace(",", " "),
-        "MEDIA": "store" if variables.get("MEDIA_STORE") else "files",
+        "MEDIA": "bucket" if bucket else "store" if variables.get("MEDIA_STORE") else "files",
         "MEDIA_STORE": variables.get("MEDIA_STORE", ""),
         "CORES": str(workers),
         **listen_words(variables),

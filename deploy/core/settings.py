@@ -140,7 +140,7 @@ def values() -> dict[str, str]:
     given = {name: os.environ.get(name, value) for name, value in known.items()}
     if "ALLOWED_HOSTS" in given:
         given["ALLOWED_HOSTS"] = ",".join(filter(None, map(str.strip, given["ALLOWED_HOSTS"].split(","))))
-    for name in TLS_FILES:
+    for name in (*TLS_FILES, "CA_FILE"):
         if given.get(name):
             # nginx would look below its own prefix.
             given[name] = str(PROJECT / Path(given[name]).expanduser())

@@ -3,7 +3,7 @@
 # Debian's own Python, as on the hosts.
 FROM debian:13.7-slim AS python
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends python3 \
+    && apt-get install --yes --no-install-recommends ca-certificates python3 \
     && rm -rf /var/lib/apt/lists/*
 
 # The Dockerfiles of the apps are the same up to here and in this stage, so that their images share these layers.

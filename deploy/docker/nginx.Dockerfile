@@ -3,7 +3,7 @@
 FROM debian:13.7-slim
 # The same line as in the apps' Dockerfiles, so that all images share this layer.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends python3 \
+    && apt-get install --yes --no-install-recommends ca-certificates python3 \
     && rm -rf /var/lib/apt/lists/*
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends nginx libnginx-mod-http-brotli-static \

@@ -21,10 +21,10 @@ TIMEOUT = 3
 
 
 class Away(Exception):
-    """The media store is unavailable. Not an OSError, which would be an error of the disk."""
+    """The media store or the bucket is unavailable. Not an OSError, which would be an error of the disk."""
 
     def __str__(self) -> str:
-        return f"media store: {self.__cause__ or super().__str__()}"
+        return f"uploads: {self.__cause__ or super().__str__()}"
 
 
 @deconstructible

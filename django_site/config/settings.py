@@ -1,7 +1,9 @@
 """The site's settings. Values that differ between deployments come from the environment (.env.example)."""
 
+import re
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import dj_database_url
 from environs import validate
@@ -23,6 +25,8 @@ SHAPES = {
     "INSTANCE": "the name of an instance, such as site-a, or empty",
     "DEBUG": "on or off",
     "MEDIA_STORE": "http://host:port, or empty",
+    "S3_URL": "https://key:secret@host/bucket?region=name, or empty",
+    "CA_FILE": "the path of a PEM file, or empty",
     "LOGIN_METHODS": "username, email, or both, separated by a comma",
     "EMAIL_VERIFICATION": "optional or mandatory",
     "STAFF_TWO_FACTOR": "on or off",
@@ -46,9 +50,37 @@ def parse_database(value: str) -> dj_database_url.DBConfig:
         raise ValidationError(SHAPES["DATABASE_URL"]) from error
 
 
+def parse_bucket(value: str) -> dict[str, str]:
+    """Return the options of django-storages for a bucket."""
+    try:
+        parts = urlsplit(value)
+        endpoint = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        options = {
+            "endpoint_url": endpoint,
+            "access_key": unquote(parts.username or ""),
+            "secret_key": unquote(parts.password or ""),
+            "bucket_name": parts.path.strip("/"),
+            "region_name": parse_qs(parts.query).get("region", ["us-east-1"])[0],
+        }
+        well_formed = re.fullmatch(r"https?://[^/]+", endpoint) and parts.port != 0
+    except ValueError as error:
+        raise ValidationError(SHAPES["S3_URL"]) from error
+    if not well_formed or not re.fullmatch(r"[\w.-]{3,63}", options["bucket_name"]) or not all(options.values()):
+        raise ValidationError(SHAPES["S3_URL"])
+    return options
+
+
+def parse_file(value: str) -> str:
+    if value and not Path(value).is_file():
+        raise ValidationError(SHAPES["CA_FILE"])
+    return value
+
+
 with read(SHAPES) as env:
     env.add_parser("absolute_path", parse_absolute_path)
     env.add_parser("database", parse_database)
+    env.add_parser("bucket", lambda value: parse_bucket(value) if value else {})
+    env.add_parser("file", parse_file)
     SECRET_KEY = env.str("SECRET_KEY", validate=validate.Length(min=50))
     VAR_DIR: Path = env.absolute_path("VAR_DIR")
     DATABASE: dj_database_url.DBConfig = env.database("DATABASE_URL")
@@ -61,6 +93,8 @@ with read(SHAPES) as env:
     INSTANCE = env.str("INSTANCE", "", validate=validate.Regexp(r"([a-z][a-z0-9_]*-[a-z])?$"))
     DEBUG = env.bool("DEBUG", False)
     MEDIA_STORE = env.str("MEDIA_STORE", "", validate=validate.Regexp(r"(http://[^/]+:[0-9]+)?$"))
+    S3: dict[str, str] = env.bucket("S3_URL", "")
+    CA_FILE: str = env.file("CA_FILE", "")
     login_methods = validate.And(validate.Length(min=1), validate.ContainsOnly(["username", "email"]))
     LOGIN_METHODS: list[str] = env.list("LOGIN_METHODS", ["username", "email"], validate=login_methods)
     EMAIL_VERIFICATION = env.str("EMAIL_VERIFICATION", "optional", validate=validate.OneOf(["optional", "mandatory"]))
@@ -223,10 +257,14 @@ STATIC_ROOT = VAR_DIR / "static"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_URL = "/media/"
 MEDIA_ROOT = VAR_DIR / "media"
+if S3:
+    uploads = {"BACKEND": "config.bucket.Bucket", "OPTIONS": S3 | ({"verify": CA_FILE} if CA_FILE else {})}
+elif MEDIA_STORE:
+    uploads = {"BACKEND": "config.media.MediaStore", "OPTIONS": {"url": MEDIA_STORE}}
+else:
+    uploads = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
 STORAGES = {
-    "default": {"BACKEND": "config.media.MediaStore", "OPTIONS": {"url": MEDIA_STORE}}
-    if MEDIA_STORE
-    else {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "default": uploads,
     "staticfiles": {"BACKEND": "config.storage.StaticFiles"},
 }
 

@@ -1,7 +1,7 @@
 from allauth.account.decorators import secure_admin_login
 from django.conf import settings
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import URLPattern, URLResolver, include, path
 
 from .apps import APPS
 
@@ -14,9 +14,13 @@ handler403 = "config.errors.permission_denied"
 handler404 = "config.errors.page_not_found"
 handler500 = "config.errors.server_error"
 
-urlpatterns = [
+urlpatterns: list[URLPattern | URLResolver] = [
     *(path(prefix, include(f"{app}.urls")) for app, prefix in APPS.items()),
     path("admin/", admin.site.urls),
 ]
+if settings.S3:
+    from . import bucket
+
+    urlpatterns.append(path("media/<path:name>", bucket.serve))
 if "debug_toolbar" in settings.INSTALLED_APPS:
     urlpatterns.append(path("__debug__/", include("debug_toolbar.urls")))

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 # This machine alone; and nginx on a host of its own, with instances on it and on others.
 ALONE: dict[str, str] = {}
 HOSTS = {f"{name.upper()}_HOSTS": "local 10.0.0.2:2 10.0.0.3:4" for name in APPS}
+BUCKET = {"S3_URL": "https://key:secret@s3.example.org/uploads"}
 MANY = HOSTS | {"MEDIA_STORE": "http://10.0.0.4:8003"}
 
 
@@ -52,7 +53,7 @@ def tls(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     return self_signed(tmp_path) | {"TLS": "on", "LISTEN_PLAIN": "127.0.0.1:8080"}
 
 
-@pytest.mark.parametrize("hosts", [ALONE, MANY], ids=["one", "many"])
+@pytest.mark.parametrize("hosts", [ALONE, MANY, BUCKET], ids=["one", "many", "bucket"])
 def test_nginx_and_gixy_accept_the_files(hosts: dict[str, str], tls: dict[str, str], tmp_path: Path) -> None:
     render(tmp_path, hosts | tls)
     done = accepts(tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote as percent_encode
 
-from deploy.core import maintenance_mode
+from deploy.core import maintenance_mode, nginx
 from deploy.core.apps import APPS, App
 from deploy.core.console import Failed
 from deploy.core.settings import (
@@ -60,7 +60,7 @@ def write(dev: bool = False) -> None:
                 "secrets": [{"source": source, "target": name} for name, source in sources.items()],
                 # A container's first process ignores SIGTERM unless it handles it, and a command may not.
                 "init": not app.server.listens,
-            }
+            } | ({"networks": ["out"]} if of_app(app, variables).get("S3_URL") else {})
     services["nginx"] = {"ports": ports(variables)}
     write_nginx_settings(variables)
     replace(SERVICES, json.dumps({"services": services, "secrets": secrets}, indent=1))
@@ -85,11 +85,21 @@ def settings(dev: bool) -> dict[str, str]:
     )
 
 
+def read_file_of(name: str, variables: Mapping[str, str]) -> str:
+    """Return the content of the file that a setting names. Raises Failed."""
+    try:
+        return Path(variables[name]).read_text()
+    except OSError as error:
+        raise Failed(f"{name}: {error}") from None
+
+
 def settings_of_app(app: App, variables: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
     """Write an app's secrets. Return its environment, and the name of each secret with the name of its file."""
     given = of_app(app, variables)
     sources = {name.lower(): write_secret(name.lower(), given[name]).name for name in given if is_secret(name)}
     environment = {name: value for name, value in given.items() if not is_secret(name)}
+    if given.get("CA_FILE"):
+        sources["ca"] = write_secret("ca", read_file_of("CA_FILE", given)).name
     return environment | {f"{name.upper()}_FILE": f"/run/secrets/{name}" for name in sources}, sources
 
 
@@ -134,14 +144,14 @@ def data_service(variables: Mapping[str, str]) -> dict[str, Any]:
 def write_nginx_settings(variables: Mapping[str, str]) -> None:
     """Write what nginx has mounted: its settings, the registry, and with TLS the certificate and its key."""
     tls = {}
-    for name in ("TLS_CERTIFICATE", "TLS_KEY") if variables["TLS"] == "on" else ():
-        try:
-            content = Path(variables[name]).read_text()
-        except OSError as error:
-            raise Failed(f"{name}: {error}") from None
+    files = ["TLS_CERTIFICATE", "TLS_KEY"] if variables["TLS"] == "on" else []
+    for name in [*files, *(["CA_FILE"] if variables.get("CA_FILE") else [])]:
         # A new certificate has a new name, which makes nginx reload.
+        content = read_file_of(name, variables)
         tls[name] = f"/srv/app/settings/{write_secret(f'nginx/{name.lower()}', content).name}"
-    lines = [f"{name}={quote(value)}\n" for name, value in {**variables, **tls}.items() if not is_secret(name)]
+    bucket = {"BUCKET": nginx.bucket_origin(variables.get("S3_URL", ""))}
+    known = {**variables, **tls, **bucket}
+    lines = [f"{name}={quote(value)}\n" for name, value in known.items() if not is_secret(name)]
     write_readable(MOUNTED / "nginx.env", "".join(lines))
     write_readable(MOUNTED / "apps.toml", (PROJECT / "deploy/apps.toml").read_text())
 

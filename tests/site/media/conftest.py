@@ -1,4 +1,4 @@
-"""A media store: a real nginx with nginx/media.conf."""
+"""A media store: a real nginx with nginx/media.conf. And a bucket."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests import servers
 from tests.environment import PROJECT
+from tests.site.media.buckets import bucket
 
 if TYPE_CHECKING:
     from config.media import MediaStore
@@ -47,3 +49,19 @@ def store(media_port: int, settings: Any) -> MediaStore:
     url = f"http://127.0.0.1:{media_port}"
     settings.STORAGES = settings.STORAGES | {"default": {"BACKEND": "config.media.MediaStore", "OPTIONS": {"url": url}}}
     return MediaStore(url)
+
+
+@pytest.fixture(scope="module")
+def bucket_url() -> Iterator[str]:
+    with bucket() as url:
+        yield url
+
+
+@pytest.fixture
+def bucket_port(bucket_url: str, settings: Any) -> int:
+    """The port of a bucket that the site uses."""
+    from config.settings import parse_bucket
+
+    uploads = {"BACKEND": "config.bucket.Bucket", "OPTIONS": parse_bucket(bucket_url)}
+    settings.STORAGES = settings.STORAGES | {"default": uploads}
+    return urlsplit(bucket_url).port or 0

@@ -115,6 +115,6 @@ def test_the_store_is_unavailable(
         store.delete(doomed)
     assert answer.status_code == 503
     assert "Back in a moment" in answer.content.decode()
-    assert f"{doomed} stays: media store: " in caplog.text
+    assert f"{doomed} stays: uploads: " in caplog.text
     assert "Traceback" not in caplog.text
     assert client.get("/accounts/signup/").content == b"content"

@@ -16,7 +16,7 @@ from deploy.core.console import Failed  # noqa: E402
 
 # Settings of .env.example that an inventory does not set: hosts get them from its other variables, or do not use them.
 NOT_SET = settings.COMPOSE_ONLY | {"ADDRESS", "ALLOWED_HOSTS", "CORES", "PLAIN_PORT", "PORT"}
-NOT_SET |= {"TLS", "TLS_CERTIFICATE", "TLS_KEY"}
+NOT_SET |= {"CA_FILE", "TLS", "TLS_CERTIFICATE", "TLS_KEY"}
 # systemd and python-dotenv read these differently inside single quotes.
 UNQUOTABLE = re.compile(r"['\\\n]|\$\{")
 
@@ -120,6 +120,7 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "app_ports": app_ports,
+            "bucket_origin": nginx.bucket_origin,
             "certificate_fault": certificate_fault,
             "wrong_domains": wrong_domains,
             "app_secrets": app_secrets,

@@ -64,7 +64,7 @@ def test_the_store_is_unavailable(
     assert "Back in a moment" in answer.content.decode()
     assert not Question.objects.exists()
     assert files(media_prefix) == before
-    assert "media store: " in caplog.text
+    assert "uploads: " in caplog.text
     assert "Traceback" not in caplog.text
     assert (ask(client) if to_ask else ask_in_admin(client)).status_code == 302
 
@@ -101,5 +101,5 @@ def test_a_question_is_deleted_while_the_store_is_unavailable(
     name = str(Question.objects.get().picture.name)
     with away(media_port, signal.SIGTERM), django_capture_on_commit_callbacks(execute=True):
         Question.objects.get().delete()
-    assert f"{name} stays: media store: " in caplog.text
+    assert f"{name} stays: uploads: " in caplog.text
     assert store.exists(name)
