@@ -15,7 +15,7 @@ from tests.servers import free_port
 from tests.site.jobs.smtp import Server, smtp_server
 from tests.stacks import Stack, outside
 
-# Until ENOUGH, so that workers are killed and rolled meanwhile. It prints what was committed.
+# It enqueues until ENOUGH, while workers are killed and rolled, and prints what was committed.
 ENQUEUE = """
 import time
 from django.core.cache import cache

@@ -27,7 +27,7 @@ def bucket(address: str = "127.0.0.1") -> Iterator[str]:
 
 
 def create(port: int, address: str = "127.0.0.1") -> None:
-    """Create the bucket, also after a restart: moto's server has it in memory."""
+    """Create the bucket. After a restart of moto's server it is gone, because it is in memory."""
     client(port, address).create_bucket(Bucket=NAME)
 
 
