@@ -9,6 +9,7 @@ Another Tornado app is a package with its own list of features. Its registry ent
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from . import openapi
@@ -40,6 +41,12 @@ def make(features: Sequence[Feature] = FEATURES, about: About = ABOUT) -> Applic
     """Return an app with the settings of this process. gunicorn calls this."""
     from . import settings
 
+    if settings.SENTRY_DSN:
+        from .sentry import report_to
+
+        # On hosts, a directory for each release.
+        project = Path(__file__).resolve().parents[1]
+        report_to(settings.SENTRY_DSN, settings.INSTANCE, project.name if project.parent.name == "releases" else None)
     return assemble(
         features,
         about,

@@ -4,7 +4,7 @@ import logging
 from contextvars import ContextVar
 from typing import Any
 
-from .settings import APP, INSTANCE, LOG_LEVEL
+from .settings import APP, INSTANCE, LOG_LEVEL, SENTRY_DSN
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
@@ -36,3 +36,8 @@ LOGGING: dict[str, Any] = {
         "gunicorn.access": {"handlers": [], "propagate": False},
     },
 }
+
+if SENTRY_DSN:
+    handler = {"class": "sentry_sdk.integrations.logging.EventHandler", "level": "ERROR", "filters": ["request_id"]}
+    LOGGING["handlers"]["sentry"] = handler
+    LOGGING["root"]["handlers"].append("sentry")

@@ -22,6 +22,7 @@ SHAPES = {
     "APP": "the app's name, such as api",
     "INSTANCE": "the app's name and a letter, such as api-a",
     "DEBUG": "on or off",
+    "SENTRY_DSN": "https://key@host/number, or empty",
 }
 
 # FileAwareEnv reads NAME, or the file that NAME_FILE names, so that a secret need not be in the environment.
@@ -75,6 +76,7 @@ try:
     APP = env.str("APP", validate=validate.Regexp("[a-z][a-z0-9_]*$"))
     INSTANCE = env.str("INSTANCE", validate=validate.Regexp("[a-z][a-z0-9_]*-[a-z]$"))
     DEBUG = env.bool("DEBUG", False)
+    SENTRY_DSN = env.str("SENTRY_DSN", "", validate=validate.Regexp(r"(https?://[^@/]+@[^@/]+/.*\d)?$"))
     env.seal()
 except EnvValidationError as error:
     # The expected format, and never the value, which may be a secret.

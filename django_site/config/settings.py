@@ -3,6 +3,7 @@
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import dj_database_url
@@ -30,6 +31,8 @@ SHAPES = {
     "LOGIN_METHODS": "username, email, or both, separated by a comma",
     "EMAIL_VERIFICATION": "optional or mandatory",
     "STAFF_TWO_FACTOR": "on or off",
+    "SENTRY_DSN": "https://key@host/number, or empty",
+    "ADMINS": "e-mail addresses, separated by commas, or empty",
 }
 
 
@@ -99,6 +102,8 @@ with read(SHAPES) as env:
     LOGIN_METHODS: list[str] = env.list("LOGIN_METHODS", ["username", "email"], validate=login_methods)
     EMAIL_VERIFICATION = env.str("EMAIL_VERIFICATION", "optional", validate=validate.OneOf(["optional", "mandatory"]))
     STAFF_TWO_FACTOR = env.bool("STAFF_TWO_FACTOR", False)
+    SENTRY_DSN = env.str("SENTRY_DSN", "", validate=validate.Regexp(r"(https?://[^@/]+@[^@/]+/.*\d)?$"))
+    admins: list[str] = env.list("ADMINS", [], validate=lambda each: [validate.Email()(address) for address in each])
 
 TITLE = "Tandem"
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -268,7 +273,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "config.storage.StaticFiles"},
 }
 
-LOGGING = {
+LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
@@ -288,6 +293,22 @@ LOGGING = {
         "django.request": {"level": "ERROR"},  # What the client did wrong is in the access line.
     },
 }
+
+ADMINS = [(address, address) for address in admins]
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+# Beside the log, errors go to one of the two.
+errors = {"level": "ERROR", "filters": ["request_id"]}
+if SENTRY_DSN:
+    from .sentry import report_to
+
+    # On hosts, a directory for each release.
+    report_to(SENTRY_DSN, INSTANCE, BASE_DIR.parent.name if BASE_DIR.parent.parent.name == "releases" else None)
+    LOGGING["handlers"]["errors"] = errors | {"class": "sentry_sdk.integrations.logging.EventHandler"}
+    LOGGING["root"]["handlers"].append("errors")
+elif ADMINS:
+    LOGGING["formatters"]["mail"] = {"format": "%(asctime)s UTC, request %(request_id)s\n\n%(message)s"}
+    LOGGING["handlers"]["errors"] = errors | {"class": "config.admins.AdminEmail", "formatter": "mail"}
+    LOGGING["root"]["handlers"].append("errors")
 
 # Containers do not have it.
 if DEBUG and find_spec("debug_toolbar"):

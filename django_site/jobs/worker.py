@@ -142,13 +142,13 @@ def fail(job: DBTaskResult[..., Any], error: BaseException) -> None:
     if job.pk in PERIODIC or not (isinstance(error, Rejected) or attempt >= ATTEMPTS):
         delay = min(FIRST_DELAY * 2 ** min(attempt - 1, 10), LONGEST_DELAY)
         changed = claimed(job).update(status=TaskResultStatus.READY, run_after=now + delay, **changes)
-        what = f"again in {delay.total_seconds():.0f} s"
+        level, what = logging.WARNING, f"again in {delay.total_seconds():.0f} s"
     else:
         changed = claimed(job).update(status=TaskResultStatus.FAILED, finished_at=now, **changes)
-        what = "failed: see Jobs in the admin"
+        level, what = logging.ERROR, "failed: see Jobs in the admin"
     if changed:
         fields = {"job": job.task_path, "id": str(job.pk), "attempt": attempt, "what": what}
-        logger.warning("%(job)s: attempt %(attempt)s: %(what)s", fields, extra=fields, exc_info=error)
+        logger.log(level, "%(job)s: attempt %(attempt)s: %(what)s", fields, extra=fields, exc_info=error)
 
 
 def release_expired() -> None:

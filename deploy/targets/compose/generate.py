@@ -32,6 +32,8 @@ SERVICES = VAR / "compose.json"
 SECRETS = VAR / "secrets"
 # Mounted into nginx's container.
 MOUNTED = SECRETS / "nginx"
+# With one of these, an app uses a server outside the stack.
+OUTSIDE = ("S3_URL", "SENTRY_DSN")
 # The role and the database that docker-compose.yml makes.
 DATABASE = "tandem"
 
@@ -60,7 +62,7 @@ def write(dev: bool = False) -> None:
                 "secrets": [{"source": source, "target": name} for name, source in sources.items()],
                 # A container's first process ignores SIGTERM unless it handles it, and a command may not.
                 "init": not app.server.listens,
-            } | ({"networks": ["out"]} if of_app(app, variables).get("S3_URL") else {})
+            } | ({"networks": ["out"]} if any(map(of_app(app, variables).get, OUTSIDE)) else {})
     services["nginx"] = {"ports": ports(variables)}
     write_nginx_settings(variables)
     replace(SERVICES, json.dumps({"services": services, "secrets": secrets}, indent=1))
