@@ -134,10 +134,11 @@ def test_no_error_ends_the_worker(work: Callable[[], int], job: Any, error: str)
     assert error in DBTaskResult.objects.get().traceback
 
 
-def test_a_rejected_job_has_no_second_attempt(work: Callable[[], int]) -> None:
+def test_a_rejected_job_has_no_second_attempt(work: Callable[[], int], caplog: pytest.LogCaptureFixture) -> None:
     reject.enqueue()
     work()
     assert DBTaskResult.objects.get().status == FAILED
+    assert caplog.records[-1].levelname == "ERROR"  # so that it is reported
 
 
 def test_a_job_of_another_release_waits_for_it(work: Callable[[], int]) -> None:
