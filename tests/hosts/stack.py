@@ -53,6 +53,7 @@ class HostsStack(Stack):
         self.seconds: dict[str, float] = {}
         self.known_init: dict[str, psutil.Process] = {}
         self.mail_port = free_port()
+        self.alert_port = free_port()
         subprocess.run(["git", "init", "--quiet"], cwd=project, check=True)
         # copied() created a symbolic link.
         (project / ".git/info/exclude").write_text(".venv\n")
@@ -81,6 +82,7 @@ class HostsStack(Stack):
         # `localhost` because tests of every target use it.
         settings = {"DEBUG_UPSTREAM": True, "TRUSTED_PROXIES": self.proxy}
         variables: dict[str, Any] = {"domains": [*edges, "localhost", "[::1]"], "cores": 2, "settings": settings}
+        variables["alert_url"] = f"http://{self.outward}:{self.alert_port}/"
         if len(edges) > 1:
             # The single VM tests a self-signed certificate.
             own = self_signed(Path(self.certificate).parent, *edges, "::1")
