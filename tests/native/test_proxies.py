@@ -52,6 +52,34 @@ def test_nobody_else_is_believed(behind: Stack, header: str) -> None:
         assert f"http://{behind.authority}/api/" in client.get("/api/").text
 
 
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.mark.parametrize(
+    ("address", "traceparent", "known"),
+    [
+        (PROXY, f"00-{TRACE}-b7ad6b7169203331-01", True),
+        (STRANGER, f"00-{TRACE}-b7ad6b7169203331-01", False),
+        (PROXY, f"00-{'0' * 32}-b7ad6b7169203331-01", False),
+        (PROXY, f"00-{TRACE}-{'0' * 16}-01", False),
+        (PROXY, f"00-{TRACE.upper()}-b7ad6b7169203331-01", False),
+        (PROXY, f"ff-{TRACE}-b7ad6b7169203331-01", False),
+        (PROXY, f"00-{TRACE}", False),
+    ],
+)
+@pytest.mark.parametrize("path", ["/accounts/login/", "/api/v1/questions"])
+def test_a_trace_of_the_proxy_is_the_id_in_all_logs(
+    behind: Stack, path: str, address: str, traceparent: str, known: bool
+) -> None:
+    said = {"traceparent": traceparent, "X-Forwarded-Proto": "https"}
+    with behind.client(address=address, headers=said) as client:
+        id = client.get(path).headers["X-Request-ID"]
+    assert len(id) == 32
+    assert (id == TRACE) == known
+    for app in ("nginx", "site" if path.startswith("/accounts") else "api"):
+        assert logged(behind, app, id)
+
+
 @pytest.mark.parametrize(
     "path", ["/admin/", "/admin", "/admin/login/", "/.//admin/", "/%61dmin/login/", "/x/../admin/"]
 )
