@@ -128,7 +128,7 @@ def test_a_backup_that_fails_is_seen(hosts: HostsStack) -> None:
             failed = hosts.make("backup")
             assert failed.returncode != 0
             assert "media" in failed.stdout
-            assert "backup.service failed" in received.get(timeout=60)["text"]
+            assert "backup failed" in received.get(timeout=60)["text"]
         assert "tandem-backup.service" in host.run("systemctl --failed").stdout
     finally:
         host.run("mv /srv/app/var/media.away /srv/app/var/media")
