@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,6 +22,8 @@ from deploy.core.settings import Words, bracketed, listen_addresses, values
 
 # Debian's and Ubuntu's, from the package ca-certificates.
 SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
+# Seconds between two looks at the certificate that certbot renews.
+LOOK = 2
 
 
 def words_of_app(app: App, run: Path, workers: int, variables: Mapping[str, str]) -> dict[str, str]:
@@ -159,6 +162,18 @@ def prepare_run(run: Path) -> None:
         left.unlink()
 
 
+def reload_renewed(certificate: Path) -> None:
+    """Make nginx reload whenever its certificate changes, from a second process: the caller becomes nginx."""
+    known, nginx = certificate.read_bytes(), os.getpid()
+    if os.fork():
+        return
+    while os.getppid() == nginx:
+        time.sleep(LOOK)
+        if (now := certificate.read_bytes()) != known:
+            known = now
+            os.kill(nginx, signal.SIGHUP)
+
+
 def main(command: str) -> None:
     """`check` tests the files, `prepare` leaves the start to the caller, `start` becomes nginx, `reload` reloads."""
     # A container reads the settings from a file (ENV_FILE), so that a changed setting is a reload.
@@ -174,6 +189,8 @@ def main(command: str) -> None:
     if command in ("start", "prepare"):
         prepare_run(var / "run")
     if command == "start":
+        if os.environ.get("ACME_EMAIL"):
+            reload_renewed(Path(os.environ["TLS_CERTIFICATE"]))
         os.execvp("nginx", ["nginx", "-p", str(var), "-c", "nginx/nginx.conf", "-e", "stderr", "-g", "daemon off;"])
     if command == "reload" and changed:
         os.kill(int((var / "run/nginx.pid").read_text()), signal.SIGHUP)

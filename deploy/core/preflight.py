@@ -112,6 +112,9 @@ def why_taken(address: str, port: str) -> str:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
             listener.bind((address, int(port)))
+        except PermissionError:
+            # A port below 1024. Docker's engine, which opens it, is root.
+            return ""
         except OSError as error:
             return str(error.strerror)
     return ""
@@ -158,6 +161,14 @@ def check_disk() -> None:
 def check_machine() -> None:
     """Check what the stack needs on this machine, and install nginx if it is missing."""
     print("Preflight", flush=True)
+    if setting("ACME_EMAIL"):
+        stop(
+            "ACME_EMAIL is for containers",
+            "get a certificate, for example with certbot, and set TLS_CERTIFICATE and TLS_KEY",
+        )
+    for name, port in ports():
+        if int(port) < 1024:
+            stop(f"{name} is {port}: ports below 1024 are for containers", f"choose another: `make up {name}=8000`")
     # A killed supervisord may have left nginx behind.
     running = running_settings() if any(processes_of(VAR)) else {}
     listening = [running.get(name, "") for name in ("LISTEN", "LISTEN_PLAIN")]

@@ -43,6 +43,7 @@ TLS_FILES = ("TLS_CERTIFICATE", "TLS_KEY")
 LISTENS = ("ADDRESS", "PORT", "LISTEN", "LISTEN_PLAIN", "PLAIN_PORT", *TLS_FILES)
 NGINX_ONLY = frozenset((*LISTENS, "ADMIN_NETWORKS", "DEBUG_UPSTREAM", "LIVE_PER_ADDRESS"))
 COMPOSE_ONLY = frozenset(("COMPOSE_PROJECT_NAME", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "CPUS", "MEMORY", "APP_UID"))
+COMPOSE_ONLY |= {"ACME_EMAIL", "ACME_DIRECTORY"}
 # Descriptors of the locks that this process has, for subprocess's `pass_fds`: a child keeps a lock if its parent dies.
 HELD: list[int] = []
 # Of the project and of VAR_DIR.
@@ -62,6 +63,8 @@ SHAPES = {
     "MEMORY": (r"(25[6-9]|2[6-9]\d|[3-9]\d\d|[1-9]\d{3,})m|[1-9]\d*g", "at least 256m, for example 512m or 2g"),
     "COMPOSE_PROJECT_NAME": (r"|[a-z0-9][a-z0-9_-]*", "lower-case letters, digits, _ and -"),
     "APP_UID": (r"[1-9]\d*", "the number of a user, other than 0"),
+    "ACME_EMAIL": (r"|[^@\s]+@[^@\s]+", "the address of somebody who reads it, or empty"),
+    "ACME_DIRECTORY": (r"https://[^\s=@]+", "the https address of a certificate authority's directory"),
     "TRUSTED_PROXIES": NETWORKS,
     "ADMIN_NETWORKS": NETWORKS,
     # nginx takes at most 65535.
@@ -232,9 +235,9 @@ def faults() -> list[str]:
     if (most := LONGEST_SOCKET - longest) < len(os.fsencode(VAR)):
         found.append(f"The path {VAR} is too long for the sockets in it: should be {most} bytes or fewer. Set VAR_DIR")
     found += [
-        f"{name} is {shown(given.get(name, ''))}: should be a number from 1024 to 65535"
+        f"{name} is {shown(given.get(name, ''))}: should be a number from 1 to 65535"
         for name in ("PORT", "PLAIN_PORT")
-        if not (re.fullmatch("[1-9][0-9]{3,4}", given.get(name, "")) and 1024 <= int(given[name]) <= 65535)
+        if not (re.fullmatch("[1-9][0-9]{0,4}", given.get(name, "")) and int(given[name]) <= 65535)
     ]
     found += [
         f"ALLOWED_HOSTS has {shown(name)}: should be "
@@ -250,6 +253,8 @@ def faults() -> list[str]:
         found.append(f"DEBUG is {shown(debug)}: remove it, and use `make dev`, which shows debug pages")
     if given["TLS"] == "on":
         found += tls_faults(given)
+    elif given["ACME_EMAIL"]:
+        found.append("ACME_EMAIL is set, and TLS is not on: should be on")
     return found
 
 
@@ -258,8 +263,17 @@ def tls_faults(given: Mapping[str, str]) -> list[str]:
         f"{name} is {shown(given[name])}: "
         + ("there is no such file" if given[name] else "should be the path of a file")
         for name in TLS_FILES
-        if not Path(given[name]).is_file()
+        if not given["ACME_EMAIL"] and not Path(given[name]).is_file()
     ]
+    if given["ACME_EMAIL"]:
+        found += [f"{name} and ACME_EMAIL are set: should be one of them" for name in TLS_FILES if given[name]]
+        found += [
+            f"ALLOWED_HOSTS has {name}: should be each name by itself, for the certificate (ACME_EMAIL)"
+            for name in public_names(given)
+            if name.startswith(".")
+        ]
+        if not public_names(given):
+            found.append("ALLOWED_HOSTS has no name for a certificate (ACME_EMAIL): should have one as www.example.org")
     found += [
         f"{name} is {shown(given[name])}: should have no quote, $, semicolon, brace or backslash, for nginx"
         for name in TLS_FILES
@@ -270,10 +284,17 @@ def tls_faults(given: Mapping[str, str]) -> list[str]:
     return found
 
 
+def public_names(given: Mapping[str, str]) -> list[str]:
+    """Return the names in ALLOWED_HOSTS that a certificate authority can certify."""
+    names = given["ALLOWED_HOSTS"].split(",")
+    return [name for name in names if "." in name.strip(".") and not is_address(name.strip("[]"))]
+
+
 def certificate_faults() -> list[str]:
     """Return why nginx could not serve with the certificate and its key, if it is to."""
     given = values()
-    return list(filter(None, [why_no_pair(*(Path(given[name]) for name in TLS_FILES))])) if given["TLS"] == "on" else []
+    files = [Path(given[name]) for name in TLS_FILES] if given["TLS"] == "on" and not given["ACME_EMAIL"] else []
+    return list(filter(None, [why_no_pair(*files)])) if files else []
 
 
 def replace(file: Path, text: str, mode: int = 0o600) -> None:

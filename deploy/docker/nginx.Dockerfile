@@ -14,7 +14,7 @@ ARG APP_UID=10001
 WORKDIR /srv/app
 # The registry is beside the settings, in a mounted directory: a single mounted file would stay the old one when an editor
 # replaces it.
-RUN install --directory --owner="$APP_UID" --group="$APP_UID" var/run var/static var/media \
+RUN install --directory --owner="$APP_UID" --group="$APP_UID" var/run var/static var/media var/acme \
     && install --directory deploy/core deploy/servers nginx settings \
     && ln -s ../settings/apps.toml deploy/apps.toml
 ENV VAR_DIR=/srv/app/var PYTHONPYCACHEPREFIX=/tmp/pycache

@@ -6,6 +6,7 @@ import shutil
 import ssl
 import stat
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -146,6 +147,9 @@ def weakness(name: str, value: str) -> str:
 def certificate(stack: NativeStack) -> Findings:
     if stack.setting("TLS") != "on" or "nginx" not in stack.services:
         return
+    if stack.setting("ACME_EMAIL"):
+        yield from certificate_of_authority(stack)
+        return
     files = dict(zip(("TLS_CERTIFICATE", "TLS_KEY"), stack.certificate(), strict=True))
     if missing := [name for name, path in files.items() if not Path(path).is_file()]:
         for name in missing:
@@ -157,7 +161,7 @@ def certificate(stack: NativeStack) -> Findings:
     if not shutil.which("openssl"):
         yield unknown("certificate: openssl is not installed")
         return
-    yield from expiry(path, stack.start)
+    yield from expiry(path, f"replace {path} by a new one, then `{stack.start}`")
     if why := why_no_pair(path, key):
         yield wrong(*why.split(": ", 1) if ": " in why else (why, "replace both"))
     for name in filter(is_public, stack.setting("ALLOWED_HOSTS").split(",")):
@@ -168,10 +172,24 @@ def certificate(stack: NativeStack) -> Findings:
             )
 
 
-def expiry(path: Path, start: str) -> Findings:
+def certificate_of_authority(stack: NativeStack) -> Findings:
+    """The certificate that certbot renews, in nginx's container."""
+    text, remedy = stack.acme_certificate(), "make logs shows what the certificate authority answers to certbot"
+    if not text or not shutil.which("openssl"):
+        yield unknown("certificate: it takes the running stack, and openssl")
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(text)
+        file.flush()
+        if "self-signed" in openssl("x509", Path(file.name), "-noout", "-subject"):
+            yield wrong("certificate: self-signed, because the certificate authority has issued none yet", remedy)
+        else:
+            yield from expiry(Path(file.name), remedy)
+
+
+def expiry(path: Path, renew: str) -> Findings:
     ends = ssl.cert_time_to_seconds(openssl("x509", path, "-noout", "-enddate").strip().partition("=")[2])
     days, day = (ends - time.time()) / 86400, time.strftime("%d %b %Y", time.gmtime(ends))
-    renew = f"replace {path} by a new one, then `{start}`"
     if days < 0:
         yield wrong(f"certificate: expired on {day}", renew)
     elif days < CERTIFICATE_DAYS:

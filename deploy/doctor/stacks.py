@@ -102,6 +102,10 @@ class NativeStack:
         """Return the paths of nginx's certificate and of its key."""
         return self.setting("TLS_CERTIFICATE"), self.setting("TLS_KEY")
 
+    def acme_certificate(self) -> str:
+        """Return the certificate that certbot renews, as PEM; empty if nginx does not run."""
+        return ""
+
     # Services
 
     def why_not_ready(self, service: str) -> str:
@@ -159,6 +163,10 @@ class ComposeStack(NativeStack):
     def certificate(self) -> tuple[str, str]:
         """The paths on this machine. Those of the running nginx are in its container."""
         return setting("TLS_CERTIFICATE"), setting("TLS_KEY")
+
+    def acme_certificate(self) -> str:
+        path = self.setting("TLS_CERTIFICATE")
+        return output("docker", "exec", f"{self.compose.project}-nginx-1", "openssl", "x509", "-in", path)
 
     def is_own_nginx(self, pid: int) -> bool:
         """The process is Docker's proxy or, for root, nginx in its container: its name does not tell whose it is."""

@@ -109,7 +109,7 @@ def running_state(stack: ComposeStack) -> dict[str, Any]:
     ("name", "value"),
     [
         ("ALLOWED_HOSTS", ""),
-        ("PORT", "80"),
+        ("PORT", "0"),
         ("TLS", "perhaps"),
         ("CORES", "two"),
         ("CPUS", "many"),

@@ -137,8 +137,9 @@ def test_the_environment_wins(env_file: Path, monkeypatch: pytest.MonkeyPatch) -
         ("DEBUG", "on", "DEBUG is 'on': remove it, and use `make dev`, which shows debug pages"),
         ("CORES", "two", "CORES is 'two': should be a whole number from 1, or empty"),
         ("TLS", "yes", "TLS is 'yes': should be on or off"),
-        ("PORT", "80", "PORT is '80': should be a number from 1024 to 65535"),
-        ("PORT", "", "PORT is '': should be a number from 1024 to 65535"),
+        ("PORT", "0", "PORT is '0': should be a number from 1 to 65535"),
+        ("PORT", "", "PORT is '': should be a number from 1 to 65535"),
+        ("ACME_EMAIL", "me@example.org", "ACME_EMAIL is set, and TLS is not on: should be on"),
         ("UPLOAD_LIMIT_MB", "20 MB", "UPLOAD_LIMIT_MB is '20 MB': should be a number of megabytes from 1 to 999"),
     ],
 )
@@ -305,6 +306,26 @@ def test_relative_paths_of_the_certificate_are_below_the_project(env_file: Path)
         "TLS_KEY is '/etc/k.pem': there is no such file",
         "PLAIN_PORT is 8000, as PORT: should be another, for the redirect to HTTPS",
     ]
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        ("", ""),
+        ("ALLOWED_HOSTS=localhost,127.0.0.1,[::1]", "ALLOWED_HOSTS has no name for a certificate (ACME_EMAIL)"),
+        ("ALLOWED_HOSTS=.example.org", "ALLOWED_HOSTS has .example.org: should be each name by itself"),
+        ("TLS_KEY=/etc/k.pem", "TLS_KEY and ACME_EMAIL are set: should be one of them"),
+        ("ACME_EMAIL=me", "ACME_EMAIL is 'me': should be the address of somebody who reads it, or empty"),
+        ("ACME_DIRECTORY=http://ca.example.org", "ACME_DIRECTORY is 'http://ca.example.org': should be the https"),
+    ],
+)
+def test_a_certificate_of_an_authority(env_file: Path, more: str, fault: str) -> None:
+    names = "ALLOWED_HOSTS=localhost,127.0.0.1,[::1],www.example.org,example.org"
+    env_file.write_text(f"TLS=on\nACME_EMAIL=me@example.org\n{names}\n{more}\n")
+    assert [each[: len(fault)] for each in settings.faults()] == ([fault] if fault else [])
+    if not more:
+        assert settings.public_names(settings.values()) == ["www.example.org", "example.org"]
+        assert settings.certificate_faults() == []
 
 
 def test_a_name_for_containers_is_of_this_clone(

@@ -15,6 +15,7 @@ from deploy.core.apps import APPS, App
 from deploy.core.console import Failed
 from deploy.core.settings import (
     PROJECT,
+    TLS_FILES,
     VAR,
     bracketed,
     is_secret,
@@ -22,6 +23,7 @@ from deploy.core.settings import (
     listen_addresses,
     make_directory,
     of_app,
+    public_names,
     quote,
     replace,
     values,
@@ -34,6 +36,8 @@ SECRETS = VAR / "secrets"
 MOUNTED = SECRETS / "nginx"
 # With one of these, an app uses a server outside the stack.
 OUTSIDE = ("S3_URL", "SENTRY_DSN")
+# The certificate with its key that certbot.sh keeps, in nginx's container.
+ACME_CERTIFICATE = "/srv/app/var/acme/tls.pem"
 # The role and the database that docker-compose.yml makes.
 DATABASE = "tandem"
 
@@ -64,6 +68,11 @@ def write(dev: bool = False) -> None:
                 "init": not app.server.listens,
             } | ({"networks": ["out"]} if any(map(of_app(app, variables).get, OUTSIDE)) else {})
     services["nginx"] = {"ports": ports(variables)}
+    services["certbot"] = {"environment": {"NAMES": ",".join(public_names(variables))}}
+    if variables.get("CA_FILE"):
+        source = write_secret("ca", read_file_of("CA_FILE", variables)).name
+        secrets[source] = {"file": str(SECRETS / source)}
+        services["certbot"]["secrets"] = [{"source": source, "target": "ca"}]
     write_nginx_settings(variables)
     replace(SERVICES, json.dumps({"services": services, "secrets": secrets}, indent=1))
 
@@ -145,8 +154,9 @@ def data_service(variables: Mapping[str, str]) -> dict[str, Any]:
 
 def write_nginx_settings(variables: Mapping[str, str]) -> None:
     """Write what nginx has mounted: its settings, the registry, and with TLS the certificate and its key."""
-    tls = {}
-    files = ["TLS_CERTIFICATE", "TLS_KEY"] if variables["TLS"] == "on" else []
+    acme = bool(variables["ACME_EMAIL"])
+    tls = dict.fromkeys(TLS_FILES, ACME_CERTIFICATE) if acme else {}
+    files = TLS_FILES if variables["TLS"] == "on" and not acme else ()
     for name in [*files, *(["CA_FILE"] if variables.get("CA_FILE") else [])]:
         # A new certificate has a new name, which makes nginx reload.
         content = read_file_of(name, variables)

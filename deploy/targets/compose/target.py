@@ -59,13 +59,14 @@ def check_machine(running: bool) -> None:
     if foreign := target.foreign():
         stop(foreign.partition(". ")[0], foreign.partition(". ")[2])
     print("Images", flush=True)
-    with step(", ".join(target.core_services)):
-        target.compose("pull", "--quiet", "--policy=missing", *target.core_services)
-    instances = [app.instances[0].name for app in APPS.values()]
+    built = target.built
+    official = [name for name in target.core_services if name not in built]
+    with step(", ".join(official)):
+        target.compose("pull", "--quiet", "--policy=missing", *official)
     with step(f"nginx, {', '.join(APPS)} (about a minute the first time)"):
         # The images share layers, which the engine would build for each if it built all at once.
-        target.compose("build", "--quiet", instances[0])
-        target.compose("build", "--quiet", "nginx", *instances)
+        target.compose("build", "--quiet", built[0])
+        target.compose("build", "--quiet", *built)
 
 
 class ComposeTarget(Target):
@@ -81,7 +82,8 @@ class ComposeTarget(Target):
         """Return the settings for `docker compose`, in its environment: compose reads settings files differently."""
         given = {name: value for name, value in values().items() if name != "COMPOSE_PROJECT_NAME" or value}
         # docker-compose.yml refuses a caller without COMPOSE_FILE, who has not read of both files.
-        return {**os.environ, **given, "VAR_DIR": str(VAR), "COMPOSE_FILE": "docker-compose.yml"}
+        own = {"COMPOSE_FILE": "docker-compose.yml", "COMPOSE_PROFILES": "acme" if given["ACME_EMAIL"] else ""}
+        return {**os.environ, **given, "VAR_DIR": str(VAR)} | own
 
     def command(self, *words: str) -> list[str]:
         generated = ["--file", str(generate.SERVICES)] if generate.SERVICES.exists() else []
@@ -107,8 +109,21 @@ class ComposeTarget(Target):
         return done.stdout or ""
 
     @cached_property
+    def config(self) -> dict[str, Any]:
+        """The configuration, as compose reads it."""
+        found: dict[str, Any] = json.loads(self.compose("config", "--format", "json"))
+        return found
+
+    @cached_property
     def project(self) -> str:
-        return str(json.loads(self.compose("config", "--format", "json"))["name"])
+        return str(self.config["name"])
+
+    @property
+    def built(self) -> list[str]:
+        """A service of each image that is built here, an app's first."""
+        services = {name: each["image"] for name, each in self.config["services"].items() if "build" in each}
+        apps_first = sorted(services, key=lambda name: name not in INSTANCES)
+        return list({services[name]: name for name in reversed(apps_first)}.values())[::-1]
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -194,7 +209,7 @@ class ComposeTarget(Target):
         with step(f"APP_UID is now {user}: stopping the stack to change the owner of its volumes"):
             self.compose("down", "--remove-orphans")
             output("docker", "volume", "rm", run)
-            for name in ("static", "media"):
+            for name in ("static", "media", "acme"):
                 volume = f"--volume={self.project}_{name}:/volume"
                 words = ["--rm", "--network=none", "--user=0", volume, f"{self.project}-nginx"]
                 console.run("docker", "run", *words, "chown", "-R", f"{user}:{user}", "/volume")
