@@ -18,7 +18,7 @@ from deploy.__main__ import FLAGS
 from deploy.core import maintenance_mode, owner, preflight
 from deploy.core.apps import APPS, PROJECT, SERVICES, django
 from deploy.core.console import Failed, guard_output, nothing_runs
-from deploy.core.settings import ENV_FILE, VAR, certificate_faults, faults, make_directory, replace
+from deploy.core.settings import ENV_FILE, VAR, certificate_faults, faults, make_directory, replace, setting
 from deploy.targets.compose import target as compose
 
 # Counts the signals that ask this process to end.
@@ -27,7 +27,7 @@ PYTHON = preflight.VENV / "bin/python"
 TARGETS = ("native", "compose", "hosts")
 # The target of the last `make up`.
 CHOSEN = VAR / "target"
-LOCAL = ("up", "down", "restart", "status", "logs", "manage", "maintenance", "dev", "destroy", "install")
+LOCAL = ("up", "down", "restart", "status", "logs", "manage", "maintenance", "dev", "destroy", "push", "install")
 HOSTS = ("provision", "deploy", "rollback", "drain", "backup", "restore", "restore-drill", "fleet", "secrets")
 # Verbs with a folder of their own, which may be left out. They look at every target, and also where nothing has run.
 TOOLS = tuple(file.parent.name for file in PROJECT.glob("deploy/*/main.py"))
@@ -66,6 +66,9 @@ def choose_target(options: argparse.Namespace) -> str:
         return "hosts"
     if options.verb in ("up", "dev"):
         return choose_for_up(options.verb)
+    if options.verb == "push":
+        check_settings()
+        return "compose"
     forced = forced_target()
     if options.verb in TOOLS:
         # A tool reports files that another user owns.
@@ -100,12 +103,16 @@ def why_target() -> tuple[str, str]:
     return "compose" if versions else "native", why
 
 
+def check_settings() -> None:
+    if found := faults() or certificate_faults():
+        raise Failed("\n✗ ".join([*found, f".env.example explains each. Fix it in {ENV_FILE} or in the environment"]))
+
+
 def choose_for_up(verb: str) -> str:
     """Choose the target, check the settings, and make sure that the machine has what it needs."""
     target, why = why_target()
     print(f"Stack: {target} ({why})", flush=True)
-    if found := faults() or certificate_faults():
-        raise Failed("\n✗ ".join([*found, f".env.example explains each. Fix it in {ENV_FILE} or in the environment"]))
+    check_settings()
     if target == "compose":
         target = prepare_compose()
     if target == "native":
@@ -124,7 +131,8 @@ def prepare_compose() -> str:
     try:
         compose.check_machine(running)
     except Failed as failed:
-        if forced_target() or running:
+        # A server that runs images of a registry has no others to fall back on.
+        if forced_target() or running or setting("IMAGE"):
             raise
         print(f"  ✗ {failed}\nStack: native (the images for compose can be neither pulled nor built)", flush=True)
         return "native"

@@ -43,7 +43,7 @@ TLS_FILES = ("TLS_CERTIFICATE", "TLS_KEY")
 LISTENS = ("ADDRESS", "PORT", "LISTEN", "LISTEN_PLAIN", "PLAIN_PORT", *TLS_FILES)
 NGINX_ONLY = frozenset((*LISTENS, "ADMIN_NETWORKS", "DEBUG_UPSTREAM", "LIVE_PER_ADDRESS"))
 COMPOSE_ONLY = frozenset(("COMPOSE_PROJECT_NAME", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "CPUS", "MEMORY", "APP_UID"))
-COMPOSE_ONLY |= {"ACME_EMAIL", "ACME_DIRECTORY"}
+COMPOSE_ONLY |= {"ACME_EMAIL", "ACME_DIRECTORY", "IMAGE", "RELEASE"}
 # Descriptors of the locks that this process has, for subprocess's `pass_fds`: a child keeps a lock if its parent dies.
 HELD: list[int] = []
 # Of the project and of VAR_DIR.
@@ -65,6 +65,11 @@ SHAPES = {
     "APP_UID": (r"[1-9]\d*", "the number of a user, other than 0"),
     "ACME_EMAIL": (r"|[^@\s]+@[^@\s]+", "the address of somebody who reads it, or empty"),
     "ACME_DIRECTORY": (r"https://[^\s=@]+", "the https address of a certificate authority's directory"),
+    "IMAGE": (
+        r"|[a-z0-9]+([.-]+[a-z0-9]+)*(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+",
+        "a registry and a name in it without a tag, for example registry.example.org/team/tandem; or empty",
+    ),
+    "RELEASE": (r"|[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", "a tag of images: letters, digits, _, . and -; or empty"),
     "TRUSTED_PROXIES": NETWORKS,
     "ADMIN_NETWORKS": NETWORKS,
     # nginx takes at most 65535.

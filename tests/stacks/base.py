@@ -135,8 +135,12 @@ class Stack(ABC):
 
     def connect(self) -> socket.socket:
         """Open a connection, and send nothing."""
-        connection = socket.create_connection((self.host, self.port), 30, source_address=(next(self.addresses), 0))
+        connection = self.connect_plain()
         return self.tls.wrap_socket(connection, server_hostname=self.host) if self.tls else connection
+
+    def connect_plain(self) -> socket.socket:
+        """Open a connection without TLS, and send nothing."""
+        return socket.create_connection((self.host, self.port), 30, source_address=(next(self.addresses), 0))
 
     def inside(self) -> httpx.Client:
         """A client of nginx's private socket: /site-a/health/ready, /api-a-0/health/stats."""

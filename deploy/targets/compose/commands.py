@@ -1,4 +1,4 @@
-"""The commands of this target: up, dev, down, restart, status, logs, manage, maintenance, destroy."""
+"""The commands of this target: up, dev, down, restart, status, logs, manage, maintenance, destroy, push."""
 
 import argparse
 import contextlib
@@ -13,13 +13,24 @@ from typing import Any
 
 from deploy.core import maintenance_mode
 from deploy.core.apps import APPS, INSTANCES, SERVICES, django
-from deploy.core.console import confirm, is_output_lost, nothing_runs, output, printable, readable, split, table
+from deploy.core.console import (
+    Failed,
+    confirm,
+    is_output_lost,
+    nothing_runs,
+    output,
+    printable,
+    readable,
+    split,
+    step,
+    table,
+)
 from deploy.core.roll import wait_until
-from deploy.core.settings import VAR, bracketed, one_at_a_time, values
+from deploy.core.settings import VAR, bracketed, make_env_file, one_at_a_time, setting, values
 
 from . import generate
 from . import up as up_steps
-from .target import ComposeTarget
+from .target import ComposeTarget, engine, git, release
 
 
 def running_target() -> ComposeTarget:
@@ -80,6 +91,28 @@ def destroy(_: argparse.Namespace) -> None:
         target.compose("down", "--remove-orphans", "--volumes")
         maintenance_mode.switch(VAR, "off")
     print("Deleted. `make up` starts from nothing.")
+
+
+def push(_: argparse.Namespace) -> None:
+    """Build the images, and push them to the registry that IMAGE names."""
+    image = setting("IMAGE")
+    if not image:
+        raise Failed("IMAGE is empty: should be, for example, `make push IMAGE=registry.example.org/team/tandem`")
+    versions, why_not = engine()
+    if not versions:
+        raise Failed(why_not)
+    if not setting("RELEASE") and git("status", "--porcelain"):
+        raise Failed("The images would not be those of a commit: commit the changes, or name them with RELEASE=…")
+    with one_at_a_time():
+        make_env_file()
+        generate.write()
+        target = ComposeTarget(whole=True)
+        target.build()
+        for name, service in target.built.items():
+            with step(name):
+                target.compose("push", "--quiet", service)
+    print(f"Pushed release {release()}. On a server, check out this commit, set this in .env, and run `make up`:\n")
+    print(f"  IMAGE={image}", *([f"  RELEASE={release()}"] if setting("RELEASE") else []), sep="\n")
 
 
 def restart(options: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from deploy.core.console import LOG_END, Failed, ok, output, printable, readable
 from deploy.core.preflight import check_disk, check_ports, stop
 from deploy.core.probe import why_not_served
 from deploy.core.roll import COMMAND_READY_AFTER, Target
-from deploy.core.settings import ENV_FILE, HELD, PROJECT, VAR, make_env_file, values
+from deploy.core.settings import ENV_FILE, HELD, PROJECT, VAR, make_env_file, setting, values
 
 from . import generate
 
@@ -42,6 +42,18 @@ def is_running() -> bool:
     return bool(engine()[0]) and ComposeTarget().is_running()
 
 
+def git(*words: str) -> str:
+    """Return what git says of the project; empty if it fails."""
+    return output("git", "-c", f"safe.directory={PROJECT}", "-C", str(PROJECT), *words)
+
+
+def release() -> str:
+    """Return the tag of the images in a registry. Raises Failed if neither RELEASE nor git has one."""
+    if tag := setting("RELEASE") or git("rev-parse", "HEAD")[:12]:
+        return tag
+    raise Failed("RELEASE is empty, and this is no clone of git: should be the tag that `make push` printed")
+
+
 def check_machine(running: bool) -> None:
     """Check the machine, and get the images. Raises Failed if they cannot be had."""
     print("Preflight", flush=True)
@@ -59,20 +71,25 @@ def check_machine(running: bool) -> None:
     if foreign := target.foreign():
         stop(foreign.partition(". ")[0], foreign.partition(". ")[2])
     print("Images", flush=True)
-    built = target.built
-    official = [name for name in target.core_services if name not in built]
+    official = [name for name in target.core_services if name not in target.built.values()]
     with step(", ".join(official)):
         target.compose("pull", "--quiet", "--policy=missing", *official)
-    with step(f"nginx, {', '.join(APPS)} (about a minute the first time)"):
-        # The images share layers, which the engine would build for each if it built all at once.
-        target.compose("build", "--quiet", built[0])
-        target.compose("build", "--quiet", *built)
+    if image := setting("IMAGE"):
+        with step(f"nginx, {', '.join(APPS)}: {release()} of {image}"):
+            target.compose("pull", "--quiet", "--policy=missing", *target.built.values())
+        target.check_user()
+    else:
+        target.build()
 
 
 class ComposeTarget(Target):
-    """The stack's containers. `generate.write` must have written its services."""
+    """The stack's containers. `generate.write` must have written its services.
 
-    def __init__(self) -> None:
+    `whole` includes services that the settings leave out.
+    """
+
+    def __init__(self, whole: bool = False) -> None:
+        self.whole = whole
         # Compose reads every file before any command, and fails if one is missing.
         if generate.is_stale():
             generate.write()
@@ -82,7 +99,8 @@ class ComposeTarget(Target):
         """Return the settings for `docker compose`, in its environment: compose reads settings files differently."""
         given = {name: value for name, value in values().items() if name != "COMPOSE_PROJECT_NAME" or value}
         # docker-compose.yml refuses a caller without COMPOSE_FILE, who has not read of both files.
-        own = {"COMPOSE_FILE": "docker-compose.yml", "COMPOSE_PROFILES": "acme" if given["ACME_EMAIL"] else ""}
+        own = {"COMPOSE_FILE": "docker-compose.yml", "RELEASE": release() if given["IMAGE"] else ""}
+        own["COMPOSE_PROFILES"] = "acme" if self.whole or given["ACME_EMAIL"] else ""
         return {**os.environ, **given, "VAR_DIR": str(VAR)} | own
 
     def command(self, *words: str) -> list[str]:
@@ -118,12 +136,25 @@ class ComposeTarget(Target):
     def project(self) -> str:
         return str(self.config["name"])
 
-    @property
-    def built(self) -> list[str]:
-        """A service of each image that is built here, an app's first."""
-        services = {name: each["image"] for name, each in self.config["services"].items() if "build" in each}
-        apps_first = sorted(services, key=lambda name: name not in INSTANCES)
-        return list({services[name]: name for name in reversed(apps_first)}.values())[::-1]
+    @cached_property
+    def built(self) -> dict[str, str]:
+        """Each image that is built from this project, and a service that runs it."""
+        services = self.config["services"].items()
+        return {each["image"]: name for name, each in services if "build" in each}
+
+    def build(self) -> None:
+        """Build the images. Raises Failed."""
+        with step(f"nginx, {', '.join(APPS)} (about a minute the first time)"):
+            # They share layers, which the engine would build for each if it built all at once.
+            self.compose("build", "--quiet", *[name for name in self.built.values() if name in INSTANCES][:1])
+            self.compose("build", "--quiet", *self.built.values())
+
+    def check_user(self) -> None:
+        """Raises Failed if the images are of another user than the volumes."""
+        for image in self.built:
+            user = output("docker", "image", "inspect", "--format", "{{.Config.User}}", image).partition(":")[0]
+            if user != (wanted := setting("APP_UID")):
+                raise Failed(f"APP_UID is {wanted}, and {image} was built for {user}: should be the same")
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -211,7 +242,7 @@ class ComposeTarget(Target):
             output("docker", "volume", "rm", run)
             for name in ("static", "media", "acme"):
                 volume = f"--volume={self.project}_{name}:/volume"
-                words = ["--rm", "--network=none", "--user=0", volume, f"{self.project}-nginx"]
+                words = ["--rm", "--network=none", "--user=0", volume, self.config["services"]["nginx"]["image"]]
                 console.run("docker", "run", *words, "chown", "-R", f"{user}:{user}", "/volume")
 
     def published(self) -> dict[str, str]:

@@ -1,0 +1,76 @@
+"""`make push` to a registry, and a stack of its images."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from deploy.core.apps import SERVICES
+from tests import servers
+from tests.stack.checks import LISTENING
+from tests.stacks import PROJECT, ComposeStack, directory, docker, running
+
+
+@pytest.fixture(scope="module")
+def image() -> Iterator[str]:
+    """IMAGE at a registry of its own. Docker's engine speaks HTTP with one on this machine's loopback interface."""
+    registry, port = servers.program("docker-registry", "docker-registry"), servers.free_port()
+    with directory() as files:
+        storage = {"filesystem": {"rootdirectory": str(files / "images")}}
+        config = {
+            "version": "0.1",
+            "log": {"level": "error"},
+            "storage": storage,
+            "http": {"addr": f"127.0.0.1:{port}"},
+        }
+        (files / "config.yml").write_text(json.dumps(config))
+        with servers.running([registry, "serve", str(files / "config.yml")], port):
+            yield f"127.0.0.1:{port}/team/tandem"
+
+
+def images(name: str) -> set[str]:
+    """Return the engine's images whose names begin so, with their tags."""
+    found = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
+    return {each for each in found if each.startswith(name)}
+
+
+def test_a_stack_of_pushed_images(stack: ComposeStack, image: str) -> None:
+    pushed = stack.make("push", IMAGE=image, RELEASE="one")
+    assert pushed.returncode == 0, pushed.stdout
+    assert f"\n  IMAGE={image}\n  RELEASE=one\n" in pushed.stdout
+    made = {f"{image}-{file.stem}:one" for file in PROJECT.glob("deploy/docker/*.Dockerfile")}
+    assert images(image) == made
+    # A server has none of them.
+    docker("image", "rm", *made)
+    with running(ComposeStack, {"IMAGE": image, "RELEASE": "one", "CPUS": "1"}) as server:
+        used = {each["Config"]["Image"] for name, each in server.containers().items() if name in SERVICES}
+        assert used == made - {f"{image}-certbot:one"}
+        with server.client() as client:
+            assert {client.get(app.prefix).status_code for app in LISTENING} == {200}
+        before = {name: each["Id"] for name, each in server.containers().items()}
+        for setting, words in (("RELEASE", "manifest unknown"), ("APP_UID", "was built for 10001: should be the same")):
+            done = server.make("up", **{setting: "12345"})
+            assert done.returncode
+            assert words in done.stdout, done.stdout
+            assert "Stack: native" not in done.stdout
+        assert {name: each["Id"] for name, each in server.containers().items()} == before
+        assert "Already up to date.\n" in server.up()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "IMAGE is empty: should be, for example, `make push IMAGE=registry.example.org/team/tandem`"),
+        ({"IMAGE": "registry.example.org/Tandem"}, "IMAGE is 'registry.example.org/Tandem': should be a registry and"),
+        (
+            {"IMAGE": "registry.example.org/tandem:1"},
+            "IMAGE is 'registry.example.org/tandem:1': should be a registry and",
+        ),
+        ({"IMAGE": "registry.example.org/tandem", "RELEASE": "a b"}, "RELEASE is 'a b': should be a tag of images"),
+    ],
+)
+def test_bad_values(stack: ComposeStack, given: dict[str, str], words: str) -> None:
+    done = stack.make("push", **given)
+    assert done.returncode
+    assert words in done.stdout
+    assert "Traceback" not in done.stdout
