@@ -32,7 +32,7 @@ on off: maintenance; @:
 destroy: ## Stop everything and delete the data, after asking
 	@$(DEPLOY) destroy
 
-push: ## Build the images and push them to a registry (IMAGE=registry.example.org/team/tandem, RELEASE=the commit)
+push: ## Build the images and push them to a registry (IMAGE=registry.example.org/team/shop, RELEASE=the commit)
 	@$(DEPLOY) push
 
 ##@ Deploy to hosts: INVENTORY is a name in deploy/ansible/inventories, or a path

@@ -67,7 +67,7 @@ SHAPES = {
     "ACME_DIRECTORY": (r"https://[^\s=@]+", "the https address of a certificate authority's directory"),
     "IMAGE": (
         r"|[a-z0-9]+([.-]+[a-z0-9]+)*(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)+",
-        "a registry and a name in it without a tag, for example registry.example.org/team/tandem; or empty",
+        "a registry and a name in it without a tag, for example registry.example.org/team/shop; or empty",
     ),
     "RELEASE": (r"|[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", "a tag of images: letters, digits, _, . and -; or empty"),
     "TRUSTED_PROXIES": NETWORKS,

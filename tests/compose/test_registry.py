@@ -25,7 +25,7 @@ def image() -> Iterator[str]:
         }
         (files / "config.yml").write_text(json.dumps(config))
         with servers.running([registry, "serve", str(files / "config.yml")], port):
-            yield f"127.0.0.1:{port}/team/tandem"
+            yield f"127.0.0.1:{port}/team/shop"
 
 
 def images(name: str) -> set[str]:
@@ -60,13 +60,13 @@ def test_a_stack_of_pushed_images(stack: ComposeStack, image: str) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, "IMAGE is empty: should be, for example, `make push IMAGE=registry.example.org/team/tandem`"),
-        ({"IMAGE": "registry.example.org/Tandem"}, "IMAGE is 'registry.example.org/Tandem': should be a registry and"),
+        ({}, "IMAGE is empty: should be, for example, `make push IMAGE=registry.example.org/team/shop`"),
+        ({"IMAGE": "registry.example.org/Shop"}, "IMAGE is 'registry.example.org/Shop': should be a registry and"),
         (
-            {"IMAGE": "registry.example.org/tandem:1"},
-            "IMAGE is 'registry.example.org/tandem:1': should be a registry and",
+            {"IMAGE": "registry.example.org/shop:1"},
+            "IMAGE is 'registry.example.org/shop:1': should be a registry and",
         ),
-        ({"IMAGE": "registry.example.org/tandem", "RELEASE": "a b"}, "RELEASE is 'a b': should be a tag of images"),
+        ({"IMAGE": "registry.example.org/shop", "RELEASE": "a b"}, "RELEASE is 'a b': should be a tag of images"),
     ],
 )
 def test_bad_values(stack: ComposeStack, given: dict[str, str], words: str) -> None:

@@ -1,5 +1,6 @@
 """What the commands for containers say of the engine's answers. Functions stand in for the engine."""
 
+import argparse
 import json
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from deploy.core.apps import PROJECT
 from deploy.core.console import Failed
-from deploy.targets.compose import target
+from deploy.targets.compose import commands, target
 from deploy.targets.compose.target import ComposeTarget
 
 
@@ -115,3 +116,24 @@ def test_the_address_of_a_running_stack(
         inner: [{"HostIp": address, "HostPort": port} for address, port in ports] for inner, ports in bindings.items()
     }
     assert Engine(monkeypatch, nginx).published() == published
+
+
+def test_the_tag_of_images_is_the_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(target, "PROJECT", tmp_path)
+    monkeypatch.setattr(target, "setting", lambda _: "")
+    with pytest.raises(Failed, match="RELEASE is empty, and this is no clone of git"):
+        target.release()
+    for words in (["init"], ["-c", "user.name=x", "-c", "user.email=x", "commit", "--allow-empty", "-m", "x"]):
+        subprocess.run(["git", "-C", tmp_path, *words], check=True, capture_output=True)
+    commit = subprocess.run(["git", "-C", tmp_path, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    assert target.release() == commit.stdout[:12]
+    monkeypatch.setattr(target, "setting", lambda _: "named")
+    assert target.release() == "named"
+
+
+def test_images_that_are_pushed_are_those_of_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "setting", {"IMAGE": "registry.example.org/team/shop"}.get)
+    monkeypatch.setattr(commands, "engine", lambda: ("Docker", ""))
+    monkeypatch.setattr(commands, "git", lambda *_: " M Makefile")
+    with pytest.raises(Failed, match="commit the changes, or name them with RELEASE"):
+        commands.push(argparse.Namespace())

@@ -88,7 +88,7 @@ def test_an_update_from_a_template_without_versions_says_so(made: Make, template
 
 
 def test_updates_come_from_the_public_repository(template: Path, tmp_path: Path) -> None:
-    address = "https://git.example.org/tandem.git"
+    address = "https://git.example.org/shop.git"
     output(tmp_path, "git", "clone", "--quiet", str(template), str(tmp_path / "template"))
     use_packages(tmp_path / "template")
     output(tmp_path / "template", "git", "remote", "set-url", "origin", address)

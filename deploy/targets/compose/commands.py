@@ -97,7 +97,7 @@ def push(_: argparse.Namespace) -> None:
     """Build the images, and push them to the registry that IMAGE names."""
     image = setting("IMAGE")
     if not image:
-        raise Failed("IMAGE is empty: should be, for example, `make push IMAGE=registry.example.org/team/tandem`")
+        raise Failed("IMAGE is empty: should be, for example, `make push IMAGE=registry.example.org/team/shop`")
     versions, why_not = engine()
     if not versions:
         raise Failed(why_not)
