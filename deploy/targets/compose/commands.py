@@ -88,7 +88,7 @@ def destroy(_: argparse.Namespace) -> None:
     with one_at_a_time():
         target.check_is_own()
         confirm(target.project, "its volumes, with the database and the uploads")
-        target.compose("down", "--remove-orphans", "--volumes")
+        target.remove("--volumes")
         maintenance_mode.switch(VAR, "off")
     print("Deleted. `make up` starts from nothing.")
 

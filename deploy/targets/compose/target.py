@@ -238,7 +238,7 @@ class ComposeTarget(Target):
         if not options or f"uid={user}," in options:
             return
         with step(f"APP_UID is now {user}: stopping the stack to change the owner of its volumes"):
-            self.compose("down", "--remove-orphans")
+            self.remove()
             output("docker", "volume", "rm", run)
             for name in ("static", "media", "acme"):
                 volume = f"--volume={self.project}_{name}:/volume"
@@ -267,7 +267,11 @@ class ComposeTarget(Target):
         """Stop and remove the containers. nginx stops after the apps have disconnected their watchers."""
         if instances := [name for name in INSTANCES if name in self.containers()]:
             self.compose("stop", *instances)
-        self.compose("down", "--remove-orphans")
+        self.remove()
+
+    def remove(self, *options: str) -> None:
+        """Remove the containers and networks, also those of services that the settings left out since."""
+        ComposeTarget(whole=True).compose("down", "--remove-orphans", *options)
 
     def run_in(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a service's container."""
