@@ -21,7 +21,7 @@ request() {
 
 # One file and a rename, so that nginx never reads a certificate with the key of another.
 publish() {
-    cat "$@" >tls.new && { cmp --silent tls.new tls.pem || mv tls.new tls.pem; }
+    cat "$@" >tls.new && mv tls.new tls.pem
 }
 
 if [ -e /run/secrets/ca ]; then
