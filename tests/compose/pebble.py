@@ -5,7 +5,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -13,6 +13,7 @@ import httpx
 from tests import servers
 from tests.faults import self_signed
 from tests.servers import free_port, program
+from tests.stacks import outside
 
 
 class Pebble:
@@ -49,10 +50,12 @@ class Pebble:
         names = [challenges, "-dns01", f"127.0.0.1:{self.names}", "-management", f"127.0.0.1:{management}", *off]
         # Pebble waits before it connects, and rejects some requests, to find clients that do not expect it.
         authority = ["env", "PEBBLE_VA_NOSLEEP=1", pebble, "-config", str(file)]
-        with (
-            servers.running(names, management),
-            servers.running([*authority, "-dnsserver", f"127.0.0.1:{self.names}"], self.port, connect=self.connect),
-        ):
+        authority += ["-dnsserver", f"127.0.0.1:{self.names}"]
+        with ExitStack() as started:
+            # A test may be in nginx's network.
+            with outside():
+                started.enter_context(servers.running(names, management))
+                started.enter_context(servers.running(authority, self.port, connect=self.connect))
             yield
 
     def connect(self, port: int) -> None:
@@ -61,4 +64,5 @@ class Pebble:
     def root(self) -> str:
         """Return the root certificate, which each start makes again."""
         trusted = ssl.create_default_context(cafile=self.files["TLS_CERTIFICATE"])
-        return httpx.get(f"https://127.0.0.1:{self.management}/roots/0", verify=trusted).text
+        with outside():
+            return httpx.get(f"https://127.0.0.1:{self.management}/roots/0", verify=trusted).text
