@@ -7,6 +7,7 @@ from config.fields import visible
 from django import forms
 from django.db import transaction
 from django.utils import timezone
+from django.utils.text import format_lazy
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -44,6 +45,7 @@ class QuestionForm(forms.ModelForm):  # type: ignore[type-arg]
             "closes_at": gettext_lazy("Closing time, UTC (optional)"),
             "picture": gettext_lazy("Picture (optional)"),
         }
+        help_texts = {"picture": format_lazy(gettext_lazy("JPEG, PNG, WebP or GIF, up to {n} MB."), n=MAX_MB)}
         widgets = {"closes_at": forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")}
 
     field_order = ["text", "choices", "closes_at", "picture"]
@@ -53,7 +55,6 @@ class QuestionForm(forms.ModelForm):  # type: ignore[type-arg]
         self.fields["closes_at"].help_text = _("Without one it stays open. It is %(time)s UTC now.") % {
             "time": f"{timezone.now():%H:%M}"
         }
-        self.fields["picture"].help_text = _("JPEG, PNG, WebP or GIF, up to %(n)d MB.") % {"n": MAX_MB}
 
     def clean_closes_at(self) -> Any:
         closes_at = self.cleaned_data["closes_at"]
