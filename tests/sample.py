@@ -26,10 +26,10 @@ ENDPOINT = "/api/v1/questions/1/results"
 SITE_POST = "/questions/1/vote/"
 API_POST = "/api/v1/questions/1/votes"
 LIVE = "/api/v1/live/questions/1"
-# The template of the first page, a heading that a test's new release changes, and text that stays.
-TEMPLATE = "django_site/templates/polls/list.html"
-EITHER = "<h1>Questions"
-OLD, NEW = f"{EITHER}</h1>", f"{EITHER} of today</h1>"
+# The template of the first page, a tag that a test's new release changes, and text that stays.
+TEMPLATE = "django_site/polls/templates/polls/list.html"
+EITHER = '<div class="heading'
+OLD, NEW = f'{EITHER}">', f'{EITHER} today">'
 HEADING = "Open questions"
 # Text in the endpoint's response.
 WORD = '"version"'

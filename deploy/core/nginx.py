@@ -86,6 +86,15 @@ def listen_words(variables: Mapping[str, str]) -> dict[str, str]:
     return words
 
 
+def language_words(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return a pattern for the languages of the site, and what it gets of Accept-Language: all, without USE_I18N."""
+    if variables.get("USE_I18N") != "on":
+        return {"LANGUAGE": "(?!)", "ACCEPT_LANGUAGE": "$http_accept_language"}
+    # The longest first: pt-br before pt.
+    longest_first = sorted(variables["LANGUAGES"].split(","), key=len, reverse=True)
+    return {"LANGUAGE": "|".join(longest_first), "ACCEPT_LANGUAGE": "$language"}
+
+
 def bucket_origin(url: str) -> str:
     """Return scheme, host and port of S3_URL; empty without one. nginx gets no more of it: the rest is secret."""
     parts = urlsplit(url)
@@ -122,6 +131,7 @@ def render(source: Path, destination: Path, run: Path, workers: int, variables: 
         "MEDIA_STORE": variables.get("MEDIA_STORE", ""),
         "CORES": str(workers),
         **listen_words(variables),
+        **language_words(variables),
     }
     for file in destination.rglob("*.conf"):
         # A folder with an app's name has that app's files.

@@ -2,6 +2,7 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.validators import UnicodeUsernameValidator
+from django.utils.translation import gettext_lazy as _
 
 from .names import Email, Name, fold
 
@@ -13,11 +14,11 @@ class User(AbstractUser):
         max_length=150,
         unique=True,
         validators=[UnicodeUsernameValidator()],
-        help_text="Letters, digits and @ . + - _ only. Capitals become small letters.",
-        error_messages={"unique": "A user with that username already exists."},
+        help_text=_("Letters, digits and @ . + - _ only. Capitals become small letters."),
+        error_messages={"unique": _("A user with that username already exists.")},
     )
     # The primary address. allauth's table of addresses says whether it is verified, and verified addresses are unique.
-    email = Email("email address", blank=True)
+    email = Email(_("email address"), blank=True)
 
     @classmethod
     def normalize_username(cls, username: Any) -> Any:

@@ -27,9 +27,10 @@ def find_parts(name: str) -> list[str]:
 
 
 def site(request: HttpRequest) -> dict[str, object]:
-    """Return the title, which the admin's templates use by the same name, and the links of base.html."""
+    """Return the title, which the admin's templates use by the same name, and the links and languages of base.html."""
     return {
         "site_title": settings.TITLE,
         "nav_links": find_parts("nav"),
         "footer_links": find_parts("footer"),
+        "languages": settings.LANGUAGES if settings.USE_I18N else [],
     }

@@ -11,25 +11,28 @@ from django.db import DataError, InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template import loader
 from django.utils.log import log_response
+from django.utils.translation import gettext_lazy as _
 
 from .media import Away
 
 logger = logging.getLogger(__name__)
 
 PAGES = {
-    "bad request": ("This request made no sense", "Nothing was changed. Go back and try again."),
-    "forbidden": ("This is not for you", "Your account may not do this."),
+    "bad request": (_("This request made no sense"), _("Nothing was changed. Go back and try again.")),
+    "forbidden": (_("This is not for you"), _("Your account may not do this.")),
     "csrf": (
-        "That form was too old",
-        "Nothing was changed. Go back, reload the page, and send it again; the site needs cookies for this.",
+        _("That form was too old"),
+        _("Nothing was changed. Go back, reload the page, and send it again; the site needs cookies for this."),
     ),
-    "method not allowed": ("That does not work here", "This page does not take that kind of request. Go back."),
-    "not found": ("Nothing is here", "What was here may have been deleted, or the address has a mistake in it."),
-    "server error": ("Something broke", "It is our fault, and it has been logged. Try again in a moment."),
+    "method not allowed": (_("That does not work here"), _("This page does not take that kind of request. Go back.")),
+    "not found": (_("Nothing is here"), _("What was here may have been deleted, or the address has a mistake in it.")),
+    "server error": (_("Something broke"), _("It is our fault, and it has been logged. Try again in a moment.")),
     "unavailable": (
-        "Back in a moment",
-        "The site is very busy, or its data cannot be reached. Try again in a few seconds; "
-        "nothing that was acknowledged is lost.",
+        _("Back in a moment"),
+        _(
+            "The site is very busy, or its data cannot be reached. Try again in a few seconds; "
+            "nothing that was acknowledged is lost."
+        ),
     ),
 }
 

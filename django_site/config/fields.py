@@ -9,6 +9,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q, lookups
+from django.utils.translation import gettext as _
 
 from . import rows as rows
 
@@ -36,9 +37,9 @@ class Line(models.CharField):  # type: ignore[type-arg]
 
     def validate(self, value: Any, model_instance: models.Model | None) -> None:
         if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in value):
-            raise ValidationError("Control characters are not allowed.", code="control")
+            raise ValidationError(_("Control characters are not allowed."), code="control")
         if value and not visible(value):
-            raise ValidationError("Nothing of this can be seen.", code="invisible")
+            raise ValidationError(_("Nothing of this can be seen."), code="invisible")
         super().validate(value, model_instance)
 
 
@@ -52,7 +53,7 @@ class Moment(models.DateTimeField):  # type: ignore[type-arg]
         try:
             return moment.astimezone(UTC) if isinstance(moment, datetime) and moment.tzinfo else moment
         except OverflowError:
-            raise ValidationError("No calendar has this time in UTC.", code="invalid") from None
+            raise ValidationError(_("No calendar has this time in UTC."), code="invalid") from None
 
 
 class SmallInteger(models.SmallIntegerField):  # type: ignore[type-arg]

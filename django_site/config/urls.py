@@ -2,6 +2,9 @@ from allauth.account.decorators import secure_admin_login
 from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+from django.views.i18n import set_language
 
 from .apps import APPS
 
@@ -22,5 +25,9 @@ if settings.S3:
     from . import bucket
 
     urlpatterns.append(path("media/<path:name>", bucket.serve))
+if settings.USE_I18N:
+    # Every page has this form. A secret in it would keep the page out of nginx's cache, and another site that sends it
+    # would only change the language.
+    urlpatterns.append(path("language/", csrf_exempt(require_POST(set_language)), name="set_language"))
 if "debug_toolbar" in settings.INSTALLED_APPS:
     urlpatterns.append(path("__debug__/", include("debug_toolbar.urls")))

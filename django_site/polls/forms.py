@@ -7,6 +7,9 @@ from config.fields import visible
 from django import forms
 from django.db import transaction
 from django.utils import timezone
+from django.utils.text import format_lazy
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from .models import Choice, Question
 from .pictures import MAX_MB, TooManyPictures
@@ -24,32 +27,39 @@ class ChoicesField(forms.CharField):
         lines = [line.strip() for line in super().clean(value).splitlines()]
         choices = [field.clean(line, None) for line in lines if line]
         if not 2 <= len(choices) <= 10:
-            raise forms.ValidationError(f"Give two to ten choices, one per line. There are {len(choices)}.")
+            raise forms.ValidationError(
+                _("Give two to ten choices, one per line. There are %(n)d.") % {"n": len(choices)}
+            )
         if len(set(map(visible, choices))) < len(choices):
-            raise forms.ValidationError("Two of the choices are the same.")
+            raise forms.ValidationError(_("Two of the choices are the same."))
         return choices
 
 
 class QuestionForm(forms.ModelForm):  # type: ignore[type-arg]
-    choices = ChoicesField(help_text="Two to ten, one per line.")
+    choices = ChoicesField(label=gettext_lazy("Choices"), help_text=gettext_lazy("Two to ten, one per line."))
 
     class Meta:
         model = Question
         fields = ["text", "choices", "closes_at", "picture"]
-        labels = {"closes_at": "Closing time, UTC (optional)", "picture": "Picture (optional)"}
-        help_texts = {"picture": f"JPEG, PNG, WebP or GIF, up to {MAX_MB} MB."}
+        labels = {
+            "closes_at": gettext_lazy("Closing time, UTC (optional)"),
+            "picture": gettext_lazy("Picture (optional)"),
+        }
+        help_texts = {"picture": format_lazy(gettext_lazy("JPEG, PNG, WebP or GIF, up to {n} MB."), n=MAX_MB)}
         widgets = {"closes_at": forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")}
 
     field_order = ["text", "choices", "closes_at", "picture"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["closes_at"].help_text = f"Without one it stays open. It is {timezone.now():%H:%M} UTC now."
+        self.fields["closes_at"].help_text = _("Without one it stays open. It is %(time)s UTC now.") % {
+            "time": f"{timezone.now():%H:%M}"
+        }
 
     def clean_closes_at(self) -> Any:
         closes_at = self.cleaned_data["closes_at"]
         if closes_at and closes_at <= timezone.now():
-            raise forms.ValidationError("This time has passed.")
+            raise forms.ValidationError(_("This time has passed."))
         return closes_at
 
     @transaction.atomic
@@ -69,5 +79,5 @@ class QuestionForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class VoteForm(forms.Form):
-    choice = forms.IntegerField(error_messages={"required": "Choose one.", "invalid": "Choose one."})
+    choice = forms.IntegerField(error_messages=dict.fromkeys(["required", "invalid"], gettext_lazy("Choose one.")))
     key = forms.RegexField(r"^[!-~]{0,64}$", required=False)

@@ -13,6 +13,7 @@ from django.db.models.signals import post_delete, post_save, pre_delete
 from django.dispatch import receiver
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from .pictures import PictureField, delete_after_commit, stored_name
 from .tasks import close
@@ -46,13 +47,13 @@ class QuestionQuerySet(models.QuerySet["Question"]):
 
 
 class Question(models.Model):
-    text = Line("question", max_length=200)
+    text = Line(_("question"), max_length=200)
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="questions"
     )
     picture = PictureField(max_length=100, blank=True, upload_to=stored_name)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    closes_at = Moment("closes", null=True, blank=True)
+    closes_at = Moment(_("closes"), null=True, blank=True)
     version = models.BigIntegerField(db_default=0, editable=False)
 
     objects = QuestionQuerySet.as_manager()
@@ -96,7 +97,7 @@ class Question(models.Model):
 class Choice(models.Model):
     # The unique constraint's index serves the foreign key too.
     question = models.ForeignKey(Question, models.CASCADE, related_name="choices", db_index=False)
-    text = Line("choice", max_length=100)
+    text = Line(_("choice"), max_length=100)
     position = SmallInteger(default=0)
 
     votes: int  # set by Question.tally()

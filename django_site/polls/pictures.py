@@ -13,6 +13,7 @@ from django.core.files import File
 from django.core.files.base import ContentFile
 from django.db import models, transaction
 from django.db.models.fields.files import FieldFile
+from django.utils.translation import gettext as _
 from PIL import ExifTags, Image
 
 from .settings import PICTURES_PER_USER
@@ -61,13 +62,13 @@ def redraw(upload: "File[bytes]") -> "ContentFile[bytes]":
     Raises forms.ValidationError if the file is not a picture or is too large.
     """
     if upload.size > MAX_MB * 1024 * 1024:
-        raise forms.ValidationError(f"The picture is larger than {MAX_MB} MB.", code="size")
+        raise forms.ValidationError(_("The picture is larger than %(n)d MB.") % {"n": MAX_MB}, code="size")
     try:
         with Image.open(upload, formats=FORMATS) as image:
             # Decodes a JPEG at a fraction of its size, which from here on is its size: a camera's 50 megapixels pass.
             image.draft("RGB", (MAX_SIDE, MAX_SIDE))
             if image.width * image.height > MAX_PIXELS:
-                raise forms.ValidationError("The picture has more than 16 megapixels.", code="pixels")
+                raise forms.ValidationError(_("The picture has more than 16 megapixels."), code="pixels")
             picture = eight_bits(upright(image))
             picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
         picture.thumbnail((MAX_SIDE, MAX_SIDE))
@@ -79,7 +80,7 @@ def redraw(upload: "File[bytes]") -> "ContentFile[bytes]":
     except Exception as error:
         # Any exception: Pillow documents none, and for a damaged file raises a dozen kinds.
         logger.info("not a picture: %r", error)
-        raise forms.ValidationError("This is not a JPEG, PNG, WebP or GIF picture.", code="invalid") from error
+        raise forms.ValidationError(_("This is not a JPEG, PNG, WebP or GIF picture."), code="invalid") from error
     return ContentFile(stored.getvalue(), name=f"{uuid.uuid4().hex}.webp")
 
 
@@ -99,12 +100,12 @@ class NotStored(Exception):
     """The disk is full or the directory is not writable. The log has the reason."""
 
     def __str__(self) -> str:
-        return "The server has no room for the picture just now. Ask without one, or try again later."
+        return _("The server has no room for the picture just now. Ask without one, or try again later.")
 
 
 class TooManyPictures(NotStored):
     def __str__(self) -> str:
-        return f"You have stored {PICTURES_PER_USER} pictures, which is the limit. Ask without one."
+        return _("You have stored %(n)d pictures, which is the limit. Ask without one.") % {"n": PICTURES_PER_USER}
 
 
 class Picture(FieldFile):

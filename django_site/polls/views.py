@@ -8,6 +8,7 @@ from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from .forms import QuestionForm, VoteForm
@@ -70,9 +71,9 @@ def vote(request: HttpRequest, question_id: int) -> HttpResponse:
     except (Question.DoesNotExist, Choice.DoesNotExist) as error:
         raise Http404 from error
     except Closed:
-        return question_page(request, question_id, 410, "This question has closed. Your vote was not counted.")
+        return question_page(request, question_id, 410, _("This question has closed. Your vote was not counted."))
     except AlreadyVoted:
-        return question_page(request, question_id, 409, "You have voted before. Your first vote stands.")
+        return question_page(request, question_id, 409, _("You have voted before. Your first vote stands."))
     return redirect(page)
 
 

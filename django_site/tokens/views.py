@@ -3,6 +3,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -13,7 +14,8 @@ class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Token
         fields = ["name"]
-        help_texts = {"name": "The program or device that uses it, for example “laptop”."}
+        labels = {"name": _("Name")}
+        help_texts = {"name": _("The program or device that uses it, for example “laptop”.")}
 
 
 @never_cache

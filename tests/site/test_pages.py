@@ -100,6 +100,14 @@ def test_a_nul_is_a_400(admin_client: Client, query: str) -> None:
         assert admin_client.get(f"{path}?{query}").status_code == 400
 
 
+def test_without_use_i18n_everybody_gets_english(client: Client, db: None) -> None:
+    page = client.get("/", headers={"accept-language": "de"})
+    assert '<html lang="en">' in page.content.decode()
+    assert "Content-Language" not in page.headers
+    assert "Deutsch" not in page.content.decode()
+    assert client.post("/language/", {"language": "de"}).status_code == 404
+
+
 def test_pages_are_not_kept_for_others(member: Client) -> None:
     assert member.get("/").headers["Cache-Control"] == "private, no-cache"
     # What a page says itself stays.

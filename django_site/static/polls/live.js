@@ -36,12 +36,12 @@ function watch() {
   events = new EventSource(place.dataset.events);
   events.onopen = () => {
     failures = 0;
-    state.textContent = "live";
+    state.textContent = place.dataset.live ?? "live";
     state.className = "live";
   };
   events.onmessage = (event) => show(JSON.parse(event.data));
   events.onerror = () => {
-    state.textContent = "reconnecting";
+    state.textContent = place.dataset.reconnecting ?? "reconnecting";
     state.className = "";
     // After a lost connection the browser reconnects by itself. After a status other than 200, for example while the
     // api restarts, it does not. Then retry here, with growing random delays so that browsers do not retry all at once.

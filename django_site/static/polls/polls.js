@@ -1,12 +1,12 @@
 // Updates the results of a question when live.js receives them.
 const tally = document.getElementById("tally");
-const plural = (votes) => `${votes} vote${votes === 1 ? "" : "s"}`;
+const plural = (votes) => `${votes} ${votes === 1 ? tally.dataset.vote : tally.dataset.votes}`;
 
 tally.addEventListener("news", ({ detail: news }) => {
   for (const choice of news.choices) {
     const row = tally.querySelector(`[data-choice="${choice.id}"]`);
     if (!row) {
-      document.getElementById("state").textContent = "the choices have changed: reload the page";
+      document.getElementById("state").textContent = tally.dataset.changed;
       return;
     }
     const share = news.total ? Math.round((100 * choice.votes) / news.total) : 0;
@@ -17,6 +17,6 @@ tally.addEventListener("news", ({ detail: news }) => {
   document.getElementById("total").textContent = plural(news.total);
   // At the closing time, a job of the site makes the api send this.
   if (news.closes_at && Date.parse(news.closes_at) <= Date.now()) {
-    document.getElementById("state").textContent = "voting has closed: reload the page";
+    document.getElementById("state").textContent = tally.dataset.closed;
   }
 });

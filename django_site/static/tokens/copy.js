@@ -5,5 +5,5 @@ const status = document.querySelector(".notice [role=status]");
 button.hidden = !navigator.clipboard;
 button.addEventListener("click", async () => {
   await navigator.clipboard.writeText(document.getElementById("token").textContent);
-  status.textContent = "Copied";
+  status.textContent = status.dataset.copied;
 });
