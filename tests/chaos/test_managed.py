@@ -54,8 +54,8 @@ def test_a_start_that_fails(services: Managed, given: dict[str, str], said: str)
         stack = NativeStack(files, services.settings(pooled=True) | given)
         done = stack.make("up")
         assert done.returncode
-        assert said in done.stdout.splitlines()[-1], done.stdout
-        stack.down()
+        assert said in done.stdout.splitlines()[-2], done.stdout
+        assert "Traceback" not in done.stdout
 
 
 def test_a_redis_of_another_authority(services: Managed) -> None:
