@@ -59,8 +59,10 @@ def check_machine(running: bool) -> None:
     if foreign := target.foreign():
         stop(foreign.partition(". ")[0], foreign.partition(". ")[2])
     print("Images", flush=True)
-    with step(", ".join(target.core_services)):
-        target.compose("pull", "--quiet", "--policy=missing", *target.core_services)
+    # Without a name, compose would pull all images.
+    if services := target.core_services:
+        with step(", ".join(services)):
+            target.compose("pull", "--quiet", "--policy=missing", *services)
     instances = [app.instances[0].name for app in APPS.values()]
     with step(f"nginx, {', '.join(APPS)} (about a minute the first time)"):
         # The images share layers, which the engine would build for each if it built all at once.
@@ -86,7 +88,9 @@ class ComposeTarget(Target):
     def command(self, *words: str) -> list[str]:
         generated = ["--file", str(generate.SERVICES)] if generate.SERVICES.exists() else []
         place = ["--project-directory", str(PROJECT), "--env-file", os.devnull]
-        return ["docker", "compose", *place, "--file", "docker-compose.yml", *generated, *words]
+        # After a failed start, services that are elsewhere from now on may still have containers.
+        profiles = ["--profile=*"] if words[0] == "down" else []
+        return ["docker", "compose", *place, *profiles, "--file", "docker-compose.yml", *generated, *words]
 
     def compose(self, *words: str, stdout: IO[Any] | None = None) -> str:
         """Run `docker compose`. Return its output, or write it to `stdout`. Raises Failed with the end of it."""
