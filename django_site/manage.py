@@ -3,12 +3,17 @@ import os
 import sys
 
 from django.core.management import execute_from_command_line
+from django.db import OperationalError
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     try:
         execute_from_command_line(sys.argv)
         sys.stdout.flush()
+    except OperationalError as error:
+        if not str(error).startswith("connection failed"):
+            raise
+        sys.exit(f"database: {error}")
     except BrokenPipeError:
         # The reader, such as `head`, has seen enough. Python would complain about what is left when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -99,8 +99,8 @@ def running(
 
 
 @contextmanager
-def postgresql() -> Iterator[str]:
-    """A private PostgreSQL server. Yields its DATABASE_URL."""
+def postgresql(*options: str) -> Iterator[str]:
+    """A private PostgreSQL server, with further options of its command. Yields its superuser's DATABASE_URL."""
     initdb, postgres = program("initdb", "postgresql"), program("postgres", "postgresql")
     with tempfile.TemporaryDirectory(prefix="postgresql-") as directory:
         if AS_POSTGRES:
@@ -114,7 +114,8 @@ def postgresql() -> Iterator[str]:
         )
         command = [*AS_POSTGRES, postgres, "-D", data, "-p", str(port), "-k", directory, "-h", "127.0.0.1"]
         # SIGTERM would wait for clients; SIGINT is PostgreSQL's fast shutdown.
-        with running([*command, "-c", "log_min_messages=fatal"], port, signal.SIGINT, connect_postgresql):
+        command += ["-c", "log_min_messages=fatal", *options]
+        with running(command, port, signal.SIGINT, connect_postgresql):
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
 
 

@@ -53,6 +53,7 @@ def make(features: Sequence[Feature] = FEATURES, about: About = ABOUT) -> Applic
         name=settings.APP,
         instance=settings.INSTANCE,
         database_url=settings.DATABASE_URL,
+        pooler=settings.DATABASE_POOLER,
         redis_url=settings.REDIS_URL,
         token_keys=settings.TOKEN_KEYS,
         debug=settings.DEBUG,

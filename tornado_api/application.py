@@ -59,6 +59,7 @@ class Application(tornado.web.Application):
         database_url: str,
         redis_url: str,
         token_keys: Mapping[str, str],
+        pooler: bool = False,
         debug: bool = False,
     ) -> None:
         """Serve `routes` and the routes of the features. Raises ValueError if two stores have the same name."""
@@ -75,7 +76,7 @@ class Application(tornado.web.Application):
         self.slot = 0
         self.started = datetime.now(UTC)
         self.requests = 0
-        self.database = Database(database_url, instance)
+        self.database = Database(database_url, instance, pooler)
         self.reads = Reads()
         self.revocations = Revocations(self.database)
         self.stores: dict[str, Store] = {}

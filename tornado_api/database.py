@@ -64,8 +64,9 @@ def one_line(error: BaseException) -> str:
 class Loader(TimestamptzLoader):
     def load(self, data: Any) -> datetime:
         try:
-            return super().load(data)
-        except psycopg.DataError:  # PostgreSQL has years that Python does not, and infinity
+            # In another zone if the session has no LIMITS.
+            return super().load(data).astimezone(UTC)
+        except (psycopg.DataError, OverflowError):  # PostgreSQL has years that Python does not, and infinity
             return UNREADABLE
 
 
@@ -143,15 +144,18 @@ class SQLiteConnection(Connection):
 
 
 class PostgreSQLConnection(Connection):
-    """psycopg prepares a statement when a connection executes it for the sixth time."""
+    """psycopg prepares a statement when a connection executes it for the sixth time.
 
-    def __init__(self, url: str, name: str) -> None:
+    Not with a pooler, whose connections change between transactions. A session then has no LIMITS either.
+    """
+
+    def __init__(self, url: str, name: str, pooler: bool) -> None:
         options: dict[str, Any] = {
             "connect_timeout": 3,
             "tcp_user_timeout": 10_000,
-            "options": LIMITS,
             "application_name": name,
         }
+        options |= {"prepare_threshold": None} if pooler else {"options": LIMITS}
         self.driver = psycopg.connect(url, autocommit=True, **options)
         self.driver.adapters.register_loader("timestamptz", Loader)
         self.input = select.poll()
@@ -182,9 +186,9 @@ def in_postgresql(sql: str) -> bytes:
     return re.sub(r"(?<!:):(\w+)", r"%(\1)s", sql).encode()
 
 
-def connect(url: str, name: str = "") -> Connection:
+def connect(url: str, name: str = "", pooler: bool = False) -> Connection:
     is_sqlite = url.startswith("sqlite:")
-    return SQLiteConnection(url, DATABASE_DEADLINE / 2) if is_sqlite else PostgreSQLConnection(url, name)
+    return SQLiteConnection(url, DATABASE_DEADLINE / 2) if is_sqlite else PostgreSQLConnection(url, name, pooler)
 
 
 class Slot:
@@ -193,15 +197,14 @@ class Slot:
     connection: Connection | None = None
     aborted = False
 
-    def __init__(self, url: str, name: str) -> None:
-        self.url = url
-        self.name = name
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self.connect = connect
 
     def perform(self, work: Callable[[Connection], T], attempts: int) -> T:
         """Return what `work` returns for the connection. This is what the threads do."""
         if not self.connection or not self.connection.is_ready():
             self.close()
-            self.connection = connect(self.url, self.name)
+            self.connection = self.connect()
         try:
             if self.aborted:
                 raise psycopg.OperationalError("aborted")
@@ -227,9 +230,9 @@ class Slot:
 class Database:
     """A pool of connections. Every method raises Unavailable if the database cannot be reached or is too slow."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, pooler: bool = False) -> None:
         self.is_sqlite = url.startswith("sqlite:")
-        self.make_slot = partial(Slot, url, name)
+        self.make_slot = partial(Slot, partial(connect, url, name, pooler))
         self.threads = ThreadPoolExecutor(POOL_SIZE, "database")
         self.free = asyncio.Semaphore(POOL_SIZE)
         self.slots = [self.make_slot() for _ in range(POOL_SIZE)]

@@ -16,7 +16,8 @@ SHAPES = {
     "TOKEN_KEYS": "id:secret,id:secret; ids differ, each secret has at least 32 characters",
     "VAR_DIR": "an absolute path",
     "DATABASE_URL": "sqlite:////absolute/path or postgresql://user:password@host:port/name",
-    "REDIS_URL": "redis://host:port/number, or empty",
+    "DATABASE_POOLER": "on or off",
+    "REDIS_URL": "redis://host:port/number, or rediss:// for TLS, or empty",
     "BIND": "an IP address, or empty for unix sockets in VAR_DIR/run",
     "LOG_LEVEL": "DEBUG, INFO, WARNING or ERROR",
     "APP": "the app's name, such as api",
@@ -70,6 +71,7 @@ try:
     TOKEN_KEYS: dict[str, str] = env.token_keys("TOKEN_KEYS")
     VAR_DIR: Path = env.absolute_path("VAR_DIR")
     DATABASE_URL: str = env.database("DATABASE_URL")
+    DATABASE_POOLER = env.bool("DATABASE_POOLER", False)
     REDIS_URL = env.str("REDIS_URL", "", validate=validate.Regexp(r"(rediss?://.+)?$"))
     BIND: str = env.address("BIND", "")
     LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))

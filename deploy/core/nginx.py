@@ -17,11 +17,10 @@ from urllib.parse import urlsplit
 from deploy.core.apps import APPS, INSTANCES, PROJECT, App
 from deploy.core.console import Failed
 from deploy.core.cores import cores
+from deploy.core.elsewhere import SYSTEM_CA
 from deploy.core.probe import put_in_rotation
 from deploy.core.settings import Words, bracketed, listen_addresses, values
 
-# Debian's and Ubuntu's, from the package ca-certificates.
-SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 # Seconds between two looks at the certificate that certbot renews.
 LOOK = 2
 

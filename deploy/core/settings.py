@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from deploy.core import elsewhere
 from deploy.core.apps import INSTANCES, App
 from deploy.core.apps import PROJECT as PROJECT
 from deploy.core.certificate import why_no_pair
@@ -258,6 +259,7 @@ def faults() -> list[str]:
     found += [f"{name} is empty in the environment: unset it" for name in SECRETS if os.environ.get(name) == ""]
     if (debug := os.environ.get("DEBUG", given.get("DEBUG", ""))) not in ("", "off"):
         found.append(f"DEBUG is {shown(debug)}: remove it, and use `make dev`, which shows debug pages")
+    found += elsewhere.faults(given)
     if given["TLS"] == "on":
         found += tls_faults(given)
     elif given["ACME_EMAIL"]:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from deploy.core import preflight
+from deploy.core import elsewhere, preflight
 from deploy.core.apps import INSTANCES, SERVICES, App, Instance
 from deploy.core.console import Failed, output
-from deploy.core.settings import COMPOSE_ONLY, ENV_FILE, SECRETS, VAR, listen_addresses, read_file, setting
+from deploy.core.settings import COMPOSE_ONLY, ENV_FILE, SECRETS, VAR, listen_addresses, read_file, setting, values
 from deploy.core.supervisor import processes_of
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class NativeStack:
 
     def url(self, name: str) -> str:
         """Return DATABASE_URL or REDIS_URL as the apps get it; empty if it is not set."""
-        return setting(name)
+        return elsewhere.with_authorities(values(), setting("CA_FILE")).get(name, "")
 
     def certificate(self) -> tuple[str, str]:
         """Return the paths of nginx's certificate and of its key."""

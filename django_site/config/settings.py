@@ -18,7 +18,8 @@ SHAPES = {
     "SECRET_KEY": "at least 50 characters",
     "VAR_DIR": "an absolute path",
     "DATABASE_URL": "sqlite:////absolute/path or postgresql://user:password@host:port/name",
-    "REDIS_URL": "redis://host:port/number, or empty",
+    "DATABASE_POOLER": "on or off",
+    "REDIS_URL": "redis://host:port/number, or rediss:// for TLS, or empty",
     "ALLOWED_HOSTS": "host names, separated by commas",
     "UPLOAD_LIMIT_MB": "a whole number from 1 to 999",
     "TLS": "on or off",
@@ -90,6 +91,7 @@ with read(SHAPES) as env:
     SECRET_KEY = env.str("SECRET_KEY", validate=validate.Length(min=50))
     VAR_DIR: Path = env.absolute_path("VAR_DIR")
     DATABASE: dj_database_url.DBConfig = env.database("DATABASE_URL")
+    DATABASE_POOLER = env.bool("DATABASE_POOLER", False)
     REDIS_URL = env.str("REDIS_URL", "", validate=validate.Regexp(r"(rediss?://.+)?$"))
     ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", validate=validate.Length(min=1))
     UPLOAD_LIMIT_MB = env.int("UPLOAD_LIMIT_MB", validate=validate.Range(1, 999))
@@ -180,11 +182,22 @@ else:
     database_options = {
         "connect_timeout": 3,
         "tcp_user_timeout": 10_000,
-        "options": "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s",
         "application_name": INSTANCE or APP,
     }
+    # A pooler rejects these, because it shares its connections. Then they are the role's (docs/managed-services.md).
+    if not DATABASE_POOLER:
+        database_options["options"] = (
+            "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s"
+        )
 # The URL's own query wins: `?options=-c%20statement_timeout=0` for a long migration.
-DATABASES = {"default": {**DATABASE, "OPTIONS": database_options | DATABASE.get("OPTIONS", {})}}
+DATABASES = {
+    "default": {
+        **DATABASE,
+        "OPTIONS": database_options | DATABASE.get("OPTIONS", {}),
+        # A cursor on the server would outlive its transaction.
+        "DISABLE_SERVER_SIDE_CURSORS": DATABASE_POOLER,
+    }
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_OPTIONS = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5}

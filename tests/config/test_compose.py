@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from deploy.core.apps import PROJECT
+from deploy.core.apps import APPS, PROJECT
 from deploy.core.console import Failed
-from deploy.targets.compose import commands, target
+from deploy.targets.compose import commands, generate, target
 from deploy.targets.compose.target import ComposeTarget
 
 
@@ -137,3 +137,25 @@ def test_images_that_are_pushed_are_those_of_a_commit(monkeypatch: pytest.Monkey
     monkeypatch.setattr(commands, "git", lambda *_: " M Makefile")
     with pytest.raises(Failed, match="commit the changes, or name them with RELEASE"):
         commands.push(argparse.Namespace())
+
+
+def test_a_service_elsewhere_replaces_the_stack_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql://u:p@db.example.org/n?sslmode=verify-full"
+    for name, value in {"DATABASE_URL": url, "REDIS_URL": "", "CA_FILE": "/any/ca.pem"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(generate, "SECRETS", tmp_path)
+    found = generate.settings(dev=False)
+    assert found["DATABASE_URL"] == f"{url}&sslrootcert=%2Frun%2Fsecrets%2Fca"
+    assert found["REDIS_URL"].startswith("redis://apps:")
+    services = generate.data_services(found)
+    assert {name: "profiles" in service for name, service in services.items()} == {"postgres": True, "redis": False}
+    assert all(map(generate.calls_out, APPS.values()))
+    monkeypatch.setenv("DATABASE_URL", "")
+    assert not generate.calls_out(APPS["api"])
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:p@127.0.0.1/n", "sqlite:////srv/db.sqlite3"])
+def test_a_container_reaches_no_loopback_service(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    with pytest.raises(Failed, match="DATABASE_URL stays on this machine"):
+        generate.settings(dev=False)

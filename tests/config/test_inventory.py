@@ -132,6 +132,22 @@ def test_a_key_of_another_certificate(tmp_path: Path, secrets: dict[str, str]) -
     assert check(tmp_path / "hosts.yml") == ""
 
 
+def test_services_elsewhere(tmp_path: Path, secrets: dict[str, str]) -> None:
+    file, url = tmp_path / "hosts.yml", "postgresql://u:p@db.example.org/n?sslmode=verify-full"
+
+    def said(**given: str) -> str:
+        inventory = write(file, SHAPES[-1], secrets | given)
+        del inventory["data"]
+        file.write_text(yaml.safe_dump(inventory))
+        return check(file)
+
+    assert said(DATABASE_URL=url, S3_URL="https://k:s@s3.example.org/bucket") == ""
+    assert "add to `secrets`: DATABASE_URL, S3_URL" in said()
+    assert "how to verify it" in said(DATABASE_URL=url.partition("?")[0], S3_URL="https://k:s@s3.example.org/bucket")
+    write(file, SHAPES[-1], secrets | {"DATABASE_URL": url})
+    assert "Remove the group, or DATABASE_URL" in check(file)
+
+
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     file = tmp_path / "hosts.yml"
     wrong = {"tls": "none", "admin_addresses": "home", "connections_per_address": 0}

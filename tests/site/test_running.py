@@ -36,6 +36,7 @@ pytestmark = pytest.mark.slow
         ("DATABASE_URL", "mysql://me:hunter2@127.0.0.1/site"),
         ("DATABASE_URL", "postgresql://me:hunter2@127.0.0.1:port/site"),
         ("DATABASE_URL", "sqlite:///hunter2.sqlite3"),
+        ("DATABASE_POOLER", "hunter2"),
         ("REDIS_URL", "hunter2"),
         ("ALLOWED_HOSTS", ""),
         ("UPLOAD_LIMIT_MB", ""),

@@ -95,6 +95,8 @@ class NativeStack(Stack):
                 *[".venv/bin/python", "django_site/manage.py", *command],
             ],
             cwd=self.project,
+            # Root's is closed to that account, and libpq looks for certificates in it.
+            env=os.environ | {"HOME": str(self.var)},
             stdout=subprocess.PIPE,
             text=True,
             check=True,

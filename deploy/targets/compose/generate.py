@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote as percent_encode
 
-from deploy.core import maintenance_mode, nginx
+from deploy.core import elsewhere, maintenance_mode, nginx
 from deploy.core.apps import APPS, App
 from deploy.core.console import Failed
 from deploy.core.settings import (
@@ -34,12 +34,12 @@ SERVICES = VAR / "compose.json"
 SECRETS = VAR / "secrets"
 # Mounted into nginx's container.
 MOUNTED = SECRETS / "nginx"
-# With one of these, an app uses a server outside the stack.
-OUTSIDE = ("S3_URL", "SENTRY_DSN")
 # The certificate with its key that certbot.sh keeps, in nginx's container.
 ACME_CERTIFICATE = "/srv/app/var/acme/tls.pem"
 # The role and the database that docker-compose.yml makes.
 DATABASE = "tandem"
+# The services that a setting replaces by one elsewhere.
+REPLACED = {"postgres": "DATABASE_URL", "redis": "REDIS_URL"}
 
 
 def write(dev: bool = False) -> None:
@@ -50,7 +50,7 @@ def write(dev: bool = False) -> None:
         directory.chmod(mode)
     # Compose mounts it, and the engine would make it for root.
     maintenance_mode.prepare(VAR)
-    services: dict[str, Any] = {"redis": data_service(variables)}
+    services: dict[str, Any] = data_services(variables)
     secrets: dict[str, Any] = {}
     for app in APPS.values():
         environment, sources = settings_of_app(app, variables)
@@ -66,7 +66,7 @@ def write(dev: bool = False) -> None:
                 "secrets": [{"source": source, "target": name} for name, source in sources.items()],
                 # A container's first process ignores SIGTERM unless it handles it, and a command may not.
                 "init": not app.server.listens,
-            } | ({"networks": ["out"]} if any(map(of_app(app, variables).get, OUTSIDE)) else {})
+            } | ({"networks": ["out"]} if calls_out(app) else {})
     services["nginx"] = {"ports": ports(variables)}
     services["certbot"] = {"environment": {"NAMES": ",".join(public_names(variables))}}
     if variables.get("CA_FILE"):
@@ -85,15 +85,33 @@ def ports(variables: Mapping[str, str]) -> list[str]:
 
 
 def settings(dev: bool) -> dict[str, str]:
-    """Return the settings of the stack in containers, which has its own PostgreSQL and Redis."""
+    """Return the settings of the stack in containers, which has its own PostgreSQL and Redis unless others are given.
+
+    Raises Failed for a URL that a container would find in itself.
+    """
     given = values()
+    for service, name in REPLACED.items():
+        if given[name] and elsewhere.is_here(given[name]):
+            raise Failed(
+                f"{name} stays on this machine, and a container is a machine of its own. Name another host, or leave "
+                f"it empty for the stack's own {service}"
+            )
     postgres, redis = (percent_encode(given[f"{name}_PASSWORD"], safe="") for name in ("POSTGRES", "REDIS"))
+    own = {
+        "DATABASE_URL": f"postgresql://{DATABASE}:{postgres}@postgres:5432/{DATABASE}",
+        "REDIS_URL": f"redis://apps:{redis}@redis:6379/0",
+    }
+    trusting = elsewhere.with_authorities(given, "/run/secrets/ca" if given["CA_FILE"] else "")
     return (
         given
-        | {"DATABASE_URL": f"postgresql://{DATABASE}:{postgres}@postgres:5432/{DATABASE}"}
-        | {"REDIS_URL": f"redis://apps:{redis}@redis:6379/0"}
+        | {name: trusting[name] or url for name, url in own.items()}
         | ({"DEBUG": "on", "CORES": "1"} if dev else {"DEBUG": "off"})
     )
+
+
+def calls_out(app: App) -> bool:
+    """Return whether an app connects to something outside the stack. The settings have a URL of each."""
+    return any(name.endswith(("_URL", "_DSN")) and value for name, value in of_app(app, values()).items())
 
 
 def read_file_of(name: str, variables: Mapping[str, str]) -> str:
@@ -138,10 +156,11 @@ def write_readable(file: Path, content: str) -> Path:
     return file
 
 
-def data_service(variables: Mapping[str, str]) -> dict[str, Any]:
-    """Write the secrets of PostgreSQL and Redis. Return what Redis gets in addition: a label that changes with them.
+def data_services(variables: Mapping[str, str]) -> dict[str, Any]:
+    """Write the secrets of PostgreSQL and Redis. Return what the two get in addition.
 
-    PostgreSQL reads its password once, when it makes the database.
+    Redis gets a label that changes with its users. PostgreSQL reads its password once, when it makes the database. A
+    service that runs elsewhere gets a profile, which nobody activates: compose leaves it out.
     """
     password = variables["REDIS_PASSWORD"]
     # https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
@@ -149,7 +168,12 @@ def data_service(variables: Mapping[str, str]) -> dict[str, Any]:
     users = f"user default on nopass -@all +ping\nuser apps on #{hashed(password)} ~* &* +@all\n"
     write_readable(SECRETS / "redis_users", users)
     write_readable(SECRETS / "postgres_password", variables["POSTGRES_PASSWORD"])
-    return {"labels": {"users": digest(users)}}
+    services: dict[str, Any] = {"postgres": {}, "redis": {"labels": {"users": digest(users)}}}
+    given = values()
+    return {
+        name: service | ({"profiles": ["elsewhere"]} if given[REPLACED[name]] else {})
+        for name, service in services.items()
+    }
 
 
 def write_nginx_settings(variables: Mapping[str, str]) -> None:

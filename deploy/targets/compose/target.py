@@ -72,8 +72,10 @@ def check_machine(running: bool) -> None:
         stop(foreign.partition(". ")[0], foreign.partition(". ")[2])
     print("Images", flush=True)
     official = [name for name in target.core_services if name not in target.built.values()]
-    with step(", ".join(official)):
-        target.compose("pull", "--quiet", "--policy=missing", *official)
+    # Without a name, compose would pull all images.
+    if official:
+        with step(", ".join(official)):
+            target.compose("pull", "--quiet", "--policy=missing", *official)
     if image := setting("IMAGE"):
         with step(f"nginx, {', '.join(APPS)}: {release()} of {image}"):
             target.compose("pull", "--quiet", "--policy=missing", *target.built.values())
@@ -106,7 +108,9 @@ class ComposeTarget(Target):
     def command(self, *words: str) -> list[str]:
         generated = ["--file", str(generate.SERVICES)] if generate.SERVICES.exists() else []
         place = ["--project-directory", str(PROJECT), "--env-file", os.devnull]
-        return ["docker", "compose", *place, "--file", "docker-compose.yml", *generated, *words]
+        # After a failed start, services that are elsewhere from now on may still have containers.
+        profiles = ["--profile=*"] if words[0] == "down" else []
+        return ["docker", "compose", *place, *profiles, "--file", "docker-compose.yml", *generated, *words]
 
     def compose(self, *words: str, stdout: IO[Any] | None = None) -> str:
         """Run `docker compose`. Return its output, or write it to `stdout`. Raises Failed with the end of it."""

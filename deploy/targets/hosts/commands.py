@@ -297,6 +297,11 @@ def manage(options: argparse.Namespace) -> None:
 
 
 def play_data(fleet: Fleet, playbook: str, **variables: Any) -> None:
+    if not fleet.groups["data"]:
+        raise Failed(
+            f"{fleet.name} has no data host: the provider of DATABASE_URL makes and restores the backups. For a copy "
+            "of your own, use pg_dump"
+        )
     shown = [(name, str(variables[name])) for name in ("backup", "backups") if name in variables]
     plan(fleet, playbook.replace("-", " ").capitalize(), *shown)
     if not fleet.play(playbook, **variables):

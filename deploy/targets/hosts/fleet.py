@@ -56,10 +56,10 @@ class Fleet:
         self.variables: dict[str, dict[str, Any]] = listed["_meta"]["hostvars"]
         self.groups: dict[str, list[str]] = {name: listed.get(name, {}).get("hosts", []) for name in GROUPS}
         self.hosts = list(dict.fromkeys(host for name in GROUPS for host in self.groups[name]))
-        if missing := [name for name in GROUPS if not self.groups[name]]:
+        if missing := [name for name in ("edge", *APPS) if not self.groups[name]]:
             raise Failed(
                 f"{self.path}: no host in the group {', '.join(missing)}. Add the group, with at least one host: the "
-                f"stack needs edge, data, and a group for each app in deploy/apps.toml ({', '.join(APPS)})"
+                f"stack needs edge, and a group for each app in deploy/apps.toml ({', '.join(APPS)})"
             )
         self.check_connections()
         self.app_hosts = [host for host in self.hosts if any(host in self.groups[app] for app in APPS)]

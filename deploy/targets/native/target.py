@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPException
 from typing import Any
 
-from deploy.core import processes, roll, supervisor
+from deploy.core import elsewhere, processes, roll, supervisor
 from deploy.core.apps import SERVICES, Instance
 from deploy.core.console import ok, readable_end, run
 from deploy.core.cores import cores
@@ -23,10 +23,10 @@ RUN, LOG = VAR / "run", VAR / "log"
 def variables() -> dict[str, str]:
     """Return the settings of the stack on this machine, and what follows from them."""
     given = {name: value for name, value in values().items() if name not in COMPOSE_ONLY}
+    given["DATABASE_URL"] = given["DATABASE_URL"] or f"sqlite:///{VAR}/db.sqlite3"
     address, tls = bracketed(given["ADDRESS"]), given["TLS"] == "on"
-    return given | {
+    return elsewhere.with_authorities(given, given["CA_FILE"]) | {
         "VAR_DIR": str(VAR),
-        "DATABASE_URL": given["DATABASE_URL"] or f"sqlite:///{VAR}/db.sqlite3",
         "CORES": str(cores()),
         "DEBUG": "off",
         "LISTEN": f"{address}:{given['PORT']}",

@@ -11,9 +11,9 @@ from .database import connect
 HERE = Path(__file__).parent
 
 
-def create_tables(url: str) -> None:
+def create_tables(url: str, pooler: bool = False) -> None:
     is_sqlite = url.startswith("sqlite:")
-    with closing(connect(url)) as connection, connection.transaction():
+    with closing(connect(url, pooler=pooler)) as connection, connection.transaction():
         if not is_sqlite:
             # A second process waits, and then finds the tables. The number identifies this lock.
             connection.execute("SELECT pg_advisory_xact_lock(7261)")
@@ -24,6 +24,6 @@ def create_tables(url: str) -> None:
 
 
 if __name__ == "__main__":
-    from .settings import DATABASE_URL
+    from .settings import DATABASE_POOLER, DATABASE_URL
 
-    create_tables(DATABASE_URL)
+    create_tables(DATABASE_URL, DATABASE_POOLER)

@@ -16,8 +16,8 @@ from .database import connect
 LIFETIME = timedelta(hours=1)
 
 
-def add_user(url: str) -> int:
-    with closing(connect(url)) as connection:
+def add_user(url: str, pooler: bool = False) -> int:
+    with closing(connect(url, pooler=pooler)) as connection:
         [(id,)] = connection.execute("INSERT INTO accounts_user DEFAULT VALUES RETURNING id")
         return int(id)
 
@@ -32,6 +32,6 @@ def make_token(user_id: int, keys: Mapping[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    from .settings import DATABASE_URL, TOKEN_KEYS
+    from .settings import DATABASE_POOLER, DATABASE_URL, TOKEN_KEYS
 
-    print(make_token(int(sys.argv[1]) if len(sys.argv) > 1 else add_user(DATABASE_URL), TOKEN_KEYS))
+    print(make_token(int(sys.argv[1]) if len(sys.argv) > 1 else add_user(DATABASE_URL, DATABASE_POOLER), TOKEN_KEYS))

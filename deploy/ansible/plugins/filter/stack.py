@@ -9,7 +9,7 @@ from typing import Any
 DEPLOY = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(DEPLOY.parent))
 
-from deploy.core import nginx, settings  # noqa: E402
+from deploy.core import elsewhere, nginx, settings  # noqa: E402
 from deploy.core.apps import APPS  # noqa: E402
 from deploy.core.certificate import why_no_pair  # noqa: E402
 from deploy.core.console import Failed  # noqa: E402
@@ -103,6 +103,7 @@ def setting_faults(given: Mapping[str, Any], secrets: Mapping[str, str]) -> list
     found += [f"secrets: {name} is not in .env.example" for name in secrets if name not in known]
     wanted = [name for name in settings.SECRETS if name in known]
     found += [f"secrets: {name} is missing; `make secrets` makes it" for name in wanted if not secrets.get(name)]
+    found += [f"secrets: {fault}" for fault in elsewhere.faults(secrets)]
     return found
 
 
@@ -129,4 +130,5 @@ class FilterModule:
             "setting_faults": setting_faults,
             "trusted_proxies": trusted_proxies,
             "unit_name": unit_name,
+            "with_authorities": elsewhere.with_authorities,
         }
