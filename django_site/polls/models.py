@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from config import bus
+from config import bus, metrics
 from config.fields import Line, Moment, SmallInteger, within
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
@@ -13,9 +13,12 @@ from django.db.models.signals import post_delete, post_save, pre_delete
 from django.dispatch import receiver
 from django.urls import reverse
 from django.utils import timezone
+from prometheus_client import Counter
 
 from .pictures import PictureField, delete_after_commit, stored_name
 from .tasks import close
+
+VOTES = Counter("votes", "Votes that were counted", metrics.LABELS)
 
 
 def publish(ids: list[int]) -> None:
@@ -150,6 +153,8 @@ class Vote(models.Model):
             if mine.exists():
                 raise AlreadyVoted from None
             raise Question.DoesNotExist from None  # deleted at this moment
+        else:
+            metrics.mine(VOTES).inc()
 
 
 # Votes need no receiver: they are deleted only together with a choice, a question or a user (receivers below).

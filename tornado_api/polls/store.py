@@ -4,12 +4,16 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from prometheus_client import Counter
+
+from .. import metrics
 from ..auth import Token
 from ..database import AUTHORIZED, REJECTIONS, UNREADABLE, Connection, Database, NoUser, Row, Unavailable
 from ..live import Gone
 from .schemas import Choice, ChoiceTally, Question, QuestionPage, QuestionWithChoices, Tally
 
 PAGE_SIZE = 20
+VOTES = Counter("votes", "Votes that were counted", metrics.LABELS)
 
 QUESTION = """
     SELECT question.id, question.text, picture, created_at, closes_at, version, choice.id, choice.text
@@ -165,6 +169,7 @@ class PollStore:
             raise Unavailable("deleted meanwhile") from error
         version: int
         for (version,) in rows:
+            metrics.mine(VOTES).inc()
             return version
         rows = await self.database.read(REASON, now=now, **given)
         if not rows:
