@@ -20,7 +20,6 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import psycopg
-from prometheus_client import Histogram
 from psycopg.pq import TransactionStatus
 from psycopg.types.datetime import TimestamptzLoader
 
@@ -45,9 +44,7 @@ AUTHORIZED = f"""
 POOL_SIZE = 4
 # Seconds for a read of SQLite in the event loop.
 SHORT = 0.005
-WAITS = Histogram(
-    "database_wait_seconds", "Waits for a connection of the pool", metrics.LABELS, buckets=metrics.BUCKETS
-)
+WAITS = metrics.histogram("database_wait_seconds", "Waits for a connection of the pool")
 LIMITS = "-c statement_timeout=8s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s -c timezone=UTC"
 FAILURES = (sqlite3.OperationalError, sqlite3.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 # A constraint rejects a row.

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import psutil
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gtornado import TornadoWorker
-from prometheus_client import Counter, Gauge, Histogram
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets, bind_unix_socket
 
@@ -33,12 +32,10 @@ BACKLOG = 2048
 # The path of a unix socket, or host and port.
 Address = Path | tuple[str, int]
 
-WATCHERS = Gauge("live_watchers", "Clients with a live connection", metrics.LABELS, multiprocess_mode="livesum")
-CHANNELS = Gauge("live_channels", "Objects that clients watch", metrics.LABELS, multiprocess_mode="livesum")
-STATES = Counter("live_states", "States that were sent to watchers", metrics.LABELS)
-LAG = Histogram(
-    "event_loop_lag_seconds", "Once a second: how late the event loop is", metrics.LABELS, buckets=metrics.BUCKETS
-)
+WATCHERS = metrics.gauge("live_watchers", "Clients with a live connection")
+CHANNELS = metrics.gauge("live_channels", "Objects that clients watch")
+STATES = metrics.counter("live_states", "States that were sent to watchers")
+LAG = metrics.histogram("event_loop_lag_seconds", "Once a second: how late the event loop is")
 
 
 def assign_slot(arbiter: Arbiter, worker: "Worker") -> None:

@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -24,20 +24,31 @@ logger = logging.getLogger(__name__)
 M = TypeVar("M", bound=MetricWrapperBase)
 
 # The first labels of each metric.
-LABELS = ("app", "instance")
+OF_PROCESS = ("app", "instance")
 # Seconds.
 BUCKETS = (0.005, 0.025, 0.1, 0.5, 2.5, 10)
-REQUESTS = Histogram(
-    "http_request_duration_seconds",
-    "Requests, by the pattern of their path",
-    (*LABELS, "method", "route", "status"),
-    buckets=BUCKETS,
-)
-QUERIES = Histogram("database_query_seconds", "Statements and transactions", LABELS, buckets=BUCKETS)
-
 # Bytes of a file of each kind. The histogram of requests takes 3 kB for a route, method and status. The file's blocks
 # are allocated first: on a full disk, the kernel kills a process that writes to a mapped page without a block.
 SIZES = {"counter": 2**16, "gauge_livesum": 2**16, "histogram": 2**19}
+
+
+# No registry has them: the files do.
+def counter(name: str, help: str, *labels: str) -> Counter:
+    return Counter(name, help, (*OF_PROCESS, *labels), registry=None)
+
+
+def gauge(name: str, help: str, *labels: str) -> Gauge:
+    """Return a metric whose sum over the processes that have not ended is of interest."""
+    return Gauge(name, help, (*OF_PROCESS, *labels), multiprocess_mode="livesum", registry=None)
+
+
+def histogram(name: str, help: str, *labels: str) -> Histogram:
+    """Return a metric of times in seconds."""
+    return Histogram(name, help, (*OF_PROCESS, *labels), buckets=BUCKETS, registry=None)
+
+
+REQUESTS = histogram("http_request_duration_seconds", "Requests by their pattern", "method", "route", "status")
+QUERIES = histogram("database_query_seconds", "Statements and transactions")
 
 identity: tuple[str, ...] = ("", "")
 folder = Path()

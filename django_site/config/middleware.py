@@ -12,7 +12,6 @@ from contextvars import ContextVar
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
-from prometheus_client import Histogram
 
 from . import metrics
 from . import queries as queries  # it measures each statement
@@ -29,7 +28,7 @@ CACHEABLE = "stale-while-revalidate=1"
 # at their deadline of 20 s, the requests that queued behind them are rejected at once instead of delaying new ones. The
 # time also includes the 4 s until nginx notices that another host, which held the request, has lost power.
 LONGEST_WAIT = 8
-WAITS = Histogram("http_queue_seconds", "Waits for a worker", metrics.LABELS, buckets=metrics.BUCKETS)
+WAITS = metrics.histogram("http_queue_seconds", "Waits for a worker")
 
 
 class RequestId(logging.Filter):

@@ -8,13 +8,12 @@ import time
 from typing import Any, ClassVar
 
 from django.core.cache.backends.redis import RedisCache, RedisCacheClient
-from prometheus_client import Counter
 from redis import ConnectionError, Redis, RedisError, TimeoutError
 
 from . import metrics
 
 logger = logging.getLogger(__name__)
-READS = Counter("cache_reads", "Reads of the cache in Redis", (*metrics.LABELS, "result"))
+READS = metrics.counter("cache_reads", "Reads of the cache in Redis", "result")
 
 # Seconds. Detecting that Redis is unavailable can take a second, to resolve the name of a stopped container. A page
 # uses Redis for its session, its cache and its bus: with a few visitors, every worker would wait.

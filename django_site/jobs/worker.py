@@ -22,7 +22,6 @@ from django.db.models import Count, Min, Q
 from django.utils import timezone
 from django_tasks.base import TaskContext, TaskResultStatus
 from django_tasks_db.models import DBTaskResult
-from prometheus_client import Gauge, Histogram
 
 from .periodic import PERIODIC, add_missing
 
@@ -38,11 +37,9 @@ POLL, UPKEEP = 1, 5
 FIRST_DELAY, LONGEST_DELAY = timedelta(seconds=10), timedelta(hours=1)
 ATTEMPTS = 33
 
-JOBS = Gauge("jobs", "Jobs in the database", (*metrics.LABELS, "status"), multiprocess_mode="livesum")
-OLDEST = Gauge("jobs_oldest_due_seconds", "How late the first job is", metrics.LABELS, multiprocess_mode="livesum")
-RUNS = Histogram(
-    "job_duration_seconds", "Attempts", (*metrics.LABELS, "job", "result"), buckets=(0.025, 0.1, 0.5, 2.5, 10)
-)
+JOBS = metrics.gauge("jobs", "Jobs in the database", "status")
+OLDEST = metrics.gauge("jobs_oldest_due_seconds", "How late the first job is")
+RUNS = metrics.histogram("job_duration_seconds", "Attempts", "job", "result")
 
 
 class Rejected(Exception):
@@ -172,7 +169,7 @@ def release_expired() -> None:
 
 def show_queue() -> None:
     """Both workers report the same figures: those of the database."""
-    counts = dict(DBTaskResult.objects.values_list("status").annotate(Count("*")))
+    counts = dict(DBTaskResult.objects.values_list("status").annotate(n=Count("*")))
     for status in (TaskResultStatus.READY, TaskResultStatus.RUNNING, TaskResultStatus.FAILED):
         metrics.mine(JOBS, status.lower()).set(counts.get(status, 0))
     # The library writes the year 9999 for "at once".

@@ -13,12 +13,11 @@ from django.db.models.signals import post_delete, post_save, pre_delete
 from django.dispatch import receiver
 from django.urls import reverse
 from django.utils import timezone
-from prometheus_client import Counter
 
 from .pictures import PictureField, delete_after_commit, stored_name
 from .tasks import close
 
-VOTES = Counter("votes", "Votes that were counted", metrics.LABELS)
+VOTES = metrics.counter("votes", "Votes that were counted")
 
 
 def publish(ids: list[int]) -> None:

@@ -20,13 +20,12 @@ COPIES = [PROJECT / "tornado_api/metrics.py", PROJECT / "django_site/config/metr
 PROGRAM = """
 import resource, sys
 from pathlib import Path
-from prometheus_client import Counter, Gauge
 from tornado_api import metrics
 if "full" in sys.argv:
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 metrics.keep(Path(sys.argv[1]), "api", "api-a")
-metrics.mine(Counter("votes", "Votes", metrics.LABELS)).inc(3)
-metrics.mine(Gauge("watchers", "Watchers", metrics.LABELS, multiprocess_mode="livesum")).set(2)
+metrics.mine(metrics.counter("votes", "Votes")).inc(3)
+metrics.mine(metrics.gauge("watchers", "Watchers")).set(2)
 print("ready", flush=True)
 sys.stdin.read()
 print(metrics.read().decode())

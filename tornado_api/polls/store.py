@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from prometheus_client import Counter
-
 from .. import metrics
 from ..auth import Token
 from ..database import AUTHORIZED, REJECTIONS, UNREADABLE, Connection, Database, NoUser, Row, Unavailable
@@ -13,7 +11,7 @@ from ..live import Gone
 from .schemas import Choice, ChoiceTally, Question, QuestionPage, QuestionWithChoices, Tally
 
 PAGE_SIZE = 20
-VOTES = Counter("votes", "Votes that were counted", metrics.LABELS)
+VOTES = metrics.counter("votes", "Votes that were counted")
 
 QUESTION = """
     SELECT question.id, question.text, picture, created_at, closes_at, version, choice.id, choice.text
