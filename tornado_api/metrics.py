@@ -108,7 +108,7 @@ def take_name(instance: str) -> str:
 
 @contextmanager
 def without_owner(lock: Path) -> Iterator[bool]:
-    """Yield whether the process that had this name has ended. Meanwhile no other takes the name."""
+    """Yield whether the process of this name has ended. No other process takes the name during the block."""
     with lock.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -37,7 +37,7 @@ class Handler(WSGIHandler):
 
 
 with suppress(ImportError):
-    # Only uWSGI has it. It loads the site once, and then forks its workers.
+    # Under uWSGI, which loads the site once and then forks its workers.
     uwsgi: Any = import_module("uwsgi")
     uwsgi.post_fork_hook = lambda: metrics.keep(settings.VAR_DIR / "run/metrics", APP, settings.INSTANCE)
 application = Handler()
