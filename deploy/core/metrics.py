@@ -9,6 +9,7 @@ import re
 import shutil
 import ssl
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -58,8 +59,11 @@ def labels_of(instance: Instance) -> Labels:
 
 
 def of_apps(run: Path, instances: Iterable[Instance], address: str | None) -> str:
-    """Return the metrics that the apps keep; empty if no instance answers."""
+    """Return the metrics that the apps keep; empty if no instance answers within some seconds."""
+    end = time.monotonic() + 5
     for instance in instances:
+        if time.monotonic() > end:
+            break
         bind = (address, instance.port()) if address else None
         if text := instance.server.metrics(run, instance.name, bind):
             return text
@@ -67,11 +71,13 @@ def of_apps(run: Path, instances: Iterable[Instance], address: str | None) -> st
 
 
 def of_instances(run: Path, instances: list[Instance], address: str | None) -> Iterator[str]:
-    def ready(instance: Instance) -> tuple[float, Labels]:
-        return float(not why_not_ready(run, instance.name, cores(), address)), labels_of(instance)
-
     with ThreadPoolExecutor() as pool:
-        yield family("instance_ready", "gauge", "1 if the instance is ready", *pool.map(ready, instances))
+        found = pool.map(lambda each: why_not_ready(run, each.name, cores(), address), instances)
+        reasons = dict(zip(instances, found, strict=True))
+    ready = [(float(not reason), labels_of(each)) for each, reason in reasons.items()]
+    yield family("instance_ready", "gauge", "1 if the instance is ready", *ready)
+    # Those that are not ready come last, because they may hang.
+    yield of_apps(run, sorted(instances, key=lambda each: bool(reasons[each])), address)
     in_rotation = [(float(is_in_rotation(run, each.name)), labels_of(each)) for each in instances]
     yield family("instance_in_rotation", "gauge", "1 if nginx sends the instance requests", *in_rotation)
     workers = []
@@ -128,7 +134,7 @@ def exposition() -> str:
     run, address = var / "run", os.environ.get("BIND")
     certificate = os.environ.get("TLS_CERTIFICATE", "") if os.environ.get("TLS") == "on" else ""
     parts = of_instances(run, here, address), of_nginx(run), of_supervisord(var), of_machine(certificate)
-    return of_apps(run, here, address) + "".join(text for part in parts for text in part)
+    return "".join(text for part in parts for text in part)
 
 
 def scrape_configuration(targets: Mapping[str, str]) -> str:
@@ -138,7 +144,7 @@ def scrape_configuration(targets: Mapping[str, str]) -> str:
     )
     return (
         "# For Prometheus, written by the deployment. docs/metrics.md lists the metrics.\n"
-        "scrape_configs:\n  - job_name: stack\n"
+        "scrape_configs:\n  - job_name: stack\n    scrape_interval: 15s\n    scrape_timeout: 15s\n"
         # The label `instance` is the app's, such as site-a.
         f"    honor_labels: true\n    static_configs:\n{''.join(hosts)}"
     )
