@@ -88,7 +88,7 @@ def request_log(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
                 "duration_ms": round(duration * 1000, 1),
             }
             method = request.method if request.method in METHODS else "other"
-            route = request.resolver_match.route if request.resolver_match else "none"
+            route = f"/{request.resolver_match.route}" if request.resolver_match else "none"
             metrics.mine(metrics.REQUESTS, str(method), route, str(response.status_code)).observe(duration)
             access.info("%(method)s %(path)s %(status)s", fields, extra=fields)
         return response
