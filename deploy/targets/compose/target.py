@@ -59,8 +59,10 @@ def check_machine(running: bool) -> None:
     if foreign := target.foreign():
         stop(foreign.partition(". ")[0], foreign.partition(". ")[2])
     print("Images", flush=True)
-    with step(", ".join(target.core_services)):
-        target.compose("pull", "--quiet", "--policy=missing", *target.core_services)
+    # The metrics have nginx's image, which is built.
+    pulled = [name for name in target.core_services if name != "metrics"]
+    with step(", ".join(pulled)):
+        target.compose("pull", "--quiet", "--policy=missing", *pulled)
     instances = [app.instances[0].name for app in APPS.values()]
     with step(f"nginx, {', '.join(APPS)} (about a minute the first time)"):
         # The images share layers, which the engine would build for each if it built all at once.
