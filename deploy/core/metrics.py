@@ -143,7 +143,7 @@ def scrape_configuration(targets: Mapping[str, str]) -> str:
         f'      - targets: ["{target}"]\n        labels: {{host: {name}}}\n' for name, target in targets.items()
     )
     return (
-        "# For Prometheus, written by the deployment. docs/metrics.md lists the metrics.\n"
+        "# For Prometheus, written by the deployment.\n"
         "scrape_configs:\n  - job_name: stack\n    scrape_interval: 15s\n    scrape_timeout: 15s\n"
         # The label `instance` is the app's, such as site-a.
         f"    honor_labels: true\n    static_configs:\n{''.join(hosts)}"
