@@ -24,7 +24,7 @@ test-pages: .venv-dev ## Check each page in Chromium, narrow and wide, light and
 	.venv/bin/pytest tests/browser -m long
 
 # The tests of the stack that use the database, which is SQLite in test-native.
-DATA = $(filter %/test_health.py,$(TARGET)) $(filter-out %/test_cache.py,$(wildcard tests/stack/*/polls/test_*.py))
+DATA = $(filter %/test_health.py,$(TARGET)) tests/stack/test_metrics.py $(filter-out %/test_cache.py,$(wildcard tests/stack/*/polls/test_*.py))
 
 test-faults: .venv-dev ## Release, restart, kill and break the stack under load, on PostgreSQL with Redis
 	.venv/bin/pytest $(DATA) tests/scenarios tests/chaos --short --data=postgresql

@@ -17,7 +17,7 @@ from .application import Application, Feature, Route
 from .document import DocumentHandler
 from .features import ABOUT, FEATURES
 from .handler import NotFoundHandler
-from .health import LivenessHandler, ReadinessHandler, StatisticsHandler
+from .health import LivenessHandler, MetricsHandler, ReadinessHandler, StatisticsHandler, UpHandler
 from .openapi import About
 
 
@@ -32,6 +32,8 @@ def assemble(features: Sequence[Feature], about: About, **options: Any) -> Appli
         ),
         (r"/health/live", LivenessHandler),
         (r"/health/ready", ReadinessHandler),
+        (r"/health/up", UpHandler),
+        (r"/health/metrics", MetricsHandler),
         (r"/health/stats", StatisticsHandler),
     ]
     return Application(routes, features, NotFoundHandler, **options)

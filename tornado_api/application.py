@@ -1,6 +1,7 @@
 """The Tornado application with everything that its handlers use. This module imports no handler."""
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar, cast
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import tornado.web
 from tornado.web import RequestHandler
 
-from . import auth, openapi
+from . import auth, metrics, openapi
 from .bus import Bus
 from .database import Database, NoUser, Unavailable
 from .limits import HEARTBEAT
@@ -45,6 +46,13 @@ class Feature(NamedTuple):
     section: openapi.Section = openapi.Section()
 
 
+def with_pattern(route: Route) -> Route:
+    """Return a route whose handler has its pattern in `route`, for metrics: /rooms/([0-9]+) is /rooms/{}."""
+    pattern, handler, *options = route
+    attributes = {"route": re.sub(r"\([^)]*\)", "{}", pattern)}
+    return (pattern, type(handler.__name__, (handler,), attributes), *options)  # type: ignore[return-value]
+
+
 class Application(tornado.web.Application):
     """One process of an app. `start` and `stop` are for the process that serves it."""
 
@@ -64,7 +72,7 @@ class Application(tornado.web.Application):
     ) -> None:
         """Serve `routes` and the routes of the features. Raises ValueError if two stores have the same name."""
         super().__init__(
-            [*(route for feature in features for route in feature.routes), *routes],
+            [*(with_pattern(route) for feature in features for route in feature.routes), *map(with_pattern, routes)],
             default_handler_class=not_found,
             serve_traceback=debug,
             websocket_ping_interval=HEARTBEAT,
@@ -108,6 +116,9 @@ class Application(tornado.web.Application):
         if request.path.startswith("/health/"):
             return
         self.requests += 1
+        method = request.method if request.method in handler.SUPPORTED_METHODS else "other"
+        labels = (method, getattr(handler, "route", "none"), str(handler.get_status()))
+        metrics.mine(metrics.REQUESTS, *labels).observe(request.request_time())
         # Without the query string, which may hold personal data.
         fields = {
             "method": request.method,

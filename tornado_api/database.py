@@ -23,6 +23,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.types.datetime import TimestamptzLoader
 
+from . import metrics
 from .limits import DATABASE_DEADLINE
 
 T = TypeVar("T")
@@ -43,6 +44,7 @@ AUTHORIZED = f"""
 POOL_SIZE = 4
 # Seconds for a read of SQLite in the event loop.
 SHORT = 0.005
+WAITS = metrics.histogram("database_wait_seconds", "Waits for a connection of the pool")
 LIMITS = "-c statement_timeout=8s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s -c timezone=UTC"
 FAILURES = (sqlite3.OperationalError, sqlite3.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 # A constraint rejects a row.
@@ -252,8 +254,11 @@ class Database:
         if self.is_sqlite:
             # A thread would cost more than most reads: 48 in place of 21 microseconds. This waits for no lock.
             with suppress(sqlite3.OperationalError):
+                began = time.monotonic()
                 self.reader = self.reader or SQLiteConnection(self.url, timeout=0)
-                return self.reader.execute_soon(sql, **values)
+                rows = self.reader.execute_soon(sql, **values)
+                metrics.mine(metrics.QUERIES).observe(time.monotonic() - began)
+                return rows
         # Twice, if the server closes the connection just after it was checked.
         return await self.call(lambda connection: connection.execute(sql, **values), attempts=2)
 
@@ -267,8 +272,11 @@ class Database:
     async def call(self, work: Callable[[Connection], T], attempts: int = 1, deadline: float | None = None) -> T:
         """Return what `work` returns for a connection, on a thread: `with connection.transaction(): …`."""
         deadline = deadline or DATABASE_DEADLINE
+        began = time.monotonic()
         try:
             async with asyncio.timeout(deadline), self.free:
+                taken = time.monotonic()
+                metrics.mine(WAITS).observe(taken - began)
                 slot = self.slots.pop()
                 try:
                     loop = asyncio.get_running_loop()
@@ -279,6 +287,7 @@ class Database:
                     raise
                 finally:
                     self.slots.append(slot)
+                    metrics.mine(metrics.QUERIES).observe(time.monotonic() - taken)
         except FAILURES as error:
             raise Unavailable(one_line(error)) from error
         except TimeoutError as error:

@@ -1,10 +1,12 @@
-"""Whether this process lives, whether it is ready, and its counters. nginx lets no client reach these addresses."""
+"""Whether this process lives, whether it is ready, and its counters. Clients reach only /health/up of these."""
 
 import asyncio
 import os
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from redis import RedisError
 
+from . import metrics
 from .database import Unavailable, one_line
 from .handler import ResourceHandler
 
@@ -37,6 +39,19 @@ class ReadinessHandler(ResourceHandler):
                 return await self.application.bus.ping()
         except (RedisError, OSError) as error:
             return one_line(error)
+
+
+class UpHandler(ReadinessHandler):
+    """For load balancers and monitors outside (nginx, `up`): 200 or 503, and no detail."""
+
+    async def get(self) -> None:
+        self.set_status(200 if await self.database() == "ok" else 503)
+
+
+class MetricsHandler(ResourceHandler):
+    async def get(self) -> None:
+        self.set_header("Content-Type", CONTENT_TYPE_LATEST)
+        self.finish(await asyncio.to_thread(metrics.read))
 
 
 class StatisticsHandler(ResourceHandler):

@@ -98,6 +98,8 @@ class Watcher:
     """
 
     channel: Channel
+    # The states that all watchers of this process got.
+    states = 0
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self.seen = -1
@@ -118,6 +120,7 @@ class Watcher:
         if not self.here or self.seen == self.channel.version:
             return False
         self.seen = self.channel.version
+        Watcher.states += 1
         return True
 
 

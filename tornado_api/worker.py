@@ -21,7 +21,9 @@ from gunicorn.workers.gtornado import TornadoWorker
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets, bind_unix_socket
 
+from . import metrics
 from .limits import MAX_BODY, MAX_MEMORY, MAX_WATCHERS
+from .live import Watcher
 
 if TYPE_CHECKING:
     from .application import Application
@@ -29,6 +31,11 @@ if TYPE_CHECKING:
 BACKLOG = 2048
 # The path of a unix socket, or host and port.
 Address = Path | tuple[str, int]
+
+WATCHERS = metrics.gauge("live_watchers", "Clients with a live connection")
+CHANNELS = metrics.gauge("live_channels", "Objects that clients watch")
+STATES = metrics.counter("live_states", "States that were sent to watchers")
+LAG = metrics.histogram("event_loop_lag_seconds", "Once a second: how late the event loop is")
 
 
 def assign_slot(arbiter: Arbiter, worker: "Worker") -> None:
@@ -104,9 +111,12 @@ class Worker(TornadoWorker):  # type: ignore[misc]
             if app.requests >= self.max_requests or memory >= MAX_MEMORY:
                 self.log.warning("%d requests served, %d MB: a new worker replaces this one", app.requests, memory)
                 self.alive = False
+            due = loop.time() + 1
             with suppress(TimeoutError):
-                async with asyncio.timeout(1):
+                async with asyncio.timeout_at(due):
                     await stop.wait()
+            metrics.mine(LAG).observe(max(0, loop.time() - due))
+            self.show_watchers()
 
         # Remove the address first, unless it is another worker's by now. nginx then fails to connect, has sent nothing,
         # and tries the next worker.
@@ -114,7 +124,15 @@ class Worker(TornadoWorker):  # type: ignore[misc]
             if path and path.stat().st_ino == inode:
                 path.unlink()
         await self.drain(server, sockets)
+        self.show_watchers()
         await app.stop()
+
+    def show_watchers(self) -> None:
+        hub = self.wsgi.hub
+        metrics.mine(WATCHERS).set(hub.watchers)
+        metrics.mine(CHANNELS).set(len(hub.channels))
+        metrics.mine(STATES).inc(Watcher.states)
+        Watcher.states = 0
 
     async def drain(self, server: HTTPServer, sockets: list[socket.socket]) -> None:
         """Finish what clients have begun, for `self.grace` seconds at most."""

@@ -54,7 +54,7 @@ class Target(ABC):
 
     def why_not_ready(self, service: str) -> str:
         """Return why a service is not ready; empty if it is."""
-        if service != "nginx" and not INSTANCES[service].server.listens:
+        if service == "metrics" or (service != "nginx" and not INSTANCES[service].server.listens):
             return self.why_not_running(service)
         return probe.why_not_ready(self.run, service, self.workers, self.address)
 

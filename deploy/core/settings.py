@@ -42,7 +42,7 @@ SECRET_NAMES = re.compile(r".*_(KEY|KEYS|PASSWORD|SECRET|URL|TOKEN|DSN)")
 # No app reads these. A change of NGINX_ONLY reloads nginx and restarts nothing.
 TLS_FILES = ("TLS_CERTIFICATE", "TLS_KEY")
 LISTENS = ("ADDRESS", "PORT", "LISTEN", "LISTEN_PLAIN", "PLAIN_PORT", *TLS_FILES)
-NGINX_ONLY = frozenset((*LISTENS, "ADMIN_NETWORKS", "DEBUG_UPSTREAM", "LIVE_PER_ADDRESS"))
+NGINX_ONLY = frozenset((*LISTENS, "ADMIN_NETWORKS", "DEBUG_UPSTREAM", "LIVE_PER_ADDRESS", "METRICS_PORT"))
 COMPOSE_ONLY = frozenset(("COMPOSE_PROJECT_NAME", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "CPUS", "MEMORY", "APP_UID"))
 COMPOSE_ONLY |= {"ACME_EMAIL", "ACME_DIRECTORY", "IMAGE", "RELEASE"}
 # Descriptors of the locks that this process has, for subprocess's `pass_fds`: a child keeps a lock if its parent dies.
@@ -63,6 +63,7 @@ SHAPES = {
     # With two workers, a container of the api takes 150 MB, one of the site 60; PostgreSQL 60.
     "MEMORY": (r"(25[6-9]|2[6-9]\d|[3-9]\d\d|[1-9]\d{3,})m|[1-9]\d*g", "at least 256m, for example 512m or 2g"),
     "COMPOSE_PROJECT_NAME": (r"|[a-z0-9][a-z0-9_-]*", "lower-case letters, digits, _ and -"),
+    "METRICS_PORT": (r"|(?!10[01]|102[0-3])[1-9]\d{3}|[1-5]\d{4}", "a number from 1024 to 59999, or empty"),
     "APP_UID": (r"[1-9]\d*", "the number of a user, other than 0"),
     "ACME_EMAIL": (r"|[^@\s]+@[^@\s]+", "the address of somebody who reads it, or empty"),
     "ACME_DIRECTORY": (r"https://[^\s=@]+", "the https address of a certificate authority's directory"),

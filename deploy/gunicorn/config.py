@@ -6,7 +6,7 @@ from typing import Any
 
 from deploy.core import apps
 from deploy.core.cores import cores
-from tornado_api import settings
+from tornado_api import metrics, settings
 from tornado_api.log import LOGGING
 from tornado_api.worker import assign_slot
 
@@ -57,3 +57,7 @@ def pre_fork(arbiter: Any, worker: Any) -> None:
         worker.address = settings.BIND, instance.port(worker.slot)
     else:
         worker.address = settings.VAR_DIR / f"run/{instance.name}-{worker.slot}.sock"
+
+
+def post_fork(arbiter: Any, worker: Any) -> None:
+    metrics.keep(settings.VAR_DIR / "run/metrics", instance.app.name, instance.name)

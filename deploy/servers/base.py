@@ -53,11 +53,23 @@ class Server:
         """Return requests served and watchers held, as text, by the pid of the worker."""
         return {}
 
+    def worker_states(self, run: Path, instance: str) -> list[str]:
+        """Return what each worker does, such as busy or idle; nothing if the server does not say."""
+        return []
 
-def answer(response: http.client.HTTPResponse) -> tuple[int, dict[str, Any]]:
+    def metrics(self, run: Path, instance: str, bind: tuple[str, int] | None = None) -> str:
+        """Return the metrics of all processes of this machine as this instance reads them; empty if it does not."""
+        return ""
+
+
+def as_json(status: int, body: bytes) -> tuple[int, dict[str, Any]]:
     """Return the status and the JSON object of a response; an empty object for any other body."""
-    body = response.read()
-    return response.status, json.loads(body) if body.startswith(b"{") else {}
+    return status, json.loads(body) if body.startswith(b"{") else {}
+
+
+def as_text(status: int, body: bytes) -> str:
+    """Return the body of a response; empty if it has another status than 200."""
+    return body.decode() if status == 200 else ""
 
 
 def why_unready(socket_name: str, status: int, body: dict[str, Any]) -> str:
@@ -82,14 +94,20 @@ def unix_socket(path: Path) -> socket.socket:
 
 def get(server: Path | tuple[str, int], path: str) -> tuple[int, dict[str, Any]]:
     """GET from a unix socket or a host and port. Return status and JSON body; 0 and the reason if nothing answers."""
+    return as_json(*read(server, path))
+
+
+def read(server: Path | tuple[str, int], path: str) -> tuple[int, bytes]:
+    """Return what `get` returns, with the body as it is."""
     host, port = ("localhost", 80) if isinstance(server, Path) else server
     connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
         if isinstance(server, Path):
             connection.sock = unix_socket(server)
         connection.request("GET", path)
-        return answer(connection.getresponse())
+        response = connection.getresponse()
+        return response.status, response.read()
     except (OSError, http.client.HTTPException) as error:
-        return 0, {"error": str(error) or type(error).__name__}
+        return 0, json.dumps({"error": str(error) or type(error).__name__}).encode()
     finally:
         connection.close()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .base import Server, get, why_unready
+from .base import Server, as_text, get, read, why_unready
 
 
 class Gunicorn(Server):
@@ -27,6 +27,9 @@ class Gunicorn(Server):
             if reason := why_unready(name, *get(address, "/health/ready")):
                 return reason
         return ""
+
+    def metrics(self, run: Path, instance: str, bind: tuple[str, int] | None = None) -> str:
+        return as_text(*read(bind or run / f"{self.sockets(instance, 1)[0]}.sock", "/health/metrics"))
 
     def served(self, run: Path, instance: str, workers: int) -> dict[int, tuple[str, str]]:
         answers = [get(run / f"{name}.sock", "/health/stats") for name in self.sockets(instance, workers)]

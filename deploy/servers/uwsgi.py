@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .base import REQUESTS_PER_WORKER, Server, answer, unix_socket, why_unready
+from .base import REQUESTS_PER_WORKER, Server, as_json, as_text, unix_socket, why_unready
 
 # uWSGI's own queue (`listen` in deploy/uwsgi/*.ini): nginx must not send more than fits.
 LISTEN = 1024
@@ -55,6 +55,14 @@ class Uwsgi(Server):
         found = stats(run, instance) or {"workers": []}
         return {worker["pid"]: (str(worker["requests"]), "") for worker in found["workers"]}
 
+    def worker_states(self, run: Path, instance: str) -> list[str]:
+        found = stats(run, instance) or {"workers": []}
+        # Such as sig10, while one handles a signal: the part of the word that is not bounded.
+        return [worker["status"].rstrip("0123456789") for worker in found["workers"]]
+
+    def metrics(self, run: Path, instance: str, bind: tuple[str, int] | None = None) -> str:
+        return as_text(*read(run / f"{instance}.sock", "/health/metrics"))
+
 
 def stats(run: Path, instance: str) -> dict[str, Any] | None:
     """Return the counters of uWSGI's stats server; None if it does not answer.
@@ -74,6 +82,11 @@ def get(path: Path, target: str) -> tuple[int, dict[str, Any]]:
 
     Source: https://uwsgi-docs.readthedocs.io/en/latest/Protocol.html
     """
+    return as_json(*read(path, target))
+
+
+def read(path: Path, target: str) -> tuple[int, bytes]:
+    """Return what `get` returns, with the body as it is."""
     variables = {"REQUEST_METHOD": "GET", "REQUEST_URI": target, "PATH_INFO": target, "QUERY_STRING": ""}
     variables |= {"SERVER_PROTOCOL": "HTTP/1.1", "SERVER_NAME": "localhost", "SERVER_PORT": "80"}
     packet = b"".join(struct.pack("<H", len(word)) + word.encode() for pair in variables.items() for word in pair)
@@ -82,6 +95,6 @@ def get(path: Path, target: str) -> tuple[int, dict[str, Any]]:
             connection.sendall(struct.pack("<BHB", 0, len(packet), 0) + packet)
             response = http.client.HTTPResponse(connection)
             response.begin()
-            return answer(response)
+            return response.status, response.read()
     except (OSError, http.client.HTTPException) as error:
-        return 0, {"error": str(error) or type(error).__name__}
+        return 0, json.dumps({"error": str(error) or type(error).__name__}).encode()

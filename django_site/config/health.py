@@ -1,4 +1,4 @@
-"""`/health/live` and `/health/ready`, for nginx and the process manager, before hosts and sessions are checked."""
+"""Addresses below `/health/`, before hosts and sessions are checked. Clients reach only `/health/up` (nginx, `up`)."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from redis import Redis, RedisError
+
+from . import metrics
 
 LIMIT = 2.0  # seconds for a check
 
@@ -53,6 +56,10 @@ def middleware(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[
     def answer(request: HttpRequest) -> HttpResponse:
         if request.path == "/health/live":
             return JsonResponse({"status": "live"})
+        if request.path == "/health/up":
+            return HttpResponse(status=200 if database() == "ok" else 503)
+        if request.path == "/health/metrics":
+            return HttpResponse(metrics.read(), content_type=CONTENT_TYPE_LATEST)
         if request.path == "/health/ready":
             parts = {"database": database(), "bus": bus()}
             ready = parts["database"] == "ok" and parts["bus"] in ("ok", "off")

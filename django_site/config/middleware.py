@@ -14,6 +14,8 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.utils import translation
 
+from . import metrics
+from . import queries as queries  # it measures each statement
 from .errors import page, unavailable
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -27,6 +29,7 @@ CACHEABLE = "stale-while-revalidate=1"
 # at their deadline of 20 s, the requests that queued behind them are rejected at once instead of delaying new ones. The
 # time also includes the 4 s until nginx notices that another host, which held the request, has lost power.
 LONGEST_WAIT = 8
+WAITS = metrics.histogram("http_queue_seconds", "Waits for a worker")
 
 
 class RequestId(logging.Filter):
@@ -44,6 +47,7 @@ def waited(request: HttpRequest) -> float:
 def shed(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     def middleware(request: HttpRequest) -> HttpResponse:
         wait = waited(request)
+        metrics.mine(WAITS).observe(max(0, wait))
         if wait > LONGEST_WAIT:
             return unavailable(f"not begun: waited {wait:.1f} s in the queue")
         return get_response(request)
@@ -77,12 +81,16 @@ def request_log(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
             deleted["httponly"] = True  # Django leaves it out when it deletes the cookie
         if not request.path.startswith("/health/"):
             # The path without its query, which may hold what people search for, or a token.
+            duration = time.perf_counter() - started
             fields = {
                 "method": request.method,
                 "path": request.path,
                 "status": response.status_code,
-                "duration_ms": round((time.perf_counter() - started) * 1000, 1),
+                "duration_ms": round(duration * 1000, 1),
             }
+            method = request.method if request.method in METHODS else "other"
+            route = f"/{request.resolver_match.route}" if request.resolver_match else "none"
+            metrics.mine(metrics.REQUESTS, str(method), route, str(response.status_code)).observe(duration)
             access.info("%(method)s %(path)s %(status)s", fields, extra=fields)
         return response
 

@@ -10,7 +10,10 @@ from typing import Any, ClassVar
 from django.core.cache.backends.redis import RedisCache, RedisCacheClient
 from redis import ConnectionError, Redis, RedisError, TimeoutError
 
+from . import metrics
+
 logger = logging.getLogger(__name__)
+READS = metrics.counter("cache_reads", "Reads of the cache in Redis", "result")
 
 # Seconds. Detecting that Redis is unavailable can take a second, to resolve the name of a stopped container. A page
 # uses Redis for its session, its cache and its bus: with a few visitors, every worker would wait.
@@ -35,7 +38,10 @@ class Client(Redis):
 class ForgivingClient(Client):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         try:
-            return super().execute_command(*args, **options)
+            found = super().execute_command(*args, **options)
+            if args[0] == "GET":
+                metrics.mine(READS, "miss" if found is None else "hit").inc()
+            return found
         except RedisError as error:
             logger.warning("cache: %s: %s", args[0], error)
             # Cache.add says that it stored the value: allauth waits a second for a lock that it does not get, and then

@@ -1,10 +1,15 @@
 import faulthandler
 import os
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 import django
+from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+
+from . import metrics
+from .env import APP
 
 # uWSGI ends a worker that is stuck with SIGABRT: this logs where it was stuck.
 faulthandler.enable()
@@ -31,6 +36,10 @@ class Handler(WSGIHandler):
     request_class = Request
 
 
+with suppress(ImportError):
+    # Under uWSGI, which loads the site once and then forks its workers.
+    uwsgi: Any = import_module("uwsgi")
+    uwsgi.post_fork_hook = lambda: metrics.keep(settings.VAR_DIR / "run/metrics", APP, settings.INSTANCE)
 application = Handler()
 # Django would import the views with the first request, and an instance whose views cannot be imported be ready.
 import_module("config.urls")

@@ -15,8 +15,10 @@ from datetime import timedelta
 from traceback import format_exception
 from typing import Any, cast
 
+from config import metrics
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connections
+from django.db.models import Count, Min, Q
 from django.utils import timezone
 from django_tasks.base import TaskContext, TaskResultStatus
 from django_tasks_db.models import DBTaskResult
@@ -34,6 +36,10 @@ POLL, UPKEEP = 1, 5
 # The first attempt is repeated after 10 s, and each later one after twice as long, up to an hour: a day of attempts.
 FIRST_DELAY, LONGEST_DELAY = timedelta(seconds=10), timedelta(hours=1)
 ATTEMPTS = 33
+
+JOBS = metrics.gauge("jobs", "Jobs in the database", "status")
+OLDEST = metrics.gauge("jobs_oldest_due_seconds", "How late the first job is")
+RUNS = metrics.histogram("job_duration_seconds", "Attempts", "job", "result")
 
 
 class Rejected(Exception):
@@ -67,6 +73,7 @@ class Worker:
                 if time.monotonic() > looked + UPKEEP:
                     add_missing()
                     release_expired()
+                    show_queue()
                     looked = time.monotonic()
                 if job := self.claim():
                     run(job)
@@ -112,8 +119,10 @@ def run(job: DBTaskResult[..., Any]) -> None:
             # It may have ended in the middle of a query.
             connections.close_all()
         fail(job, error)
+        metrics.mine(RUNS, job.task_path, "failed").observe(time.monotonic() - began)
     else:
         finish(job)
+        metrics.mine(RUNS, job.task_path, "done").observe(time.monotonic() - began)
         fields = {"job": job.task_path, "id": str(job.pk), "duration_ms": round((time.monotonic() - began) * 1000, 1)}
         logger.info("%(job)s done", fields, extra=fields)
 
@@ -156,3 +165,17 @@ def release_expired() -> None:
     expired = DBTaskResult.objects.filter(status=TaskResultStatus.RUNNING, started_at__lt=timezone.now() - LEASE)
     for job in expired:
         fail(job, WorkerEnded(f"{job.worker_ids[-1]} ended before the job did"))
+
+
+def show_queue() -> None:
+    """Show what is in the database. Each worker shows the same."""
+    counts = dict(DBTaskResult.objects.values_list("status").annotate(n=Count("*")))
+    for status in (TaskResultStatus.READY, TaskResultStatus.RUNNING, TaskResultStatus.FAILED):
+        metrics.mine(JOBS, status.lower()).set(counts.get(status, 0))
+    # The library writes the year 9999 for "at once".
+    at_once = Q(run_after__year=9999)
+    found = DBTaskResult.objects.ready().aggregate(
+        queued=Min("enqueued_at", filter=at_once), due=Min("run_after", filter=~at_once)
+    )
+    now = timezone.now()
+    metrics.mine(OLDEST).set(max((now - due).total_seconds() for due in (now, *found.values()) if due))

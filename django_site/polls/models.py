@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from config import bus
+from config import bus, metrics
 from config.fields import Line, Moment, SmallInteger, within
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
@@ -17,6 +17,8 @@ from django.utils.translation import gettext_lazy as _
 
 from .pictures import PictureField, delete_after_commit, stored_name
 from .tasks import close
+
+VOTES = metrics.counter("votes", "Votes that were counted")
 
 
 def publish(ids: list[int]) -> None:
@@ -151,6 +153,8 @@ class Vote(models.Model):
             if mine.exists():
                 raise AlreadyVoted from None
             raise Question.DoesNotExist from None  # deleted at this moment
+        else:
+            metrics.mine(VOTES).inc()
 
 
 # Votes need no receiver: they are deleted only together with a choice, a question or a user (receivers below).

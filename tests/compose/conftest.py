@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.core import apps
+from tests.servers import free_port
 from tests.stacks import ComposeStack, docker, running
 
 # The services with images of the project, and all services.
@@ -25,7 +26,7 @@ def stack(compose: ComposeStack) -> ComposeStack:
 @pytest.fixture(scope="session")
 def other() -> Iterator[ComposeStack]:
     """A stack with other settings. Tests that stop it start it again."""
-    with running(ComposeStack, {"APP_UID": "12345", "CPUS": "1"}) as stack:
+    with running(ComposeStack, {"APP_UID": "12345", "CPUS": "1", "METRICS_PORT": str(free_port())}) as stack:
         yield stack
 
 

@@ -27,6 +27,7 @@ from tests.stacks import Stack, enter
 UNITS = {"database": "postgresql.service", "redis": "redis-server.service"}
 # The unit that contains the processes.
 PROCESSES = {"database": "postgresql@*-main.service", "redis": "redis-server.service"}
+METRICS_PORT = 9145
 
 
 class HostsStack(Stack):
@@ -80,9 +81,10 @@ class HostsStack(Stack):
     def write_inventory(self) -> None:
         edges = [host.address for host in self.on("edge")]
         # `localhost` because tests of every target use it.
-        settings = {"DEBUG_UPSTREAM": True, "TRUSTED_PROXIES": self.proxy}
+        settings = {"DEBUG_UPSTREAM": True, "TRUSTED_PROXIES": self.proxy, "METRICS_PORT": METRICS_PORT}
         variables: dict[str, Any] = {"domains": [*edges, "localhost", "[::1]"], "cores": 2, "settings": settings}
         variables["alert_url"] = f"http://{self.outward}:{self.alert_port}/"
+        variables["prometheus_addresses"] = [self.first("site").address]
         if len(edges) > 1:
             # The single VM tests a self-signed certificate.
             own = self_signed(Path(self.certificate).parent, *edges, "::1")

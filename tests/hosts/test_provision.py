@@ -12,7 +12,7 @@ import pytest
 
 from tests.hosts.hosts import Host
 from tests.hosts.shapes import both_shapes, one_and_long_five
-from tests.hosts.stack import HostsStack
+from tests.hosts.stack import METRICS_PORT, HostsStack
 from tests.hosts.test_data import data
 from tests.stacks import edited
 
@@ -122,7 +122,8 @@ def test_the_world_gets_to_ssh_and_nginx(five: HostsStack) -> None:
 @pytest.mark.parametrize(
     ("who", "whom", "ports"),
     [
-        ("app-1", "data-1", {5432, 6379, 7001}),
+        # Prometheus is on app-1.
+        ("app-1", "data-1", {5432, 6379, 7001, METRICS_PORT}),
         ("edge-1", "data-1", {7001}),
         ("edge-1", "app-1", {8001, 8101, 9001, 9002, 9101, 9102}),
     ],

@@ -1,4 +1,4 @@
-"""A stack with TLS, beside the one that all tests share."""
+"""A stack with TLS and metrics for Prometheus, beside the one that all tests share."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +21,7 @@ def secure(stack: Stack, stack_class: type[Stack]) -> Iterator[Stack]:
         certificate = self_signed(files, "::1")
         # For this test only: root's stack runs as www-data.
         Path(certificate["TLS_KEY"]).chmod(0o644)
-        variables = certificate | {"TLS": "on", "PLAIN_PORT": str(servers.free_port()), "CORES": "1"}
+        ports = {name: str(servers.free_port()) for name in ("PLAIN_PORT", "METRICS_PORT")}
+        variables = certificate | ports | {"TLS": "on", "CORES": "1"}
         with running(stack_class, variables) as secure:
             yield secure

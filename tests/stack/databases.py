@@ -1,8 +1,10 @@
 """A database that takes no new connection."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from deploy.core.apps import APPS
 from tests.stacks import Stack
 
 
@@ -37,4 +39,12 @@ def check_readiness_without_database(stack: Stack, name: str) -> None:
         assert "\n" not in response.json()["database"]
         # A restart of the process would not help.
         assert inside.get(f"/{name}/health/live").status_code == 200
+        # Another process may still have SQLite's file open.
+        if not stack.setting("DATABASE_URL").startswith("sqlite"):
+            with stack.client() as client:
+                deadline = time.monotonic() + 30
+                while (response := client.get(f"{APPS[name.partition('-')[0]].prefix}up")).status_code != 503:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+            assert reason not in response.text
     stack.wait_ready()

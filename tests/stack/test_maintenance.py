@@ -32,6 +32,7 @@ def test_visitors_get_503_and_staff_are_served(stack: Stack, key: str) -> None:
         ):
             with stack.client(headers={"Cookie": cookie}) as visitor:
                 response = visitor.get(app.prefix)
+                assert visitor.get(f"{app.prefix}up").status_code == 503
             check_error(response, 503, error_kind(app))
             check_headers(stack, response.headers.multi_items())
             assert "for maintenance" in response.text

@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+from .. import metrics
 from ..auth import Token
 from ..database import AUTHORIZED, REJECTIONS, UNREADABLE, Connection, Database, NoUser, Row, Unavailable
 from ..live import Gone
 from .schemas import Choice, ChoiceTally, Question, QuestionPage, QuestionWithChoices, Tally
 
 PAGE_SIZE = 20
+VOTES = metrics.counter("votes", "Votes that were counted")
 
 QUESTION = """
     SELECT question.id, question.text, picture, created_at, closes_at, version, choice.id, choice.text
@@ -165,6 +167,7 @@ class PollStore:
             raise Unavailable("deleted meanwhile") from error
         version: int
         for (version,) in rows:
+            metrics.mine(VOTES).inc()
             return version
         rows = await self.database.read(REASON, now=now, **given)
         if not rows:

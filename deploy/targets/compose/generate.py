@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote as percent_encode
 
-from deploy.core import elsewhere, maintenance_mode, nginx
+from deploy.core import elsewhere, maintenance_mode, metrics, nginx
 from deploy.core.apps import APPS, App
 from deploy.core.console import Failed
 from deploy.core.settings import (
@@ -74,6 +74,16 @@ def write(dev: bool = False) -> None:
         secrets[source] = {"file": str(SECRETS / source)}
         services["certbot"]["secrets"] = [{"source": source, "target": "ca"}]
     write_nginx_settings(variables)
+    if port := variables["METRICS_PORT"]:
+        # Its code and settings are mounted: the label replaces the container when they change.
+        files = sorted([*PROJECT.glob("deploy/core/*.py"), *PROJECT.glob("deploy/servers/*.py")])
+        code = "".join(file.read_text() for file in files)
+        services["metrics"] = {
+            "extends": {"file": str(PROJECT / "deploy/docker/metrics.yml"), "service": "metrics"},
+            "ports": [f"127.0.0.1:{port}:{port}"],
+            "labels": {"code": digest(code + (MOUNTED / "nginx.env").read_text())},
+        }
+    metrics.write_scrape_configuration(VAR, variables)
     replace(SERVICES, json.dumps({"services": services, "secrets": secrets}, indent=1))
 
 

@@ -71,7 +71,7 @@ def check_machine(running: bool) -> None:
     if foreign := target.foreign():
         stop(foreign.partition(". ")[0], foreign.partition(". ")[2])
     print("Images", flush=True)
-    official = [name for name in target.core_services if name not in target.built.values()]
+    official = [name for name in target.core_services if target.image(name) not in target.built]
     # Without a name, compose would pull all images.
     if official:
         with step(", ".join(official)):
@@ -145,6 +145,9 @@ class ComposeTarget(Target):
         """Each image that is built from this project, and a service that runs it."""
         services = self.config["services"].items()
         return {each["image"]: name for name, each in services if "build" in each}
+
+    def image(self, service: str) -> str:
+        return str(self.config["services"][service]["image"])
 
     def build(self) -> None:
         """Build the images. Raises Failed."""

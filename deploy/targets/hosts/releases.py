@@ -46,6 +46,8 @@ def switch(name: str) -> str | None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(RELEASES / name)
     fresh.replace(CURRENT)
+    if os.environ.get("METRICS_PORT"):
+        run("systemctl", "restart", "--no-block", "tandem-metrics")
     return f"{name} is current"
 
 

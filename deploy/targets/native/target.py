@@ -42,6 +42,7 @@ class NativeTarget(roll.Target):
     def __init__(self, variables: dict[str, str]) -> None:
         self.variables = variables
         self.workers = int(variables["CORES"])
+        self.services = (*SERVICES, *(["metrics"] if variables.get("METRICS_PORT") else []))
 
     @property
     def supervisor(self) -> Any:
@@ -53,13 +54,13 @@ class NativeTarget(roll.Target):
     def processes(self) -> dict[str, dict[str, Any]]:
         """Return what supervisord says of each service that it has: `statename`, `pid` and more."""
         known = {info["name"]: info for info in self.supervisor.getAllProcessInfo()}
-        infos = {service: known[service] for service in SERVICES if service in known}
+        infos = {service: known[service] for service in self.services if service in known}
         # After an upgrade in place supervisord does not know the pid of nginx's master.
         infos.get("nginx", {})["pid"] = nginx_master()
         return infos
 
     def start_supervisord(self) -> None:
-        supervisor.write_programs(VAR, SERVICES)
+        supervisor.write_programs(VAR, self.services)
         environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
         environment |= {"VAR_DIR": str(VAR), "SUPERVISOR_LOG_SIZE": "10MB"}
         configuration = str(PROJECT / "deploy/supervisor/supervisord.conf")

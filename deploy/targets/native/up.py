@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import IO
 
-from deploy.core import first_data, nginx, processes, supervisor
-from deploy.core.apps import APPS, INSTANCES, SERVICES, App
+from deploy.core import first_data, metrics, nginx, processes, supervisor
+from deploy.core.apps import APPS, INSTANCES, App
 from deploy.core.console import Failed, step, table
 from deploy.core.preflight import ENVIRONMENT
 from deploy.core.probe import why_not_served
@@ -71,12 +71,13 @@ def bring_up(target: NativeTarget, was_running: bool) -> set[str]:
         changed |= apply_changes(target, changed, renewed)
     else:
         start(target)
-    for service in SERVICES:
+    for service in target.services:
         shown = service in changed or not was_running
         with step(f"{service} ready") if shown else contextlib.nullcontext():
             target.wait_until_ready(service)
     wait_until_served(target)
     replace(APPLIED, json.dumps(wanted))
+    metrics.write_scrape_configuration(VAR, target.variables)
     return changed
 
 
@@ -109,6 +110,8 @@ def fingerprints(target: NativeTarget) -> dict[str, str]:
         files = [*app.source, "deploy/core", "deploy/servers", f"deploy/supervisor/{app.server.kind}.conf", "uv.lock"]
         runs = {"application": app.application, "command": " ".join(app.command)}
         found[app.name] = fingerprint(files, of_app(app, target.variables) | runs)
+    if "metrics" in target.services:
+        found["metrics"] = fingerprint(["deploy/core", "deploy/servers"], target.variables)
     return found
 
 
@@ -165,7 +168,9 @@ def start(target: NativeTarget) -> None:
 
 def apply_changes(target: NativeTarget, changed: set[str], renewed: bool) -> set[str]:
     """Roll what changed or does not serve, then reload nginx. Return what was touched."""
-    supervisor.write_programs(VAR, SERVICES)
+    supervisor.write_programs(VAR, target.services)
+    if "metrics" in changed:
+        supervisor.restart(target.supervisor, "metrics")
     # Restart services that supervisord gave up, or that were stopped by hand.
     infos = target.processes().items()
     touched = {service for service, info in infos if info["statename"] not in ("RUNNING", "STARTING")}
@@ -229,5 +234,6 @@ def show_addresses(target: NativeTarget) -> None:
         where = f"{RUN.relative_to(VAR.parent)}/{'.sock, '.join(sockets)}.sock" if sockets else ""
         # A command is its own worker.
         workers = len(processes.workers(info["pid"])) or 1
-        rows.append((f"  {service}", str(workers), where if instance else address(target.variables)))
+        own = {"nginx": address(target.variables), "metrics": metrics.address(target.variables)}
+        rows.append((f"  {service}", str(workers), where if instance else own[service]))
     table(rows)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from accounts.models import User
+from config import metrics
 from django.core.management import call_command
 from django.db import connection, transaction
 from django.test import Client
@@ -18,7 +19,7 @@ from django_tasks import TaskContext, task
 from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 from jobs import periodic, worker
-from jobs.worker import ATTEMPTS, LEASE, Rejected, Worker, fail, release_expired, run
+from jobs.worker import ATTEMPTS, JOBS, LEASE, OLDEST, Rejected, Worker, fail, release_expired, run, show_queue
 
 did: list[Any] = []
 READY, RUNNING, FAILED = TaskResultStatus.READY, TaskResultStatus.RUNNING, TaskResultStatus.FAILED
@@ -88,6 +89,11 @@ def due(job: DBTaskResult[..., Any]) -> float:
     return float((job.run_after - timezone.now()).total_seconds())
 
 
+def figure(metric: Any, *labels: str) -> float:
+    [sample] = next(iter(metrics.mine(metric, *labels).collect())).samples
+    return float(sample.value)
+
+
 def test_a_job_is_done_once_and_leaves_no_row(work: Callable[[], int]) -> None:
     note.enqueue({"a": 1})
     assert (work(), work(), did) == (1, 0, [{"a": 1}])
@@ -155,6 +161,21 @@ def test_a_job_has_a_time_limit(work: Callable[[], int], monkeypatch: pytest.Mon
     hang.enqueue()
     assert (work(), did) == (1, ["closed"])
     assert "the job took longer than 1 s" in DBTaskResult.objects.get().traceback
+
+
+def test_the_metrics_of_the_queue(work: Callable[[], int]) -> None:
+    note.enqueue(1)
+    show_queue()
+    assert figure(OLDEST) < 60
+    note.using(run_after=timezone.now() - timedelta(hours=1)).enqueue("late")
+    note.using(run_after=timezone.now() + timedelta(hours=1)).enqueue("later")
+    reject.enqueue()
+    show_queue()
+    assert 3600 <= figure(OLDEST) < 3660
+    assert (figure(JOBS, "ready"), figure(JOBS, "failed")) == (4, 0)
+    work()
+    show_queue()
+    assert (figure(JOBS, "ready"), figure(JOBS, "failed"), figure(OLDEST)) == (1, 1, 0)
 
 
 def test_a_job_knows_its_attempt(work: Callable[[], int]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 DEPLOY = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(DEPLOY.parent))
 
-from deploy.core import elsewhere, nginx, settings  # noqa: E402
+from deploy.core import elsewhere, metrics, nginx, settings  # noqa: E402
 from deploy.core.apps import APPS  # noqa: E402
 from deploy.core.certificate import why_no_pair  # noqa: E402
 from deploy.core.console import Failed  # noqa: E402
@@ -112,6 +112,11 @@ def certificate_fault(certificate: str, key: str) -> str:
     return why_no_pair(Path(certificate), Path(key))
 
 
+def scrape_configuration(addresses: Sequence[str], names: Sequence[str], port: int | str) -> str:
+    """Return a configuration of Prometheus for the hosts with these addresses and names."""
+    return metrics.scrape_configuration(dict(zip(names, (f"{each}:{port}" for each in addresses), strict=True)))
+
+
 def wrong_domains(names: Sequence[Any]) -> list[str]:
     """Return those of the names that nginx and Django would read differently, or not at all."""
     return [str(name) for name in names if not settings.is_host(str(name))]
@@ -127,6 +132,7 @@ class FilterModule:
             "app_secrets": app_secrets,
             "host_settings": host_settings,
             "registered_apps": registered_apps,
+            "scrape_configuration": scrape_configuration,
             "setting_faults": setting_faults,
             "trusted_proxies": trusted_proxies,
             "unit_name": unit_name,

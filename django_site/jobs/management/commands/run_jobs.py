@@ -1,5 +1,8 @@
 from typing import Any
 
+from config import metrics
+from config.env import APP
+from django.conf import settings
 from django.core.management.base import BaseCommand
 from jobs.worker import Worker
 
@@ -8,4 +11,5 @@ class Command(BaseCommand):
     help = "Run jobs until SIGTERM: the command of the app `jobs` in deploy/apps.toml."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        metrics.keep(settings.VAR_DIR / "run/metrics", APP, settings.INSTANCE)
         Worker().work()

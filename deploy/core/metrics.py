@@ -1,0 +1,186 @@
+"""Metrics of this machine for Prometheus: http://ADDRESS:METRICS_PORT/metrics. Standard library only.
+
+Those of the apps are in files of their processes. The first instance that answers reads the files of all. Everything
+else is collected here. Containers run this in nginx's image, and hosts without an app have no Python packages.
+"""
+
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http.client import HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from xmlrpc.client import Error
+
+from deploy.core import supervisor
+from deploy.core.apps import INSTANCES, PROJECT, Instance
+from deploy.core.cores import cores
+from deploy.core.probe import is_in_rotation, why_not_ready
+from deploy.core.settings import ENV_FILE, read_file, replace
+from deploy.servers.base import read
+
+# The service of the backups touches it at the end of each.
+BACKUP = Path("/var/backups/app-newest")
+
+Labels = tuple[tuple[str, str], ...]
+
+
+def family(name: str, kind: str, help: str, *samples: tuple[float, Labels]) -> str:
+    """Return a metric in the text format of Prometheus; empty without samples.
+
+    Source: https://prometheus.io/docs/instrumenting/exposition_formats/
+    """
+    lines = [f"# HELP {name} {help}", f"# TYPE {name} {kind}"] if samples else []
+    for value, labels in samples:
+        words = ",".join(f'{label}="{text}"' for label, text in labels)
+        lines.append(f"{name}{{{words}}} {value}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def instances_here() -> list[Instance]:
+    """Return the instances that answer requests. A host has those of its groups."""
+    groups = os.environ.get("GROUPS")
+    return [
+        instance
+        for instance in INSTANCES.values()
+        if instance.server.listens and (groups is None or instance.app.name in groups.split())
+    ]
+
+
+def labels_of(instance: Instance) -> Labels:
+    return ("app", instance.app.name), ("instance", instance.name)
+
+
+def of_apps(run: Path, instances: Iterable[Instance], address: str | None) -> str:
+    """Return the metrics that the apps keep; empty if no instance answers within some seconds."""
+    end = time.monotonic() + 5
+    for instance in instances:
+        if time.monotonic() > end:
+            break
+        bind = (address, instance.port()) if address else None
+        if text := instance.server.metrics(run, instance.name, bind):
+            return text
+    return ""
+
+
+def of_instances(run: Path, instances: list[Instance], address: str | None) -> Iterator[str]:
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda each: why_not_ready(run, each.name, cores(), address), instances)
+        reasons = dict(zip(instances, found, strict=True))
+    ready = [(float(not reason), labels_of(each)) for each, reason in reasons.items()]
+    yield family("instance_ready", "gauge", "1 if the instance is ready", *ready)
+    # Those that are not ready come last, because they may hang.
+    yield of_apps(run, sorted(instances, key=lambda each: bool(reasons[each])), address)
+    in_rotation = [(float(is_in_rotation(run, each.name)), labels_of(each)) for each in instances]
+    yield family("instance_in_rotation", "gauge", "1 if nginx sends the instance requests", *in_rotation)
+    workers = []
+    for instance in instances:
+        if states := instance.server.worker_states(run, instance.name):
+            counts = {"busy": 0, "idle": 0, **Counter(states)}
+            workers += [(count, (*labels_of(instance), ("state", state))) for state, count in counts.items()]
+    yield family("instance_workers", "gauge", "Workers of uWSGI", *workers)
+
+
+def of_nginx(run: Path) -> Iterator[str]:
+    """Source: https://nginx.org/en/docs/http/ngx_http_stub_status_module.html"""
+    status, body = read(run / "nginx.sock", "/status")
+    if status != 200:
+        return
+    _, _, handled, requests, *states = map(float, re.findall(r"\d+", body.decode()))
+    connections = [(n, (("state", state),)) for n, state in zip(states, ("reading", "writing", "waiting"), strict=True)]
+    yield family("nginx_connections", "gauge", "Open connections of clients", *connections)
+    yield family("nginx_connections_total", "counter", "Connections that clients opened", (handled, ()))
+    help = "Requests, with those for files and for pages of its cache"
+    yield family("nginx_requests_total", "counter", help, (requests, ()))
+
+
+def of_supervisord(var: Path) -> Iterator[str]:
+    with suppress(OSError, HTTPException, Error):
+        infos = supervisor.connect(var, timeout=5).getAllProcessInfo()
+        states = [(1, (("process", info["name"]), ("state", info["statename"].lower()))) for info in infos]
+        yield family("supervisord_process", "gauge", "1 for the state of each process", *states)
+
+
+def of_machine(certificate: str) -> Iterator[str]:
+    disk = shutil.disk_usage(os.environ["VAR_DIR"])
+    yield family("disk_free_ratio", "gauge", "Of the disk with the run-time files", (disk.free / disk.total, ()))
+    if (PROJECT / "RELEASE.json").exists():
+        yield family("release_info", "gauge", "The current release", (1, (("release", PROJECT.name),)))
+    if ends := expiry(certificate):
+        yield family("certificate_expiry_timestamp_seconds", "gauge", "Of nginx's certificate", (ends, ()))
+    if BACKUP.exists():
+        yield family("backup_timestamp_seconds", "gauge", "Of the newest backup", (BACKUP.stat().st_mtime, ()))
+
+
+def expiry(certificate: str) -> float:
+    """Return when a certificate expires, in seconds since 1970; 0 if there is none that can be read."""
+    command = ["openssl", "x509", "-in", certificate, "-noout", "-enddate"]
+    with suppress(OSError, ValueError):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return float(ssl.cert_time_to_seconds(done.stdout.strip().partition("=")[2]))
+    return 0
+
+
+def exposition() -> str:
+    """Return all metrics of this machine."""
+    var, here = Path(os.environ["VAR_DIR"]), instances_here()
+    run, address = var / "run", os.environ.get("BIND")
+    certificate = os.environ.get("TLS_CERTIFICATE", "") if os.environ.get("TLS") == "on" else ""
+    parts = of_instances(run, here, address), of_nginx(run), of_supervisord(var), of_machine(certificate)
+    return "".join(text for part in parts for text in part)
+
+
+def scrape_configuration(targets: Mapping[str, str]) -> str:
+    """Return a configuration of Prometheus for the metrics of these hosts: name, and address with port."""
+    hosts = "".join(
+        f'      - targets: ["{target}"]\n        labels: {{host: {name}}}\n' for name, target in targets.items()
+    )
+    return (
+        "# For Prometheus, written by the deployment.\n"
+        "scrape_configs:\n  - job_name: stack\n    scrape_interval: 15s\n    scrape_timeout: 15s\n"
+        # The label `instance` is the app's, such as site-a.
+        f"    honor_labels: true\n    static_configs:\n{''.join(hosts)}"
+    )
+
+
+def address(variables: Mapping[str, str]) -> str:
+    return f"http://127.0.0.1:{variables.get('METRICS_PORT')}/metrics"
+
+
+def write_scrape_configuration(var: Path, variables: Mapping[str, str]) -> None:
+    """Write VAR_DIR/prometheus.yml for a stack on this machine, if it has a port for Prometheus."""
+    if port := variables.get("METRICS_PORT"):
+        replace(var / "prometheus.yml", scrape_configuration({"localhost": f"127.0.0.1:{port}"}))
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        found = self.path == "/metrics"
+        body = exposition().encode() if found else b""
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Do nothing: a scrape every few seconds is not worth a line."""
+
+
+def main() -> None:
+    # A container reads the settings from a file, as nginx's does.
+    if "ENV_FILE" in os.environ:
+        os.environ.update(read_file(ENV_FILE))
+    if port := os.environ.get("METRICS_PORT"):
+        ThreadingHTTPServer((os.environ.get("METRICS_ADDRESS", "127.0.0.1"), int(port)), Handler).serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Each host has metrics of its own for Prometheus."""
+
+import time
+
+import yaml
+
+from deploy.core.apps import APPS
+from tests.hosts.hosts import Host
+from tests.hosts.shapes import one_and_long_five
+from tests.hosts.stack import METRICS_PORT, HostsStack
+from tests.hosts.test_data import data
+
+READ = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=30).read().decode())"
+
+
+def read(reader: Host, host: Host) -> str:
+    """Return the metrics of a host, as another one reads them."""
+    return reader.run(f"python3 -c '{READ}' http://{host.address}:{METRICS_PORT}/metrics").stdout
+
+
+@one_and_long_five
+def test_prometheus_reads_each_host(stack: HostsStack) -> None:
+    made = time.time()
+    data(stack).run("systemctl start tandem-backup")
+    prometheus = stack.first("site")
+    for host in stack.network:
+        found = read(prometheus, host)
+        release = host.run('basename "$(readlink /srv/app/current)"').stdout.strip()
+        assert f'release_info{{release="{release}"}} 1\n' in found
+        assert ("certificate_expiry_timestamp_seconds" in found) == (host.name in stack.shape["edge"])
+        assert ("nginx_requests_total" in found) == (host.name in stack.shape["edge"])
+        for app in (app for app in APPS.values() if app.server.listens):
+            ready = found.count(f'instance_ready{{app="{app.name}"')
+            assert ready == (len(app.instances) if host.name in stack.shape[app.name] else 0)
+        # Any app on the host reads the metrics of all.
+        counted = 'database_query_seconds_count{app="jobs"' in found
+        assert counted == (host.name in stack.shape["jobs"])
+    [line] = [line for line in read(prometheus, data(stack)).splitlines() if line.startswith("backup_timestamp")]
+    assert float(line.split()[1]) >= made - 1
+    file = stack.project / "var/prometheus-inventory.yml"
+    [job] = yaml.safe_load(file.read_text())["scrape_configs"]
+    assert {each["labels"]["host"]: each["targets"] for each in job["static_configs"]} == {
+        host.name: [f"{host.address}:{METRICS_PORT}"] for host in stack.network
+    }
