@@ -29,5 +29,7 @@ def test_every_marked_text_is_in_german(tmp_path: Path) -> None:
         for missing in ("--untranslated", "--only-fuzzy"):
             assert subprocess.run([msgattrib, missing, file], capture_output=True, text=True, check=True).stdout == ""
         committed = texts(file.with_suffix(".mo"))
+        # `make new` would replace it, and not correct the positions of the texts behind it.
+        assert b"tandem" not in file.with_suffix(".mo").read_bytes().lower()
         subprocess.run([msgfmt, "--check", "-o", file.with_suffix(".mo"), file], check=True)
         assert committed == texts(file.with_suffix(".mo")), f"make manage ARGS=compilemessages: {file}"
