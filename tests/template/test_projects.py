@@ -96,7 +96,7 @@ def test_it_uses_every_package_and_declares_what_it_uses(project: Path) -> None:
 # Names that a framework uses (settings, commands, fields, hooks), or that the apps offer to features.
 USED_ELSEWHERE = re.compile(
     "unused (function|method|variable|attribute|class) "
-    "'([A-Z_]+|Line|attempts|due|within|timezone|booted|cls|db|delete|deploy|handle|help|logs|origin|pytest_configure|pytest_terminal_summary|setup|filters"
+    "'([A-Z_]+|Line|attempts|day|due|within|timezone|booted|cls|db|delete|deploy|handle|help|logs|origin|pytest_configure|pytest_terminal_summary|setup|filters"
     "|Command|Meta|Worker|created_at|share|size|Version|version_header|watch_routes|watch_operations|answer_newest|idempotency_key)'"
 )
 
@@ -167,8 +167,8 @@ def test_a_project_is_small(made: Make) -> None:
     found = texts(made("site,api", "none"))
     lines = sum(text.count("\n") for text in found.values())
     print(f"{len(found)} files, {lines} lines")
-    assert len(found) <= 272
-    assert lines <= 18_200
+    assert len(found) <= 275
+    assert lines <= 18_600
 
 
 def test_the_template_is_small() -> None:
