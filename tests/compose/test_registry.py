@@ -29,7 +29,7 @@ def image() -> Iterator[str]:
 
 
 def test_a_stack_of_pushed_images(stack: ComposeStack, image: str) -> None:
-    made = {}
+    made: dict[str, str] = {}
     for release in ("one", "two"):
         pushed = stack.make("push", IMAGE=image, RELEASE=release)
         assert pushed.returncode == 0, pushed.stdout
