@@ -268,7 +268,7 @@ class ComposeTarget(Target):
             output("docker", "volume", "rm", run)
             for name in ("static", "media", "acme"):
                 volume = f"--volume={self.project}_{name}:/volume"
-                words = ["--rm", "--network=none", "--user=0", volume, self.config["services"]["nginx"]["image"]]
+                words = ["--rm", "--network=none", "--user=0", volume, self.image("nginx")]
                 console.run("docker", "run", *words, "chown", "-R", f"{user}:{user}", "/volume")
 
     def published(self) -> dict[str, str]:
