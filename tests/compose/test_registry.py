@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from deploy.core.apps import SERVICES
 from tests import servers
 from tests.stack.checks import LISTENING
-from tests.stacks import PROJECT, ComposeStack, directory, docker, running
+from tests.stacks import PROJECT, ComposeStack, directory, docker, outside, running
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,10 @@ def image() -> Iterator[str]:
             "http": {"addr": f"127.0.0.1:{port}"},
         }
         (files / "config.yml").write_text(json.dumps(config))
-        with servers.running([registry, "serve", str(files / "config.yml")], port):
+        with ExitStack() as started:
+            # A test may be in nginx's network.
+            with outside():
+                started.enter_context(servers.running([registry, "serve", str(files / "config.yml")], port))
             yield f"127.0.0.1:{port}/team/shop"
 
 
