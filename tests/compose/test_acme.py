@@ -50,7 +50,7 @@ def certificate(stack: ComposeStack, root: str = "") -> bytes:
 
 
 def trusted(stack: ComposeStack, root: str, before: bytes) -> bytes:
-    """Return the certificate after `before`, as soon as every worker of nginx has it: it has to be of this root."""
+    """Return the certificate after `before`, which is of this root, once every worker of nginx serves with it."""
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         with contextlib.suppress(ssl.SSLCertVerificationError):

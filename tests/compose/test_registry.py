@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from deploy.core.apps import SERVICES
 from tests import servers
 from tests.stack.checks import LISTENING
-from tests.stacks import PROJECT, ComposeStack, directory, docker, running
+from tests.stacks import PROJECT, ComposeStack, directory, docker, outside, running
 
 
 @pytest.fixture(scope="module")
@@ -24,37 +25,40 @@ def image() -> Iterator[str]:
             "http": {"addr": f"127.0.0.1:{port}"},
         }
         (files / "config.yml").write_text(json.dumps(config))
-        with servers.running([registry, "serve", str(files / "config.yml")], port):
+        with ExitStack() as started:
+            # A test may be in nginx's network.
+            with outside():
+                started.enter_context(servers.running([registry, "serve", str(files / "config.yml")], port))
             yield f"127.0.0.1:{port}/team/shop"
 
 
-def images(name: str) -> set[str]:
-    """Return the engine's images whose names begin so, with their tags."""
-    found = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
-    return {each for each in found if each.startswith(name)}
-
-
 def test_a_stack_of_pushed_images(stack: ComposeStack, image: str) -> None:
-    pushed = stack.make("push", IMAGE=image, RELEASE="one")
-    assert pushed.returncode == 0, pushed.stdout
-    assert f"\n  IMAGE={image}\n  RELEASE=one\n" in pushed.stdout
-    made = {f"{image}-{file.stem}:one" for file in PROJECT.glob("deploy/docker/*.Dockerfile")}
-    assert images(image) == made
+    made: dict[str, str] = {}
+    for release in ("one", "two"):
+        pushed = stack.make("push", IMAGE=image, RELEASE=release)
+        assert pushed.returncode == 0, pushed.stdout
+        assert f"\n  IMAGE={image}\n  RELEASE={release}\n" in pushed.stdout
+        names = [f"{image}-{file.stem}:{release}" for file in PROJECT.glob("deploy/docker/*.Dockerfile")]
+        made |= {name: docker("image", "inspect", "--format", "{{.Id}}", name).strip() for name in names}
+
     # A server has none of them.
     docker("image", "rm", *made)
     with running(ComposeStack, {"IMAGE": image, "RELEASE": "one", "CPUS": "1"}) as server:
-        used = {each["Config"]["Image"] for name, each in server.containers().items() if name in SERVICES}
-        assert used == made - {f"{image}-certbot:one"}
+        containers = {name: each for name, each in server.containers().items() if name in SERVICES}
+        assert {each["Image"] for each in containers.values()} == {*made.values()} - {made[f"{image}-certbot:one"]}
         with server.client() as client:
             assert {client.get(app.prefix).status_code for app in LISTENING} == {200}
-        before = {name: each["Id"] for name, each in server.containers().items()}
         for setting, words in (("RELEASE", "manifest unknown"), ("APP_UID", "was built for 10001: should be the same")):
             done = server.make("up", **{setting: "12345"})
             assert done.returncode
             assert words in done.stdout, done.stdout
             assert "Stack: native" not in done.stdout
-        assert {name: each["Id"] for name, each in server.containers().items()} == before
+        # Another tag of the same images replaces no container.
+        server.environment["RELEASE"] = "two"
         assert "Already up to date.\n" in server.up()
+        assert {name: server.container(name)["Id"] for name in containers} == {
+            name: each["Id"] for name, each in containers.items()
+        }
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,6 @@ from deploy.core.console import (
     printable,
     readable,
     split,
-    step,
     table,
 )
 from deploy.core.roll import wait_until
@@ -108,9 +107,7 @@ def push(_: argparse.Namespace) -> None:
         generate.write()
         target = ComposeTarget(whole=True)
         target.build()
-        for name, service in target.built.items():
-            with step(name):
-                target.compose("push", "--quiet", service)
+        target.push()
     print(f"Pushed release {release()}. On a server, check out this commit, set this in .env, and run `make up`:\n")
     print(f"  IMAGE={image}", *([f"  RELEASE={release()}"] if setting("RELEASE") else []), sep="\n")
 

@@ -76,10 +76,8 @@ def check_machine(running: bool) -> None:
     if official:
         with step(", ".join(official)):
             target.compose("pull", "--quiet", "--policy=missing", *official)
-    if image := setting("IMAGE"):
-        with step(f"nginx, {', '.join(APPS)}: {release()} of {image}"):
-            target.compose("pull", "--quiet", "--policy=missing", *target.built.values())
-        target.check_user()
+    if setting("IMAGE"):
+        target.pull()
     else:
         target.build()
 
@@ -101,8 +99,8 @@ class ComposeTarget(Target):
         """Return the settings for `docker compose`, in its environment: compose reads settings files differently."""
         given = {name: value for name, value in values().items() if name != "COMPOSE_PROJECT_NAME" or value}
         # docker-compose.yml refuses a caller without COMPOSE_FILE, who has not read of both files.
-        own = {"COMPOSE_FILE": "docker-compose.yml", "RELEASE": release() if given["IMAGE"] else ""}
-        own["COMPOSE_PROFILES"] = "acme" if self.whole or given["ACME_EMAIL"] else ""
+        profiles = "acme" if self.whole or given["ACME_EMAIL"] else ""
+        own = {"COMPOSE_FILE": "docker-compose.yml", "COMPOSE_PROFILES": profiles}
         return {**os.environ, **given, "VAR_DIR": str(VAR)} | own
 
     def command(self, *words: str) -> list[str]:
@@ -156,12 +154,33 @@ class ComposeTarget(Target):
             self.compose("build", "--quiet", *[name for name in self.built.values() if name in INSTANCES][:1])
             self.compose("build", "--quiet", *self.built.values())
 
-    def check_user(self) -> None:
-        """Raises Failed if the images are of another user than the volumes."""
-        for image in self.built:
-            user = output("docker", "image", "inspect", "--format", "{{.Config.User}}", image).partition(":")[0]
-            if user != (wanted := setting("APP_UID")):
-                raise Failed(f"APP_UID is {wanted}, and {image} was built for {user}: should be the same")
+    @property
+    def remote(self) -> dict[str, str]:
+        """Each image that is built from this project, and its name and tag in the registry. Raises Failed."""
+        first, tag = setting("IMAGE"), release()
+        return {name: f"{first}-{name.removeprefix(f'{self.project}-')}:{tag}" for name in self.built}
+
+    def push(self) -> None:
+        """Push the images to the registry. Raises Failed."""
+        for name, remote in self.remote.items():
+            with step(remote):
+                console.run("docker", "tag", name, remote)
+                console.run("docker", "push", "--quiet", remote)
+
+    def pull(self) -> None:
+        """Get the images from the registry, unless the engine has them. Raises Failed.
+
+        They get the names that they have when they are built here, so that a new tag alone replaces no container.
+        """
+        remote, wanted = self.remote, setting("APP_UID")
+        for each in remote.values():
+            with step(each):
+                if not user_of(each):
+                    console.run("docker", "pull", "--quiet", each)
+            if (user := user_of(each)) != wanted:
+                raise Failed(f"APP_UID is {wanted}, and {each} was built for {user}: should be the same")
+        for name, each in remote.items():
+            console.run("docker", "tag", each, name)
 
     @cached_property
     def hashes(self) -> dict[str, str]:
@@ -249,7 +268,7 @@ class ComposeTarget(Target):
             output("docker", "volume", "rm", run)
             for name in ("static", "media", "acme"):
                 volume = f"--volume={self.project}_{name}:/volume"
-                words = ["--rm", "--network=none", "--user=0", volume, self.config["services"]["nginx"]["image"]]
+                words = ["--rm", "--network=none", "--user=0", volume, self.image("nginx")]
                 console.run("docker", "run", *words, "chown", "-R", f"{user}:{user}", "/volume")
 
     def published(self) -> dict[str, str]:
@@ -385,6 +404,11 @@ def working_directory(container: dict[str, Any]) -> str:
 def is_here(directory: str) -> bool:
     """Return whether a directory is this clone. A clone that moved still has its containers."""
     return directory == str(PROJECT) or not Path(directory).exists()
+
+
+def user_of(image: str) -> str:
+    """Return the user of an image; empty if the engine does not have it."""
+    return output("docker", "image", "inspect", "--format", "{{.Config.User}}", image).partition(":")[0]
 
 
 @cache
