@@ -3,8 +3,12 @@
 import asyncio
 from collections.abc import Iterator
 
+import psycopg
 import pytest
+import redis
 
+from deploy.core.elsewhere import with_authorities
+from deploy.doctor.servers import database_time, redis_time
 from tests.chaos.faulty import faulty
 from tests.chaos.load import Load
 from tests.faults import self_signed
@@ -58,12 +62,17 @@ def test_a_start_that_fails(services: Managed, given: dict[str, str], said: str)
         assert "Traceback" not in done.stdout
 
 
-def test_a_redis_of_another_authority(services: Managed) -> None:
+def test_servers_of_another_authority(services: Managed) -> None:
+    def urls(authority: str) -> list[str]:
+        return list(
+            with_authorities({"DATABASE_URL": services.database, "REDIS_URL": services.bus}, authority).values()
+        )
+
     with directory() as files:
         other = self_signed(files)["TLS_CERTIFICATE"]
-        url = services.database.replace("verify-full", "require")
-        stack = NativeStack(files, services.settings(pooled=False) | {"DATABASE_URL": url, "CA_FILE": other})
-        done = stack.make("up")
-        assert done.returncode
-        assert "certificate verify failed" in done.stdout, done.stdout
-        stack.down()
+        for read_time, right, wrong in zip(
+            (database_time, redis_time), urls(services.authority), urls(other), strict=True
+        ):
+            assert read_time(right)
+            with pytest.raises((psycopg.OperationalError, redis.ConnectionError), match="certificate verify failed"):
+                read_time(wrong)

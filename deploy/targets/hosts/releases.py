@@ -13,7 +13,7 @@ from typing import Any
 from deploy.core.apps import APPS, App
 from deploy.core.console import Failed, ok, run
 
-from .system import CURRENT, RELEASES, apps_here, current, groups, history, release_of, remember
+from .system import CURRENT, RELEASES, ROOT, apps_here, current, groups, history, release_of, remember
 from .target import programs_here, remove_unregistered
 
 PYTHON = ".venv/bin/python"
@@ -88,7 +88,8 @@ def as_app(name: str, *command: str, **variables: str) -> str:
 
 def identity(app: App) -> dict[str, str]:
     """Return the variables by which a process belongs to an app, as its first instance."""
-    return {"APP": app.name, "INSTANCE": app.instances[0].name}
+    # Not root's home, which is closed to the user: libpq looks for certificates in it.
+    return {"APP": app.name, "INSTANCE": app.instances[0].name, "HOME": str(ROOT)}
 
 
 def prepare(name: str, app: str) -> None:
