@@ -184,7 +184,7 @@ else:
         "tcp_user_timeout": 10_000,
         "application_name": INSTANCE or APP,
     }
-    # A pooler rejects these, because it shares its connections. Then they are the role's (docs/managed-services.md).
+    # A pooler rejects these, because it shares its connections. Then they are the role's.
     if not DATABASE_POOLER:
         database_options["options"] = (
             "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s"

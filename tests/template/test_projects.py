@@ -96,7 +96,7 @@ def test_it_uses_every_package_and_declares_what_it_uses(project: Path) -> None:
 # Names that a framework uses (settings, commands, fields, hooks), or that the apps offer to features.
 USED_ELSEWHERE = re.compile(
     "unused (function|method|variable|attribute|class) "
-    "'([A-Z_]+|Line|attempts|day|due|within|timezone|booted|cls|db|delete|deploy|handle|help|logs|origin|pytest_configure|pytest_terminal_summary|setup|filters"
+    "'([A-Z_]+|Line|attempts|day|due|within|timezone|booted|cls|db|delete|deploy|handle|help|logs|origin|push|pytest_configure|pytest_terminal_summary|setup|filters"
     "|Command|Meta|Worker|created_at|share|size|Version|version_header|watch_routes|watch_operations|answer_newest|idempotency_key)'"
 )
 
