@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
     operations = []
 """
 KINDS = {app.server.kind for app in APPS.values() if app.server.kind in OPEN_FILES}
-FIRST, *_, LAST = INSTANCES
+FIRST, *_, LAST = (name for name, instance in INSTANCES.items() if instance.server.listens)
 
 
 @pytest.fixture
