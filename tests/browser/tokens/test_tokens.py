@@ -13,7 +13,7 @@ from tests.browser.site.people import sign_up
 def create_token(page: Page, name: str) -> str:
     """Create a token from the account page, and return it."""
     page.get_by_role("link", name="Account").click()
-    page.get_by_role("link", name="Create and list the tokens").click()
+    page.get_by_role("link", name="Create and list tokens").click()
     page.get_by_label("Name").fill(name)
     page.get_by_role("button", name="Create a token").click()
     return page.locator("#token").inner_text()
