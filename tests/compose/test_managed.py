@@ -6,14 +6,14 @@ from deploy.core.apps import SERVICES
 from tests.parts.load import Requests
 from tests.parts.test_parts import PATHS
 from tests.sample import Crowd, Write
-from tests.stacks import ComposeStack, docker, running
+from tests.stacks import ComposeStack, docker, outside, running
 from tests.stacks.managed import managed
 
 
 def test_services_elsewhere_replace_the_stack_s_own() -> None:
     # The address of this machine in the containers' network.
     gateway = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
-    with managed(gateway) as services, running(ComposeStack, {"CPUS": "1"}) as stack:
+    with outside(), managed(gateway) as services, running(ComposeStack, {"CPUS": "1"}) as stack:
         stack.environment |= services.settings(pooled=True)
         with Requests(stack, PATHS) as load:
             stack.up()

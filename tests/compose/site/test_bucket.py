@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.site.media import buckets
-from tests.stacks import ComposeStack, docker, running
+from tests.stacks import ComposeStack, docker, outside, running
 
 STORE = """
 from django.core.files.base import ContentFile
@@ -19,7 +19,7 @@ print(default_storage.save("pictures/one.webp", ContentFile(b"content")))
 def url() -> Iterator[str]:
     # The address of this machine in the containers' network.
     gateway = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").strip()
-    with buckets.bucket(gateway) as url:
+    with outside(), buckets.bucket(gateway) as url:
         yield url
 
 
