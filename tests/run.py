@@ -1,6 +1,6 @@
 """Run parts of the tests and print a table: `python -m tests.run PART… [--beside PART…]`. A part is a target of make.
 
-Parts after --beside run last, three at a time, and print their output when they end. The others run even if a part
+Parts after --beside run last, two at a time, and print their output when they end. The others run even if a part
 fails. The exit status is 1 if one failed.
 """
 
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--beside", nargs="*", default=[])
     options = parser.parse_args()
     results = [run(part) for part in options.parts]
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(2) as pool:
         results += pool.map(lambda part: run(part, beside=True), options.beside)
     rows: list[Row] = [("part", "", "passed", "failed", "errors", "skipped", "time"), *(row for row, _ in results)]
     print()
