@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
+from deploy.core import nginx
 from deploy.core.apps import INSTANCES
-from deploy.core.nginx import render
 from tests.stacks import PROJECT, ComposeStack
 
 
@@ -22,11 +22,14 @@ def directory(stack: ComposeStack, service: str) -> Path:
     return Path(f"/proc/{stack.container(service)['State']['Pid']}/root/srv/app")
 
 
-def test_files_of_nginx(stack: ComposeStack, tmp_path: Path) -> None:
+def test_files_of_nginx(stack: ComposeStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The container's name server, which is the engine's.
+    resolvers = nginx.resolvers(directory(stack, "nginx").parents[1] / "etc/resolv.conf")
+    monkeypatch.setattr(nginx, "resolvers", lambda: resolvers)
     environment = dict(word.split("=", 1) for word in stack.container("nginx")["Config"]["Env"])
     settings = dotenv_values(directory(stack, "nginx") / "settings/nginx.env")
     variables = {name: value or "" for name, value in (settings | environment).items()}
-    render(PROJECT / "nginx", tmp_path / "nginx", Path("/srv/app/var/run"), stack.cores, variables)
+    nginx.render(PROJECT / "nginx", tmp_path / "nginx", Path("/srv/app/var/run"), stack.cores, variables)
     assert files(directory(stack, "nginx") / "var/nginx") == files(tmp_path / "nginx")
 
 
