@@ -22,7 +22,7 @@ class Receiver:
 def receiver() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            # The client compresses with brotli if its environment has it.
+            # The client uses brotli where that is installed, and gzip elsewhere.
             module = {"br": "brotli", "gzip": "gzip"}[self.headers["Content-Encoding"]]
             body = self.rfile.read(int(self.headers["Content-Length"]))
             text = import_module(module).decompress(body).decode()

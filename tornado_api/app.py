@@ -9,7 +9,6 @@ Another Tornado app is a package with its own list of features. Its registry ent
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from . import openapi
@@ -44,11 +43,9 @@ def make(features: Sequence[Feature] = FEATURES, about: About = ABOUT) -> Applic
     from . import settings
 
     if settings.SENTRY_DSN:
-        from .sentry import report_to
+        from .sentry import RELEASE, report_to
 
-        # On hosts, a directory for each release.
-        project = Path(__file__).resolve().parents[1]
-        report_to(settings.SENTRY_DSN, settings.INSTANCE, project.name if project.parent.name == "releases" else None)
+        report_to(settings.SENTRY_DSN, settings.INSTANCE, RELEASE)
     return assemble(
         features,
         about,

@@ -1,7 +1,11 @@
-"""Reports errors to Sentry, or to a server with its API. The handler `sentry` of the log gets them."""
+"""Reports errors of the log to Sentry, or to a server with its API.
+
+Each app has a copy of this file, because apps import nothing from each other.
+"""
 
 import logging
 import time
+from pathlib import Path
 
 import sentry_sdk
 from sentry_sdk.integrations.atexit import AtexitIntegration
@@ -11,6 +15,8 @@ from sentry_sdk.types import Event, Hint
 logger = logging.getLogger(__name__)
 # Seconds between two lines of a process about reports that could not be sent.
 PAUSE = 60
+# On hosts, each release is a directory.
+RELEASE = next((each.name for each in Path(__file__).resolve().parents if each.parent.name == "releases"), None)
 
 
 class Transport(HttpTransport):
@@ -34,8 +40,8 @@ def clean(event: Event, hint: Hint) -> Event:
 
 
 def report_to(dsn: str, instance: str, release: str | None) -> None:
-    """`release` None: the commit of the git repository, if this is one."""
-    # It would log each attempt of Transport.
+    """Report to the server of a DSN. Without a release, the name is the commit, if this is a git repository."""
+    # urllib3 would log each attempt to send.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     sentry_sdk.init(
         dsn,

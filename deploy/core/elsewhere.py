@@ -31,7 +31,7 @@ def is_loopback(host: str) -> bool:
 
 
 def faults(variables: Mapping[str, str]) -> list[str]:
-    """Return a line if somebody between this machine and the database could pose as it. No line has the URL."""
+    """Return a line if nothing verifies the database's server. It never has the URL, which is a secret."""
     url = variables.get("DATABASE_URL", "")
     if not url.startswith("postgresql:") or is_here(url) or "sslmode" in parse_qs(urlsplit(url).query):
         return []

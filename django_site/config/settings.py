@@ -326,10 +326,9 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL
 # Beside the log, errors go to one of the two.
 errors = {"level": "ERROR", "filters": ["request_id"]}
 if SENTRY_DSN:
-    from .sentry import report_to
+    from .sentry import RELEASE, report_to
 
-    # On hosts, a directory for each release.
-    report_to(SENTRY_DSN, INSTANCE, BASE_DIR.parent.name if BASE_DIR.parent.parent.name == "releases" else None)
+    report_to(SENTRY_DSN, INSTANCE, RELEASE)
     LOGGING["handlers"]["errors"] = errors | {"class": "sentry_sdk.integrations.logging.EventHandler"}
     LOGGING["root"]["handlers"].append("errors")
 elif ADMINS:

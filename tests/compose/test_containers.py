@@ -174,7 +174,7 @@ def test_data_outlives_down_and_a_wrong_answer(other: ComposeStack) -> None:
 
 
 def test_a_setting_of_nginx_is_a_reload(other: ComposeStack) -> None:
-    """No container is replaced, except that of the metrics, which reads the settings when it starts."""
+    """Only the container of the metrics is replaced, because it reads the settings when it starts."""
 
     def ids() -> dict[str, str]:
         return {name: container["Id"] for name, container in other.containers().items() if name != "metrics"}
