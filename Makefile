@@ -69,10 +69,11 @@ fleet: ## Show each host: release, services, disk, newest backup
 dev: ## Start the stack for work on the code: reloads on save, debug pages, logs
 	@$(DEPLOY) dev
 
-check: .venv-dev ## Run the linters and the tests that start no process: after each edit
-	@.venv/bin/python -m tests.run --beside lint test-quick
+check: .venv-dev ## Check the Python code, the pages and the texts, and run the tests that start no process: after each edit
+	@.venv/bin/python -m tests.run lint-code test-quick
 
-TEST = lint test-sqlite test-postgresql test-stack
+# Two run at a time, because they often wait. The longest begin first.
+TEST = test-sqlite test-postgresql lint test-stack
 test: .venv-dev ## Run everything that a change should pass before it is committed
 	@.venv/bin/python -m tests.run $(TEST)
 
@@ -92,11 +93,13 @@ test-postgresql: .venv-dev
 test-stack: .venv-dev ## Start the stack, test it through nginx, and restart it under load
 	.venv/bin/pytest tests/smoke
 
-# Not DL3008, pinned versions of apt's packages: Debian deletes old versions, so a pinned build fails at the next update.
-lint: .venv-dev ## Run ruff, mypy, hadolint, ansible-lint, shellcheck, docker compose config
+lint-code: .venv-dev
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+
+# Not DL3008, pinned versions of apt's packages: Debian deletes old versions, so a pinned build fails at the next update.
+lint: lint-code ## Run ruff, mypy, hadolint, ansible-lint, shellcheck, docker compose config
 	git ls-files '*Dockerfile' | xargs .venv/bin/hadolint --ignore DL3008
 	ANSIBLE_CONFIG=deploy/ansible/ansible.cfg .venv/bin/ansible-lint -q
 	@if docker compose version >/dev/null 2>&1; then COMPOSE_FILE=docker-compose.yml docker compose config --quiet; \

@@ -9,7 +9,7 @@ lab-list: .venv-lab ## List the ways: which are available here, and what the oth
 bench: .venv-dev ## Measure the figures of docs/performance.md beside their peers; five minutes
 	@.venv/bin/python -m lab.bench
 
-BESIDE += test-lab
+REST += test-lab
 test-lab: .venv-dev ## Start every mode of the lab, and test the verdicts of its report
 	.venv/bin/pytest tests/lab
 

@@ -1,9 +1,8 @@
 ##@ Prove it
 TEST += test-browser
-# These run beside each other: they often wait.
-BESIDE := test-hosts test-native test-compose test-faults test-releases test-pages test-interrupted $(BESIDE)
+REST := test-hosts test-native test-compose test-faults test-releases test-pages test-interrupted $(REST)
 test-all: .venv-dev ## Run all tests, about an hour; each part by itself:
-	@.venv/bin/python -m tests.run $(TEST) --beside $(BESIDE)
+	@.venv/bin/python -m tests.run $(TEST) $(REST)
 
 # The servers' configuration needs no database.
 QUICK += tests/config
@@ -41,6 +40,6 @@ test-hosts: .venv-dev ## Boot, provision and deploy to hosts, one and five; as r
 chaos: .venv-dev ## Restarts, kills, outages and overload under load, and the table of what clients saw; ten minutes
 	.venv/bin/pytest tests/scenarios tests/chaos --data=postgresql
 
-lint: lint-prose
+lint-code: lint-prose
 lint-prose:
 	python3 -m tests.docs.prose

@@ -6,7 +6,7 @@ new: .venv-template ## Start your own project from this one; prompts for anythin
 check-rename: .venv-template ## Check that nothing in a project has this one's name (FOLDER=…)
 	@$(TEMPLATE) check-rename
 
-BESIDE += test-template
+REST += test-template
 test-template: .venv-dev ## Make, lint, test, start and update projects
 	.venv/bin/pytest tests/template --short
 

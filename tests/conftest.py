@@ -1,6 +1,7 @@
 """pytest's options, and fixtures that all tests share.
 
 `--data=sqlite` (the default) or `--data=postgresql`, which brings Redis too, runs the same tests on either database.
+The latter leaves out tests with the marker `any_data`.
 `--stack=native` (the default), `compose` or `hosts` chooses the target. The latter two
 bring PostgreSQL and Redis.
 `--nothing-missing` (CI) fails a test whose program is not installed, instead of skipping it.
@@ -60,11 +61,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = []
     if config.getoption("short"):
-        markers = ["long"] if config.getoption("stack") == "native" else ["long", "native_if_short"]
-        long = [item for item in items if any(item.get_closest_marker(marker) for marker in markers)]
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if item not in long]
+        left_out = ["long"] if config.getoption("stack") == "native" else ["long", "native_if_short"]
+    if config.getoption("data") == "postgresql":
+        left_out.append("any_data")
+    if deselected := [item for item in items if any(item.get_closest_marker(marker) for marker in left_out)]:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if item not in deselected]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

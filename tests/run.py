@@ -1,10 +1,8 @@
-"""Run parts of the tests and print a table: `python -m tests.run PART… [--beside PART…]`. A part is a target of make.
+"""Run parts of the tests, two at a time, and print a table: `python -m tests.run PART…`. A part is a target of make.
 
-Parts after --beside run last, two at a time, and print their output when they end. The others run even if a part
-fails. The exit status is 1 if one failed.
+A part prints its output when it ends. The others run even if one fails. The exit status is 1 if one failed.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -20,22 +18,21 @@ from deploy.core.console import table
 Row = tuple[str, ...]
 
 
-def run(part: str, beside: bool = False) -> tuple[Row, set[str]]:
+def run(part: str) -> tuple[Row, set[str]]:
     """Run a part. Return its row of the table, and why it skipped tests. tests/conftest.py writes the counts."""
-    print(f"\n=== make {part}{' beside others' if beside else ''}", flush=True)
+    print(f"=== make {part}: began", flush=True)
     with tempfile.NamedTemporaryFile() as results, tempfile.TemporaryFile() as output:
         began = time.monotonic()
         done = subprocess.run(
             ["make", "--no-print-directory", part],
             env=os.environ | {"TEST_RESULTS": results.name},
-            stdout=output if beside else None,
+            stdout=output,
             stderr=subprocess.STDOUT,
             check=False,
         )
         seconds = time.monotonic() - began
-        if beside:
-            output.seek(0)
-            print(f"\n=== make {part}: its output\n\n{output.read().decode(errors='replace')}", flush=True)
+        output.seek(0)
+        print(f"\n=== make {part}: its output\n\n{output.read().decode(errors='replace')}", flush=True)
         sessions = [json.loads(line) for line in Path(results.name).read_text().splitlines()]
     counts = sum((Counter(session["counts"]) for session in sessions), Counter[str]())
     state = "failed" if done.returncode else "passed"
@@ -44,13 +41,8 @@ def run(part: str, beside: bool = False) -> tuple[Row, set[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("parts", nargs="*")
-    parser.add_argument("--beside", nargs="*", default=[])
-    options = parser.parse_args()
-    results = [run(part) for part in options.parts]
     with ThreadPoolExecutor(2) as pool:
-        results += pool.map(lambda part: run(part, beside=True), options.beside)
+        results = list(pool.map(run, sys.argv[1:]))
     rows: list[Row] = [("part", "", "passed", "failed", "errors", "skipped", "time"), *(row for row, _ in results)]
     print()
     table(rows)

@@ -105,6 +105,7 @@ def test_every_app_of_this_project_has_its_files() -> None:
         assert (PROJECT / "nginx" / app.name).is_dir() == app.server.listens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

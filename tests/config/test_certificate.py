@@ -8,6 +8,8 @@ import pytest
 from deploy.core.certificate import why_no_pair
 from tests.servers import program
 
+pytestmark = pytest.mark.slow
+
 # nginx makes these directories, and an ordinary user may not make Debian's.
 TEMPORARY = "".join(f"{each}_temp_path {{0}}/{each}; " for each in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
 NGINX = "pid {0}/pid; error_log stderr; events {{}} http {{ access_log off; " + TEMPORARY

@@ -10,6 +10,8 @@ import yaml
 
 from tests.environment import PROJECT
 
+pytestmark = pytest.mark.slow
+
 BIN = Path(sys.executable).parent
 WORKFLOWS = sorted(PROJECT.glob(".github/workflows/*.yml"))
 GITLAB = [PROJECT / ".gitlab-ci.yml", *PROJECT.glob(".gitlab/*.yml")]

@@ -50,6 +50,7 @@ def test_an_entry_keeps_its_letters() -> None:
 PRINTS = "from deploy.core.console import guard_output; guard_output(); "
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("out", ["head -n 1", "false", "cat >/dev/full"])
 def test_a_reader_that_ends_does_not_end_the_command(out: str, tmp_path: Path) -> None:
     code = f"{PRINTS}[print('line ✓', flush=True) for _ in range(10_000)]; open({str(tmp_path / 'done')!r}, 'w')"
@@ -67,6 +68,7 @@ def test_a_reader_that_ends_does_not_end_the_command(out: str, tmp_path: Path) -
     assert (tmp_path / "done").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
 def test_an_8_bit_terminal(encoding: str) -> None:
     done = subprocess.run(
@@ -80,6 +82,7 @@ def test_an_8_bit_terminal(encoding: str) -> None:
     assert done.stdout.startswith(b"\\u2713 ")
 
 
+@pytest.mark.slow
 def test_closed_output() -> None:
     done = subprocess.run(["bash", "-c", f'{sys.executable} -c "{PRINTS}print(1)" >&- 2>&-'], cwd=PROJECT, check=False)
     assert done.returncode == 0

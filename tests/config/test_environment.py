@@ -44,6 +44,7 @@ def test_an_own_setting_of_env_does(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert environment.chosen({"EMAIL_URL": "smtp://x"})["EMAIL_URL"] == "smtp://x"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hostile",
     [

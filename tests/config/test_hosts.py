@@ -51,6 +51,7 @@ def previous(host: Path, name: str = "") -> str:
     return commands.choose_release(fleet, name, system.current())  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_previous_release_is_the_one_that_was_current(host: Path) -> None:
     add(host, R1)
     with pytest.raises(Failed, match="no release from before"):
@@ -170,6 +171,7 @@ def test_a_missing_password_of_the_vault_is_named(tmp_path: Path, monkeypatch: p
     assert made.vaulted_file() == ""
 
 
+@pytest.mark.slow
 def test_a_commit_with_what_each_machine_makes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "PROJECT", tmp_path)
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@localhost", "-c", "core.hooksPath=/dev/null"]
@@ -201,6 +203,7 @@ def test_what_root_makes_for_nginx_is_open_to_it(tmp_path: Path) -> None:
     assert (tmp_path / "upstream").stat().st_mode & 0o777 == 0o755
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("umask", ["022", "027", "077"])
 def test_the_umask_of_roots_session_does_not_count_on_a_host(umask: str) -> None:
     code = "import os; from deploy.targets.hosts import host; host.read_environment = lambda: print(os.umask(0)); "

@@ -15,6 +15,7 @@ from tests.servers import postgresql
 NAMES = ["Ab", "Abcdefghij Klmnopqrst Uvwxyz A", "A" * 30]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_lines_are_laid_out_for_names_of_any_length(name: str, tmp_path: Path) -> None:
     # template/ and its tests are in no project.
@@ -50,6 +51,7 @@ def test_lines_are_laid_out_for_names_of_any_length(name: str, tmp_path: Path) -
         assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_no_name_is_a_keyword_of_postgresql() -> None:
     """The name is that of the database and of its role, unquoted."""
     lists = re.findall(r"identifier in '([^']+)'", (PROJECT / "copier.yml").read_text())

@@ -42,6 +42,7 @@ def test_a_full_disk_stops_make_up(monkeypatch: pytest.MonkeyPatch) -> None:
         preflight.check_disk()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_uv", [True, False])
 def test_nothing_is_installed_through_a_link(has_uv: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The link leads to the environment of another checkout."""
@@ -77,6 +78,7 @@ def venv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made
 
 
+@pytest.mark.slow
 def test_packages_that_were_half_installed_are_installed_again(venv: Path) -> None:
     """uv is killed in the middle of a package, which then looks whole."""
     preflight.unfinished().write_text("yes")
@@ -88,6 +90,7 @@ def test_packages_that_were_half_installed_are_installed_again(venv: Path) -> No
     assert "--reinstall" not in (venv / "bin/said").read_text()
 
 
+@pytest.mark.slow
 def test_an_installation_that_fails_is_unfinished(venv: Path) -> None:
     (venv / "bin/uv").write_text('#!/bin/sh\n[ "$1" = --version ]\n')
     with pytest.raises(SystemExit, match="uv sync --frozen"):
@@ -95,6 +98,7 @@ def test_an_installation_that_fails_is_unfinished(venv: Path) -> None:
     assert preflight.unfinished().read_text()
 
 
+@pytest.mark.slow
 def test_two_commands_install_one_after_the_other(venv: Path) -> None:
     """The second does not take the first, which is at it, for a killed one."""
     uv = venv / "bin/uv"
@@ -107,6 +111,7 @@ def test_two_commands_install_one_after_the_other(venv: Path) -> None:
     assert "--reinstall" not in (venv / "bin/said").read_text()
 
 
+@pytest.mark.slow
 def test_what_is_installed_stays_as_it_is(venv: Path) -> None:
     (venv / "bin/uv").write_text("#!/bin/sh\nexit 0\n")
     before = {path: path.stat().st_mtime_ns for path in venv.rglob("*")}
@@ -114,6 +119,7 @@ def test_what_is_installed_stays_as_it_is(venv: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in venv.rglob("*")} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "half", ["no python", "dangling python", "empty uv", "no uv", "uv of another python", "no pyvenv.cfg"]
 )

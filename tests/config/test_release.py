@@ -11,6 +11,8 @@ from deploy.core.console import Failed
 from deploy.targets.hosts import commands
 from deploy.targets.hosts.fleet import Fleet
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -346,6 +346,7 @@ def test_a_name_for_containers_is_of_this_clone(
     assert f"name: {settings.OLD_NAME}\n" in (settings.PROJECT / "docker-compose.yml").read_text()
 
 
+@pytest.mark.slow
 def test_a_command_gets_the_settings_of_a_file(tmp_path: Path) -> None:
     """What supervisord starts. python-dotenv would replace ${HOME}, in quotes too."""
     file = tmp_path / "environment"
@@ -357,6 +358,7 @@ def test_a_command_gets_the_settings_of_a_file(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_child_keeps_the_lock_of_a_parent_that_was_killed(tmp_path: Path) -> None:
     """Otherwise the next `make up` would migrate beside a migration that a killed one left behind."""
     lock = tmp_path / "lock"

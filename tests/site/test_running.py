@@ -27,6 +27,7 @@ from tests.site.commands import SITE, manage
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.any_data
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -55,6 +56,7 @@ def test_a_setting_that_is_wrong_stops_the_site_with_a_line(name: str, value: st
     assert done.stderr == f"site: {name}: {'malformed' if value else 'not set'}; should be {SHAPES[name]}\n"
 
 
+@pytest.mark.any_data
 def test_a_reader_that_closes_the_pipe() -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -73,11 +75,13 @@ def test_each_wrong_setting_has_its_line() -> None:
     ]
 
 
+@pytest.mark.any_data
 def test_the_deployment_check_is_clean() -> None:
     done = manage("check", "--deploy", "--fail-level", "INFO", TLS="on")
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.any_data
 def test_with_tls_the_cookies_are_secure_and_of_this_host() -> None:
     names = ["SESSION_COOKIE_NAME", "CSRF_COOKIE_NAME", "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE"]
     script = f"from django.conf import settings; print([getattr(settings, name) for name in {names}])"
@@ -287,6 +291,7 @@ def test_seed_makes_what_is_missing_once(db: None, capsys: pytest.CaptureFixture
     assert User.objects.count() == 1
 
 
+@pytest.mark.any_data
 def test_static_files_are_compressed_under_their_hashed_names_and_only_once(tmp_path: Path, settings: Any) -> None:
     settings.STATIC_ROOT = tmp_path
     call_command("collectstatic", interactive=False, verbosity=0)
@@ -298,6 +303,7 @@ def test_static_files_are_compressed_under_their_hashed_names_and_only_once(tmp_
     assert compressed.stat().st_mtime_ns == made
 
 
+@pytest.mark.any_data
 def test_static_files_are_there_while_they_are_collected(settings: Any, tmp_path: Path) -> None:
     """Each of them, and whole, all the time."""
     settings.STATIC_ROOT = tmp_path

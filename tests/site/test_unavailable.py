@@ -102,6 +102,7 @@ def gone(database_url: str) -> Iterator[None]:
             time.sleep(0.02)
 
 
+@pytest.mark.any_data
 def test_an_outage_of_postgresql(site: Callable[..., httpx.Client], database_url: str, log: Path) -> None:
     admin = site()
     assert log_in(admin).status_code == 302
@@ -124,6 +125,7 @@ def test_an_outage_of_postgresql(site: Callable[..., httpx.Client], database_url
     assert {answer.status_code for answer in each_kind(site(), admin)} == {200, 302, 404}
 
 
+@pytest.mark.any_data
 def test_postgresql_restarted_between_two_requests(site: Callable[..., httpx.Client], database_url: str) -> None:
     admin = site()
     assert log_in(admin).status_code == 302

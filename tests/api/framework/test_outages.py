@@ -126,6 +126,7 @@ def each_kind(api: Served, subject: Subject) -> list[asyncio.Future[httpx.Respon
     return [asyncio.ensure_future(request) for request in (*gets, write(api, subject))]
 
 
+@pytest.mark.any_data
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGSTOP])
 async def test_an_outage_of_postgresql(how: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     # Shorter: a test has other things to do.
@@ -157,6 +158,7 @@ async def test_an_outage_of_postgresql(how: signal.Signals, monkeypatch: pytest.
                 pass
 
 
+@pytest.mark.any_data
 async def test_postgresql_restarted_between_two_requests() -> None:
     """The connections that were kept are dead: nobody notices."""
     async with other_postgresql() as (api, port):
@@ -168,6 +170,7 @@ async def test_postgresql_restarted_between_two_requests() -> None:
         assert [answer.status_code for answer in answers] == [201] * 10
 
 
+@pytest.mark.any_data
 async def test_connection_that_the_server_closes_after_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     async with other_postgresql() as (api, port):
         subject = await fresh(api)
@@ -177,6 +180,7 @@ async def test_connection_that_the_server_closes_after_the_check(monkeypatch: py
         assert (await api.client.get(subject.newest)).status_code == 200
 
 
+@pytest.mark.any_data
 async def test_a_locked_sqlite(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "DATABASE_DEADLINE", 1)
     path = tmp_path_factory.mktemp("locked") / "db.sqlite3"

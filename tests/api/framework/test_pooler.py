@@ -3,11 +3,15 @@
 import asyncio
 from datetime import UTC
 
+import pytest
+
 from deploy.core.elsewhere import with_authorities
 from tests.stacks.managed import managed
 from tornado_api.database import Database
 
 
+@pytest.mark.any_data
+@pytest.mark.slow
 async def test_statements_that_repeat() -> None:
     with managed() as services:
         url = with_authorities({"DATABASE_URL": services.pooled}, services.authority)["DATABASE_URL"]

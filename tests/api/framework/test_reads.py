@@ -85,6 +85,7 @@ async def test_every_request_gets_the_exception_of_its_read() -> None:
 SLOW = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000000) SELECT MAX(i) FROM n"
 
 
+@pytest.mark.slow
 async def test_a_slow_read_does_not_block_the_loop(api: Served) -> None:
     subject = await fresh(api)
     read = asyncio.create_task(api.app.database.read(SLOW))

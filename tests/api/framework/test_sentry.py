@@ -41,6 +41,7 @@ def sentry() -> Iterator[Receiver]:
             sentry_sdk.init()
 
 
+@pytest.mark.slow
 async def test_sentry_gets_an_error_without_data_of_people(api: Served, sentry: Receiver) -> None:
     headers = {"X-Request-ID": "0123abcd", "X-Real-IP": "192.0.2.7", "Cookie": "secret=1"}
     answer = await api.client.get("/faulty/private?q=secret", headers=headers)

@@ -18,7 +18,7 @@ from tests.api.served import Served
 from tests.api.tokens import bearer, token
 from tornado_api import limits, live, websocket
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.any_data]
 
 ECHO = "/api/v1/sockets/echo"
 

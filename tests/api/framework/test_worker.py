@@ -26,7 +26,7 @@ from tests.api.served import PROJECT, serve
 from tests.api.tokens import token
 from tests.api.watching import blocks, news
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.any_data]
 
 GUNICORN = str(PROJECT / ".venv/bin/gunicorn")
 CONFIG = "deploy/gunicorn/config.py"

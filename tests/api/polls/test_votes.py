@@ -110,6 +110,7 @@ async def test_user_who_was_deactivated_sends_a_vote_again(api: Served) -> None:
     problem(await vote(api, asked, user=user, key="one"), 401)
 
 
+@pytest.mark.slow
 async def test_many_double_votes_at_once(api: Served) -> None:
     asked = await ask(api)
     answers = await asyncio.gather(*(vote(api, asked, n % 2, user=1) for n in range(50)))
@@ -154,6 +155,7 @@ async def outcome(store: PollStore, asked: Question, voter: int, choice: int, ke
     return "counted"
 
 
+@pytest.mark.slow
 async def test_64_writers_at_once(api: Served, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many connections vote on two questions. One closes during the votes, and the last voter is deactivated."""
     # Longer, because SQLite lets one after the other write, and each waits for the disk.
@@ -191,6 +193,7 @@ async def test_64_writers_at_once(api: Served, database_url: str, monkeypatch: p
         assert (tally["total"], tally["version"]) == (total, total)
 
 
+@pytest.mark.slow
 async def test_many_voters_at_once(api: Served) -> None:
     asked = await ask(api)
     answers = await asyncio.gather(*(vote(api, asked, n % 2) for n in range(60)))

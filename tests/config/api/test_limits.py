@@ -1,5 +1,7 @@
 """The api's limits fit those of nginx, gunicorn and the kernel."""
 
+import pytest
+
 from deploy.core.apps import APPS
 from deploy.core.settings import PROJECT
 from deploy.doctor.limits import OPEN_FILES
@@ -10,6 +12,7 @@ from tornado_api import limits
 API = APPS["api"]
 
 
+@pytest.mark.slow
 def test_a_request_ends_before_its_worker() -> None:
     assert limits.DATABASE_DEADLINE < limits.REQUEST_DEADLINE
     assert limits.LONGEST_WAIT < limits.REQUEST_DEADLINE

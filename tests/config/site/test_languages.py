@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.environment import PROJECT
 from tests.servers import program
 
@@ -18,6 +20,7 @@ def texts(compiled: Path) -> dict[object, str]:
     return {text: translation for text, translation in catalog.items() if text}
 
 
+@pytest.mark.slow
 def test_every_marked_text_is_in_german(tmp_path: Path) -> None:
     msgfmt, msgattrib = program("msgfmt", "gettext"), program("msgattrib", "gettext")
     site = shutil.copytree(PROJECT / "django_site", tmp_path / "site")

@@ -17,6 +17,7 @@ def test_a_request_from_a_lost_host_still_gets_its_turn() -> None:
     assert seconds_until_noticed() < middleware.LONGEST_WAIT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [6, 20])
 def test_the_site_takes_requests_up_to_the_upload_limit(limit: int) -> None:
     print_limits = "from django.conf import settings; print(settings.DATA_UPLOAD_MAX_MEMORY_SIZE)"

@@ -11,6 +11,7 @@ from tests.faults import self_signed
 from tests.site.jobs.smtp import smtp_server
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["smtp+tls", "smtp+ssl"])
 def test_a_certificate_is_verified(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = self_signed(tmp_path)

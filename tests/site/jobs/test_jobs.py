@@ -154,6 +154,7 @@ def test_a_job_of_another_release_waits_for_it(work: Callable[[], int]) -> None:
     assert DBTaskResult.objects.get().status == READY
 
 
+@pytest.mark.slow
 def test_a_job_has_a_time_limit(work: Callable[[], int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "LIMIT", 1)
     # The test's transaction needs the connection.
@@ -213,6 +214,7 @@ def test_a_worker_that_lost_its_claim_changes_nothing() -> None:
     assert not DBTaskResult.objects.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_each_job_is_claimed_by_one_of_many_workers() -> None:
     for number in range(40):

@@ -67,6 +67,7 @@ def test_a_rollback_sends_nothing(server: Server) -> None:
     assert server.received == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answers",
     [

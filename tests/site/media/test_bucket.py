@@ -22,7 +22,7 @@ from django.test import Client, RequestFactory
 from tests.faults import away
 from tests.site.media import buckets
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.any_data]
 
 
 def test_a_file_with_its_type(bucket_port: int) -> None:

@@ -15,7 +15,7 @@ from django.test import Client
 
 from tests.faults import away
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.any_data]
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ import pkgutil
 import re
 from contextlib import closing
 
+import pytest
+
 import tornado_api
 from tests.api.databases import create
 from tests.site.commands import manage
@@ -24,6 +26,7 @@ def statements() -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_statements() -> None:
     url, faults = create("statements"), []
     manage("migrate", "-v0", DATABASE_URL=url).check_returncode()

@@ -8,6 +8,8 @@ import pytest
 
 from deploy.core.settings import PROJECT
 
+pytestmark = pytest.mark.slow
+
 PRINT = """
 import django
 django.setup()
