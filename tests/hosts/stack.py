@@ -2,15 +2,19 @@
 
 import ipaddress
 import itertools
+import json
 import os
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import psutil
@@ -30,6 +34,25 @@ PROCESSES = {"database": "postgresql@*-main.service", "redis": "redis-server.ser
 METRICS_PORT = 9145
 
 
+@contextmanager
+def webhook(port: int) -> Iterator[Queue[dict[str, str]]]:
+    """Serve a webhook. The queue has what hosts sent."""
+    received: Queue[dict[str, str]] = Queue()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+    with HTTPServer(("", port), Handler) as server, ThreadPoolExecutor() as pool:
+        pool.submit(server.serve_forever)
+        try:
+            yield received
+        finally:
+            server.shutdown()
+
+
 class HostsStack(Stack):
     """Hosts in the shape of an example inventory. Releases come from `project`, which becomes a git repository.
 
@@ -39,6 +62,8 @@ class HostsStack(Stack):
     rolls_back = True
     slower = 4.0
     network: Network
+    # What the hosts send to alert_url.
+    alerts: Queue[dict[str, str]]
 
     def __init__(
         self, directory: Path, project: Path, inventory: str, suite: str, groups: Mapping[str, list[str]] = {}
@@ -61,6 +86,7 @@ class HostsStack(Stack):
 
     def up(self) -> str:
         self.network = self.ending.enter_context(hosts(members(self.shape), self.suite))
+        self.alerts = self.ending.enter_context(webhook(self.alert_port))
         route = ["ip", "route", "replace", "local", str(self.clients), "dev", "lo"]
         subprocess.run(route, check=True)
         self.ending.callback(subprocess.run, ["delete" if word == "replace" else word for word in route], check=True)
