@@ -203,7 +203,8 @@ def test_a_live_database_is_replaced_only_with_force(data: Data, tmp_path: Path)
         app_backup.restore(backup, force=False)
     assert len(data.orders()) == 10
     with psycopg.connect(data.url) as kept:
-        with pytest.raises(app_backup.Failed, match=r"is live: 13 rows, 1 connections"):
+        # The server may still be ending earlier connections.
+        with pytest.raises(app_backup.Failed, match=r"is live: 13 rows, [1-9] connections"):
             app_backup.restore(backup, force=False)
         app_backup.restore(backup, force=True)
         with pytest.raises(psycopg.OperationalError):
