@@ -10,7 +10,10 @@ from deploy.core.console import Failed
 # The schemes of EMAIL_URL that name a server.
 PORTS = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}
 TITLE = "{{ .Status | toUpper }} {{ .CommonLabels.alertname }}"
-TEXT = "{{ range .Alerts }}{{ .Annotations.summary }}. {{ .Annotations.action }}.\n{{ end }}"
+TEXT = (
+    "{{ range .Alerts.Firing }}{{ .Annotations.summary }}. {{ .Annotations.action }}.\n{{ end }}"
+    "{{ range .Alerts.Resolved }}Resolved: {{ .Annotations.summary }}.\n{{ end }}"
+)
 # An alert, those that follow from it and so are not sent, and the labels in which both are equal.
 INHIBITED = [
     ("DatabaseOrRedisDown", "NoReadyInstance|InstanceNotServing", []),

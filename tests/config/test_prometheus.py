@@ -145,8 +145,8 @@ CASES = [
         *("BackupTooOld", gauge("backup_timestamp_seconds", f"-{26 * 3600 - 600}+0x60", 'host="h"'), 22, 20, HOST),
         "h: the newest backup is 1d 2h 12m 0s old",
     ),
-    Case("JobsFail", gauge("jobs", "0 0 1+0x60", 'app="jobs",status="failed"'), 2, 1, JOBS, "jobs: 1 failures "),
-    Case("JobsFail", attempts("failed", 1), 10, 2, JOBS | MAIL_JOB, "jobs: 10 failures of jobs.mail.send"),
+    Case("JobsFail", gauge("jobs", "0 0 1+0x60", 'app="jobs",status="failed"'), 2, 1, JOBS, "jobs: failures: 1"),
+    Case("JobsFail", attempts("failed", 1), 10, 2, JOBS | MAIL_JOB, "jobs: failures of jobs.mail.send: 10"),
     Case("JobsFail", attempts("done", 9)),
     Case(
         *("MetricsUnavailable", gauge("up", "1 0+0x60", 'job="stack",host="h"'), 4, 2, HOST | {"job": "stack"}),

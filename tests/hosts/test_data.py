@@ -1,15 +1,9 @@
 """The data host: backup, restore, and a new host in its place."""
 
-import json
 import shutil
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from queue import Queue
 
 import pytest
 
@@ -17,27 +11,9 @@ from tests.hosts.hosts import Host
 from tests.hosts.shapes import FIVE_LONG
 from tests.hosts.stack import HostsStack
 from tests.hosts.test_hosts_lost import wait_until_whole
+from tests.webhook import webhook
 
 PICTURE = "pictures/of-these-tests.webp"
-
-
-@contextmanager
-def alerts(port: int) -> Iterator[Queue[dict[str, str]]]:
-    """Serve a webhook. The queue has what hosts sent."""
-    received: Queue[dict[str, str]] = Queue()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-    with HTTPServer(("", port), Handler) as server, ThreadPoolExecutor() as pool:
-        pool.submit(server.serve_forever)
-        try:
-            yield received
-        finally:
-            server.shutdown()
 
 
 def data(stack: HostsStack) -> Host:
@@ -124,7 +100,7 @@ def test_a_backup_that_fails_is_seen(hosts: HostsStack) -> None:
     host = data(hosts)
     host.run("mv /srv/app/var/media /srv/app/var/media.away")
     try:
-        with alerts(hosts.alert_port) as received:
+        with webhook(hosts.alert_port) as received:
             failed = hosts.make("backup")
             assert failed.returncode != 0
             assert "media" in failed.stdout
