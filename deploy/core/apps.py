@@ -23,8 +23,10 @@ from deploy.servers import SERVERS, Server  # noqa: E402
 
 # TCP ports between the first one of an instance and the first one of the next: more workers than a host has cores.
 PORTS_PER_INSTANCE = 100
+# The groups of an inventory that are no apps.
+GROUPS = ("edge", "data", "monitoring")
 # Names that files of the deployment have where an app has its own.
-RESERVED = ("nginx", "metrics", "access", "errors", "snippets", "supervisord", "edge", "data")
+RESERVED = ("nginx", "metrics", "prometheus", "access", "errors", "snippets", "supervisord", *GROUPS)
 
 # For each key of an entry: its shape, and the same in words. A shape is the pattern of a text, a range of numbers, or
 # that of each value in a list, in a table, or in a list of different values.

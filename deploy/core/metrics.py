@@ -22,12 +22,15 @@ from xmlrpc.client import Error
 from deploy.core import supervisor
 from deploy.core.apps import INSTANCES, PROJECT, Instance
 from deploy.core.cores import cores
-from deploy.core.probe import is_in_rotation, why_not_ready
+from deploy.core.probe import check, is_in_rotation
 from deploy.core.settings import ENV_FILE, read_file, replace
 from deploy.servers.base import read
 
 # The service of the backups touches it at the end of each.
 BACKUP = Path("/var/backups/app-newest")
+RULES = PROJECT / "deploy/prometheus/rules.yml"
+# The parts of a readiness check, and how people call them.
+DEPENDENCIES = {"database": "database", "bus": "redis"}
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -72,12 +75,19 @@ def of_apps(run: Path, instances: Iterable[Instance], address: str | None) -> st
 
 def of_instances(run: Path, instances: list[Instance], address: str | None) -> Iterator[str]:
     with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda each: why_not_ready(run, each.name, cores(), address), instances)
-        reasons = dict(zip(instances, found, strict=True))
-    ready = [(float(not reason), labels_of(each)) for each, reason in reasons.items()]
+        found = pool.map(lambda each: check(run, each, cores(), address), instances)
+        checks = dict(zip(instances, found, strict=True))
+    ready = [(float(not reason), labels_of(each)) for each, (reason, _) in checks.items()]
     yield family("instance_ready", "gauge", "1 if the instance is ready", *ready)
+    dependencies = [
+        (float(body[part] == "ok"), (*labels_of(each), ("dependency", name)))
+        for each, (_, body) in checks.items()
+        for part, name in DEPENDENCIES.items()
+        if body.get(part, "off") != "off"
+    ]
+    yield family("dependency_up", "gauge", "1 if the instance reaches the database or Redis", *dependencies)
     # Those that are not ready come last, because they may hang.
-    yield of_apps(run, sorted(instances, key=lambda each: bool(reasons[each])), address)
+    yield of_apps(run, sorted(instances, key=lambda each: bool(checks[each][0])), address)
     in_rotation = [(float(is_in_rotation(run, each.name)), labels_of(each)) for each in instances]
     yield family("instance_in_rotation", "gauge", "1 if nginx sends the instance requests", *in_rotation)
     workers = []
@@ -137,13 +147,20 @@ def exposition() -> str:
     return "".join(text for part in parts for text in part)
 
 
-def scrape_configuration(targets: Mapping[str, str]) -> str:
-    """Return a configuration of Prometheus for the metrics of these hosts: name, and address with port."""
+def prometheus_configuration(
+    targets: Mapping[str, str], rules: str = str(RULES), alertmanager: str = "127.0.0.1:9093"
+) -> str:
+    """Return a configuration of Prometheus for the metrics of these hosts: name, and address with port.
+
+    `rules` is the path of rules.yml on Prometheus's machine, and `alertmanager` the address of Alertmanager from there.
+    """
     hosts = "".join(
         f'      - targets: ["{target}"]\n        labels: {{host: {name}}}\n' for name, target in targets.items()
     )
     return (
         "# For Prometheus, written by the deployment.\n"
+        f"global: {{evaluation_interval: 15s}}\nrule_files: [{rules}]\n"
+        f'alerting: {{alertmanagers: [{{static_configs: [{{targets: ["{alertmanager}"]}}]}}]}}\n'
         "scrape_configs:\n  - job_name: stack\n    scrape_interval: 15s\n    scrape_timeout: 15s\n"
         # The label `instance` is the app's, such as site-a.
         f"    honor_labels: true\n    static_configs:\n{''.join(hosts)}"
@@ -157,7 +174,7 @@ def address(variables: Mapping[str, str]) -> str:
 def write_scrape_configuration(var: Path, variables: Mapping[str, str]) -> None:
     """Write VAR_DIR/prometheus.yml for a stack on this machine, if it has a port for Prometheus."""
     if port := variables.get("METRICS_PORT"):
-        replace(var / "prometheus.yml", scrape_configuration({"localhost": f"127.0.0.1:{port}"}))
+        replace(var / "prometheus.yml", prometheus_configuration({"localhost": f"127.0.0.1:{port}"}))
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -44,7 +44,7 @@ TLS_FILES = ("TLS_CERTIFICATE", "TLS_KEY")
 LISTENS = ("ADDRESS", "PORT", "LISTEN", "LISTEN_PLAIN", "PLAIN_PORT", *TLS_FILES)
 NGINX_ONLY = frozenset((*LISTENS, "ADMIN_NETWORKS", "DEBUG_UPSTREAM", "LIVE_PER_ADDRESS", "METRICS_PORT"))
 COMPOSE_ONLY = frozenset(("COMPOSE_PROJECT_NAME", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "CPUS", "MEMORY", "APP_UID"))
-COMPOSE_ONLY |= {"ACME_EMAIL", "ACME_DIRECTORY", "IMAGE", "RELEASE"}
+COMPOSE_ONLY |= {"ACME_EMAIL", "ACME_DIRECTORY", "ALERT_URL", "IMAGE", "PROMETHEUS_PORT", "RELEASE"}
 # Descriptors of the locks that this process has, for subprocess's `pass_fds`: a child keeps a lock if its parent dies.
 HELD: list[int] = []
 # Of the project and of VAR_DIR.
@@ -53,6 +53,7 @@ PATH = r"[\w./+@-]+"
 LONGEST_SOCKET = 107
 
 NETWORKS = (r"[\da-fA-F.:/, ]*", "networks, separated by commas, for example 10.0.0.0/8; or empty")
+PORT = (r"|(?!10[01]|102[0-3])[1-9]\d{3}|[1-5]\d{4}", "a number from 1024 to 59999, or empty")
 # The settings that the deployment itself reads: a pattern, and the same in words. The apps check theirs.
 SHAPES = {
     "ALLOWED_HOSTS": (r".+", "host names, separated by commas"),
@@ -63,7 +64,8 @@ SHAPES = {
     # With two workers, a container of the api takes 150 MB, one of the site 60; PostgreSQL 60.
     "MEMORY": (r"(25[6-9]|2[6-9]\d|[3-9]\d\d|[1-9]\d{3,})m|[1-9]\d*g", "at least 256m, for example 512m or 2g"),
     "COMPOSE_PROJECT_NAME": (r"|[a-z0-9][a-z0-9_-]*", "lower-case letters, digits, _ and -"),
-    "METRICS_PORT": (r"|(?!10[01]|102[0-3])[1-9]\d{3}|[1-5]\d{4}", "a number from 1024 to 59999, or empty"),
+    "METRICS_PORT": PORT,
+    "PROMETHEUS_PORT": PORT,
     "APP_UID": (r"[1-9]\d*", "the number of a user, other than 0"),
     "ACME_EMAIL": (r"|[^@\s]+@[^@\s]+", "the address of somebody who reads it, or empty"),
     "ACME_DIRECTORY": (r"https://[^\s=@]+", "the https address of a certificate authority's directory"),
@@ -260,6 +262,13 @@ def faults() -> list[str]:
     found += [f"{name} is empty in the environment: unset it" for name in SECRETS if os.environ.get(name) == ""]
     if (debug := os.environ.get("DEBUG", given.get("DEBUG", ""))) not in ("", "off"):
         found.append(f"DEBUG is {shown(debug)}: remove it, and use `make dev`, which shows debug pages")
+    # A secret: not in SHAPES, whose faults show values.
+    if not re.fullmatch(r"|https?://\S+", given.get("ALERT_URL", "")):
+        found.append("ALERT_URL should be the address of a webhook, https://…")
+    if given.get("PROMETHEUS_PORT") and not given.get("METRICS_PORT"):
+        found.append(
+            "PROMETHEUS_PORT is set, and METRICS_PORT is empty: should be a port too, for what Prometheus reads"
+        )
     found += elsewhere.faults(given)
     if given["TLS"] == "on":
         found += tls_faults(given)

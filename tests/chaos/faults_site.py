@@ -3,8 +3,15 @@
 import time
 
 from django.http import HttpRequest, HttpResponse
+from django_tasks import task
+from jobs.worker import Rejected
 
 held: list[bytearray] = []
+
+
+@task
+def reject() -> None:
+    raise Rejected("a fault")
 
 
 def sleep(request: HttpRequest) -> HttpResponse:

@@ -36,7 +36,7 @@ def faulty() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def faulty_native(pytestconfig: pytest.Config) -> Iterator[NativeStack]:
-    variables = {}
+    variables = {"METRICS_PORT": str(servers.free_port())}
     with ExitStack() as data, faulty() as project:
         if pytestconfig.getoption("data") == "postgresql":
             # The stack gets its own servers, because tests stop and freeze them.

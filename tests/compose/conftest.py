@@ -26,7 +26,9 @@ def stack(compose: ComposeStack) -> ComposeStack:
 @pytest.fixture(scope="session")
 def other() -> Iterator[ComposeStack]:
     """A stack with other settings. Tests that stop it start it again."""
-    with running(ComposeStack, {"APP_UID": "12345", "CPUS": "1", "METRICS_PORT": str(free_port())}) as stack:
+    ports = {name: str(free_port()) for name in ("METRICS_PORT", "PROMETHEUS_PORT")}
+    own = {"APP_UID": "12345", "CPUS": "1", "ALERT_URL": "http://192.0.2.1/"}
+    with running(ComposeStack, own | ports) as stack:
         yield stack
 
 

@@ -1,12 +1,22 @@
-"""The container that has the metrics for Prometheus."""
+"""The containers that have the metrics, Prometheus and Alertmanager."""
 
 import json
+import time
 
 import httpx
+import pytest
 
-from tests.compose.conftest import wait_healthy
+from tests.compose.conftest import SERVICES, wait_healthy
 from tests.stacks import ComposeStack
 from tests.stacks.network import HOME, enter
+
+# A job that failed for good.
+FAIL = """
+from django_tasks_db.models import DBTaskResult
+from jobs.mail import send
+send.enqueue("shop@example.org", "mel@example.org", "")
+DBTaskResult.objects.filter(task_path="jobs.mail.send").update(status="FAILED")
+"""
 
 
 def read(stack: ComposeStack) -> str:
@@ -24,12 +34,39 @@ def test_prometheus_reads_the_metrics_of_all_containers(other: ComposeStack) -> 
     assert "nginx_requests_total" in found
 
 
-def test_it_is_confined(other: ComposeStack) -> None:
-    container = other.container("metrics")
+def test_an_alert_reaches_alertmanager(other: ComposeStack) -> None:
+    wait_healthy(other, *SERVICES, "prometheus", "alertmanager")
+    other.manage("shell", "--no-imports", "--command", FAIL)
+    command = ["amtool", "--alertmanager.url=http://127.0.0.1:9093", "alert", "query", "--output=json"]
+    deadline = time.monotonic() + 180
+    while "JobsFail" not in (found := other.run("alertmanager", *command)):
+        assert time.monotonic() < deadline, found
+        time.sleep(1)
+    enter(HOME)
+    api = f"http://127.0.0.1:{other.environment['PROMETHEUS_PORT']}/api/v1"
+    [target] = httpx.get(f"{api}/targets").json()["data"]["activeTargets"]
+    assert target["health"] == "up", target["lastError"]
+    configuration = other.run("alertmanager", "cat", "/run/secrets/alertmanager")
+    assert json.loads(configuration)["receivers"][0]["slack_configs"][0]["api_url"] == other.environment["ALERT_URL"]
+
+
+@pytest.mark.parametrize(
+    ("service", "port", "secrets"),
+    [
+        ("metrics", "METRICS_PORT", set()),
+        ("prometheus", "PROMETHEUS_PORT", {"prometheus", "rules"}),
+        ("alertmanager", "", {"alertmanager"}),
+    ],
+)
+def test_it_is_confined(other: ComposeStack, service: str, port: str, secrets: set[str]) -> None:
+    container = other.container(service)
     host = container["HostConfig"]
     assert host["ReadonlyRootfs"]
     assert host["CapDrop"] == ["ALL"]
-    port = other.environment["METRICS_PORT"]
-    assert host["PortBindings"] == {f"{port}/tcp": [{"HostIp": "127.0.0.1", "HostPort": port}]}
-    # No secret of an app.
-    assert "/run/secrets" not in json.dumps(container["Mounts"])
+    assert container["Config"]["User"] not in ("", "0", "root")
+    published = [binding for bindings in host["PortBindings"].values() for binding in bindings]
+    assert published == ([{"HostIp": "127.0.0.1", "HostPort": other.environment[port]}] if port else [])
+    # No secret of an app, and no way to the apps but the sockets that the metrics need.
+    mounted = [each["Destination"] for each in container["Mounts"]]
+    assert {path.rpartition("/")[2] for path in mounted if path.startswith("/run/secrets/")} == secrets
+    assert [*container["NetworkSettings"]["Networks"]] == [f"{other.name}_edge"]

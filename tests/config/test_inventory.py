@@ -166,3 +166,21 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
         *(f"{each} is missing" for each in names),
     ):
         assert word in said, said
+
+
+def test_a_host_for_prometheus(tmp_path: Path, secrets: dict[str, str]) -> None:
+    file = tmp_path / "hosts.yml"
+
+    def said(settings: dict[str, Any], **more: str) -> str:
+        inventory = write(file, SHAPES[-1], secrets | more, settings=settings)
+        inventory["monitoring"] = {"hosts": {"monitoring-1": {"ansible_host": "192.0.2.41"}}}
+        file.write_text(yaml.safe_dump(inventory))
+        return check(file)
+
+    metrics = {"METRICS_PORT": 9145}
+    assert "settings should have METRICS_PORT" in said({})
+    # Settings of a project with the site.
+    mail = {"ADMINS": "ann@example.org"} if "ADMINS" in parse(EXAMPLE.read_text()) else {}
+    assert said(metrics | mail) == ""
+    if mail:
+        assert "smtp+ssl:// should have port 465" in said(metrics | mail, EMAIL_URL="smtp+ssl://mail.example.org:8465")

@@ -111,7 +111,9 @@ def test_the_expiry_of_a_certificate(tmp_path: Path) -> None:
 
 
 def test_the_configuration_for_prometheus() -> None:
-    [job] = yaml.safe_load(metrics.scrape_configuration({"a": "10.0.0.1:9145", "b": "10.0.0.2:9145"}))["scrape_configs"]
+    [job] = yaml.safe_load(metrics.prometheus_configuration({"a": "10.0.0.1:9145", "b": "10.0.0.2:9145"}))[
+        "scrape_configs"
+    ]
     assert job["honor_labels"]
     assert job["static_configs"] == [
         {"targets": ["10.0.0.1:9145"], "labels": {"host": "a"}},

@@ -140,6 +140,11 @@ def test_the_environment_wins(env_file: Path, monkeypatch: pytest.MonkeyPatch) -
         ("PORT", "0", "PORT is '0': should be a number from 1 to 65535"),
         ("PORT", "", "PORT is '': should be a number from 1 to 65535"),
         ("ACME_EMAIL", "me@example.org", "ACME_EMAIL is set, and TLS is not on: should be on"),
+        ("ALERT_URL", "hooks.example.org", "ALERT_URL should be the address of a webhook, https://…"),
+        (
+            *("PROMETHEUS_PORT", "9090"),
+            "PROMETHEUS_PORT is set, and METRICS_PORT is empty: should be a port too, for what Prometheus reads",
+        ),
         ("UPLOAD_LIMIT_MB", "20 MB", "UPLOAD_LIMIT_MB is '20 MB': should be a number of megabytes from 1 to 999"),
     ],
 )

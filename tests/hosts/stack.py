@@ -2,17 +2,14 @@
 
 import ipaddress
 import itertools
-import json
 import os
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -26,31 +23,13 @@ from tests.faults import self_signed
 from tests.hosts.hosts import Host, Network, hosts, members, shape
 from tests.servers import free_port
 from tests.stacks import Stack, enter
+from tests.webhook import webhook
 
 # The services of the data host. A pattern matches no stopped unit; the PostgreSQL cluster follows postgresql.service.
 UNITS = {"database": "postgresql.service", "redis": "redis-server.service"}
 # The unit that contains the processes.
 PROCESSES = {"database": "postgresql@*-main.service", "redis": "redis-server.service"}
 METRICS_PORT = 9145
-
-
-@contextmanager
-def webhook(port: int) -> Iterator[Queue[dict[str, str]]]:
-    """Serve a webhook. The queue has what hosts sent."""
-    received: Queue[dict[str, str]] = Queue()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-    with HTTPServer(("", port), Handler) as server, ThreadPoolExecutor() as pool:
-        pool.submit(server.serve_forever)
-        try:
-            yield received
-        finally:
-            server.shutdown()
 
 
 class HostsStack(Stack):
@@ -63,7 +42,7 @@ class HostsStack(Stack):
     slower = 4.0
     network: Network
     # What the hosts send to alert_url.
-    alerts: Queue[dict[str, str]]
+    alerts: Queue[Any]
 
     def __init__(
         self, directory: Path, project: Path, inventory: str, suite: str, groups: Mapping[str, list[str]] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote as percent_encode
 
-from deploy.core import elsewhere, maintenance_mode, metrics, nginx
+from deploy.core import alertmanager, elsewhere, maintenance_mode, metrics, nginx
 from deploy.core.apps import APPS, App
 from deploy.core.console import Failed
 from deploy.core.settings import (
@@ -84,7 +84,32 @@ def write(dev: bool = False) -> None:
             "labels": {"code": digest(code + (MOUNTED / "nginx.env").read_text())},
         }
     metrics.write_scrape_configuration(VAR, variables)
-    replace(SERVICES, json.dumps({"services": services, "secrets": secrets}, indent=1))
+    # Always, so that `make destroy` finds them.
+    volumes: dict[str, Any] = {"prometheus": {}, "alertmanager": {}}
+    written: dict[str, Any] = {"services": services, "secrets": secrets, "volumes": volumes}
+    if variables["PROMETHEUS_PORT"]:
+        add_prometheus(written, variables)
+    replace(SERVICES, json.dumps(written, indent=1))
+
+
+def add_prometheus(written: dict[str, Any], variables: Mapping[str, str]) -> None:
+    """Add Prometheus and Alertmanager, which get their files as secrets. Raises Failed if EMAIL_URL does not fit."""
+    targets = {"localhost": f"metrics:{variables['METRICS_PORT']}"}
+    files = {
+        "prometheus": {
+            "prometheus": metrics.prometheus_configuration(targets, "/run/secrets/rules", "alertmanager:9093"),
+            "rules": metrics.RULES.read_text(),
+        },
+        "alertmanager": {"alertmanager": alertmanager.configuration(variables, variables["ALERT_URL"])},
+    }
+    for service, contents in files.items():
+        sources = {name: write_secret(name, content).name for name, content in contents.items()}
+        written["secrets"] |= {source: {"file": str(SECRETS / source)} for source in sources.values()}
+        written["services"][service] = {
+            "extends": {"file": str(PROJECT / "deploy/docker/prometheus.yml"), "service": service},
+            "secrets": [{"source": source, "target": name} for name, source in sources.items()],
+        }
+    written["services"]["prometheus"]["ports"] = [f"127.0.0.1:{variables['PROMETHEUS_PORT']}:9090"]
 
 
 def ports(variables: Mapping[str, str]) -> list[str]:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from django.core.mail import EmailMessage, get_connection
-from jobs.settings import parse_mail_server
+from jobs.settings import PORTS, parse_mail_server
 
+from deploy.core import alertmanager
 from tests.faults import self_signed
 from tests.site.jobs.smtp import smtp_server
 
@@ -26,3 +27,7 @@ def test_a_certificate_is_verified(scheme: str, tmp_path: Path, monkeypatch: pyt
         monkeypatch.setenv("SSL_CERT_FILE", files["TLS_CERTIFICATE"])
         assert get_connection(**arguments).send_messages([mail]) == 1
         assert [to for to, _ in server.received] == ["mel@example.org"]
+
+
+def test_the_deployment_has_the_same_default_ports() -> None:
+    assert alertmanager.PORTS == PORTS

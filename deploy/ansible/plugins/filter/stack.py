@@ -9,7 +9,7 @@ from typing import Any
 DEPLOY = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(DEPLOY.parent))
 
-from deploy.core import elsewhere, metrics, nginx, settings  # noqa: E402
+from deploy.core import alertmanager, elsewhere, metrics, nginx, settings  # noqa: E402
 from deploy.core.apps import APPS  # noqa: E402
 from deploy.core.certificate import why_no_pair  # noqa: E402
 from deploy.core.console import Failed  # noqa: E402
@@ -112,9 +112,21 @@ def certificate_fault(certificate: str, key: str) -> str:
     return why_no_pair(Path(certificate), Path(key))
 
 
-def scrape_configuration(addresses: Sequence[str], names: Sequence[str], port: int | str) -> str:
-    """Return a configuration of Prometheus for the hosts with these addresses and names."""
-    return metrics.scrape_configuration(dict(zip(names, (f"{each}:{port}" for each in addresses), strict=True)))
+def prometheus_configuration(
+    addresses: Sequence[str], names: Sequence[str], port: int | str, rules: str = str(metrics.RULES)
+) -> str:
+    """Return a configuration of Prometheus for the hosts with these addresses and names, and a file of rules."""
+    targets = dict(zip(names, (f"{each}:{port}" for each in addresses), strict=True))
+    return metrics.prometheus_configuration(targets, rules)
+
+
+def alert_fault(given: Mapping[str, str]) -> str:
+    """Return why Alertmanager cannot send mail with these settings and secrets; empty if it can, or sends none."""
+    try:
+        alertmanager.configuration(given, "")
+    except Failed as failed:
+        return str(failed)
+    return ""
 
 
 def wrong_domains(names: Sequence[Any]) -> list[str]:
@@ -125,14 +137,16 @@ def wrong_domains(names: Sequence[Any]) -> list[str]:
 class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
+            "alert_fault": alert_fault,
+            "alertmanager_configuration": alertmanager.configuration,
             "app_ports": app_ports,
             "bucket_origin": nginx.bucket_origin,
             "certificate_fault": certificate_fault,
             "wrong_domains": wrong_domains,
             "app_secrets": app_secrets,
             "host_settings": host_settings,
+            "prometheus_configuration": prometheus_configuration,
             "registered_apps": registered_apps,
-            "scrape_configuration": scrape_configuration,
             "setting_faults": setting_faults,
             "trusted_proxies": trusted_proxies,
             "unit_name": unit_name,
