@@ -262,6 +262,16 @@ def faults() -> list[str]:
     found += [f"{name} is empty in the environment: unset it" for name in SECRETS if os.environ.get(name) == ""]
     if (debug := os.environ.get("DEBUG", given.get("DEBUG", ""))) not in ("", "off"):
         found.append(f"DEBUG is {shown(debug)}: remove it, and use `make dev`, which shows debug pages")
+    found += [*prometheus_faults(given), *elsewhere.faults(given)]
+    if given["TLS"] == "on":
+        found += tls_faults(given)
+    elif given["ACME_EMAIL"]:
+        found.append("ACME_EMAIL is set, and TLS is not on: should be on")
+    return found
+
+
+def prometheus_faults(given: Mapping[str, str]) -> list[str]:
+    found = []
     # A secret: not in SHAPES, whose faults show values.
     if not re.fullmatch(r"|https?://\S+", given.get("ALERT_URL", "")):
         found.append("ALERT_URL should be the address of a webhook, https://…")
@@ -269,11 +279,6 @@ def faults() -> list[str]:
         found.append(
             "PROMETHEUS_PORT is set, and METRICS_PORT is empty: should be a port too, for what Prometheus reads"
         )
-    found += elsewhere.faults(given)
-    if given["TLS"] == "on":
-        found += tls_faults(given)
-    elif given["ACME_EMAIL"]:
-        found.append("ACME_EMAIL is set, and TLS is not on: should be on")
     return found
 
 

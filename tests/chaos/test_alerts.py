@@ -238,12 +238,13 @@ def test_every_query_names_metrics_and_labels_that_exist(
     def read() -> bool:
         for series in monitoring.ask("series", **{"match[]": '{__name__=~".+"}'}):
             known.setdefault(series["__name__"], set()).update(series)
-        return "cache_reads_total" in known
+        return {"cache_reads_total", "app:http_errors:ratio_rate5m"} <= known.keys()
 
     with stack.client(cookies=crowd.people[0].cookies) as client:
         client.get("/")
+        client.get("/api/v1/faults/sleep?seconds=x")
     wait_until(read)
-    # A stack on this machine has neither.
+    # A stack on this machine has no backup, release and certificate.
     (tmp_path / "backup").touch()
     monkeypatch.setattr(metrics, "BACKUP", tmp_path / "backup")
     monkeypatch.setattr(metrics, "PROJECT", tmp_path)
