@@ -14,13 +14,14 @@ import ssl
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from deploy.core import maintenance_mode
-from deploy.core.apps import APPS, find
+from deploy.core.apps import APPS, Instance, find
 from deploy.core.cores import cores
 from deploy.core.settings import VAR
 from deploy.servers import SERVERS
-from deploy.servers.base import get
+from deploy.servers.base import get, why_unready
 
 # Headers for an answer of an instance: nginx's cache has no page for a visitor with a cookie.
 UNCACHED = {"Cookie": "fresh=1"}
@@ -62,9 +63,17 @@ def why_not_ready(run: Path, service: str, workers: int, address: str | None = N
     """Return why nginx or an instance is not ready; empty if it is. `address` is where it has TCP ports, if any."""
     if service == "nginx":
         return "" if get(run / "nginx.sock", "/")[0] else "it does not answer"
-    instance = find(service)
+    return check(run, find(service), workers, address)[0]
+
+
+def check(run: Path, instance: Instance, workers: int, address: str | None) -> tuple[str, dict[str, Any]]:
+    """Return why an instance is not ready, empty if it is, and the answer to its last readiness check."""
+    body: dict[str, Any] = {}
     bind = (address, instance.port()) if address else None
-    return instance.server.why_not_ready(run, service, workers, bind)
+    for socket, status, body in instance.server.checks(run, instance.name, workers, bind):
+        if reason := why_unready(socket, status, body):
+            return reason, body
+    return "", body
 
 
 def why_not_served(address: str, port: str, variables: Mapping[str, str]) -> str:

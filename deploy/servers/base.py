@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,9 +42,14 @@ class Server:
         """Return a command that loads an app without serving it, and fails if that fails; empty if there is none."""
         return []
 
-    def why_not_ready(self, run: Path, instance: str, workers: int, bind: tuple[str, int] | None = None) -> str:
-        """Return why an instance is not ready; empty if it is. `bind` is its first TCP address, if it has one."""
-        return ""
+    def checks(
+        self, run: Path, instance: str, workers: int, bind: tuple[str, int] | None = None
+    ) -> Iterator[tuple[str, int, dict[str, Any]]]:
+        """Yield the answer to the readiness check of each socket: the socket's name, status and JSON body.
+
+        `bind` is the first TCP address of the instance, if it has one. Status 0 means that nothing answered.
+        """
+        return iter(())
 
     def wait_until_idle(self, run: Path, instance: str) -> None:
         """Return when an instance that is out of rotation holds no request that a stop would lose."""
@@ -73,7 +79,7 @@ def as_text(status: int, body: bytes) -> str:
 
 
 def why_unready(socket_name: str, status: int, body: dict[str, Any]) -> str:
-    """Return what a readiness check says is wrong; empty for status 200."""
+    """Return what the answer to a readiness check says is wrong; empty for status 200."""
     if status == 200:
         return ""
     faults = [f"{name} {state}" for name, state in body.items() if name != "status"]

@@ -1,8 +1,10 @@
 """gunicorn's tornado worker: one socket for each worker, spoken to over HTTP. The worker drains when it stops."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from .base import Server, as_text, get, read, why_unready
+from .base import Server, as_text, get, read
 
 
 class Gunicorn(Server):
@@ -21,12 +23,12 @@ class Gunicorn(Server):
     def check_command(self, app: str) -> list[str]:
         return [".venv/bin/gunicorn", "--check-config", "--config", "deploy/gunicorn/config.py"]
 
-    def why_not_ready(self, run: Path, instance: str, workers: int, bind: tuple[str, int] | None = None) -> str:
+    def checks(
+        self, run: Path, instance: str, workers: int, bind: tuple[str, int] | None = None
+    ) -> Iterator[tuple[str, int, dict[str, Any]]]:
         for worker, name in enumerate(self.sockets(instance, workers)):
             address = (bind[0], bind[1] + worker) if bind else run / f"{name}.sock"
-            if reason := why_unready(name, *get(address, "/health/ready")):
-                return reason
-        return ""
+            yield name, *get(address, "/health/ready")
 
     def metrics(self, run: Path, instance: str, bind: tuple[str, int] | None = None) -> str:
         return as_text(*read(bind or run / f"{self.sockets(instance, 1)[0]}.sock", "/health/metrics"))

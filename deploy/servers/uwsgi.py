@@ -4,10 +4,11 @@ import http.client
 import json
 import struct
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .base import REQUESTS_PER_WORKER, Server, as_json, as_text, unix_socket, why_unready
+from .base import REQUESTS_PER_WORKER, Server, as_json, as_text, unix_socket
 
 # uWSGI's own queue (`listen` in deploy/uwsgi/*.ini): nginx must not send more than fits.
 LISTEN = 1024
@@ -29,9 +30,11 @@ class Uwsgi(Server):
     def check_command(self, app: str) -> list[str]:
         return [".venv/bin/uwsgi", "--ini", f"deploy/uwsgi/{app}.ini", "--no-server"]
 
-    def why_not_ready(self, run: Path, instance: str, workers: int, bind: tuple[str, int] | None = None) -> str:
+    def checks(
+        self, run: Path, instance: str, workers: int, bind: tuple[str, int] | None = None
+    ) -> Iterator[tuple[str, int, dict[str, Any]]]:
         # uWSGI has a unix socket on every host, beside the TCP one.
-        return why_unready(instance, *get(run / f"{instance}.sock", "/health/ready"))
+        yield instance, *get(run / f"{instance}.sock", "/health/ready")
 
     def wait_until_idle(self, run: Path, instance: str) -> None:
         """uWSGI loses the requests that it holds when it stops.
