@@ -35,17 +35,21 @@ def card(row: Row) -> str:
     workers = ""
     if row.workers:
         busy = f", {row.workers.count('■')} busy" if "■" in row.workers else ""
+        marks = {"■": ' class="busy"', "□": ""}
         squares = "".join(
-            f'<rect x="{14 * place}" width="11" height="11" rx="2"{" class=busy" if worker == "■" else ""}/>'
+            f'<rect x="{14 * place}" width="11" height="11" rx="2"{marks[worker]}/>'
             for place, worker in enumerate(row.workers)
         )
         workers = (
             f'<svg class="workers" width="{14 * len(row.workers)}" height="11" role="img" '
             f'aria-label="{len(row.workers)} {"worker" if len(row.workers) == 1 else "workers"}{busy}">{squares}</svg>'
         )
-    host = f" <small>{escape(row.host)}</small>" if row.host else ""
+    # A part without instances has its name above the card.
+    host = f"<small>{escape(row.host)}</small>" if row.host else ""
+    name = "" if row.part == row.name.lower() else escape(row.name)
+    heading = f"<h3>{name} {host}</h3>" if name or host else ""
     return (
-        f'<li class="{row.tone}"><h3>{escape(row.name)}{host}</h3><p class="state">{escape(row.state)}</p>{workers}'
+        f'<li class="{row.tone}">{heading}<p class="state">{escape(row.state)}</p>{workers}'
         f"<dl>{figures}</dl>{release}{spark(row.trend, next(iter(row.figures)))}</li>"
     )
 
@@ -82,9 +86,9 @@ def diagram(rows: list[Row]) -> str:
     )
     behind = part(rows, "database", "Database") + part(rows, "redis", "Redis")
     behind += "".join(part(rows, app.name, app.name) for app in APPS.values() if app not in listening)
-    tiers = part(rows, "nginx", "nginx"), apps, behind
+    tiers = "".join(f'<div class="tier">{tier}</div>' for tier in (part(rows, "nginx", "nginx"), apps, behind))
     return (
-        f'<dl class="totals">{totals}</dl>{"".join(f"<div class=tier>{tier}</div>" for tier in tiers)}'
-        f'<p class="meta">Read at {datetime.now(UTC):%H:%M:%S} UTC. Rates and durations are those of the last five seconds, '
-        "errors those of the last ten minutes.</p>"
+        f'<dl class="totals">{totals}</dl>{tiers}'
+        f'<p class="meta">Read at {datetime.now(UTC):%H:%M:%S} UTC. Rates and durations are of the last five seconds, '
+        "failures of the last ten minutes.</p>"
     )

@@ -217,7 +217,7 @@ class Stack:
         figures = {
             "req/s": number(rate),
             "failed": number(failed),
-            "connections": number(total(samples, "nginx_connections")),
+            "clients": number(total(samples, "nginx_connections")),
         }
         figures |= {"release": release} if release else {}
         state = ("no answer", "bad") if host in self.lost else ("serving", "good")
