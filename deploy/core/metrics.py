@@ -207,10 +207,10 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer("text/plain; version=0.0.4; charset=utf-8", exposition())
             case "/rows":
                 self.stack.wait()
-                self.answer("application/json", json.dumps([row._asdict() for row in self.stack.rows()]))
+                self.answer("application/json", json.dumps([row._asdict() for row in self.stack.rows]))
             case "/diagram":
                 self.stack.wait()
-                self.answer("text/html; charset=utf-8", diagram(self.stack.rows()))
+                self.answer("text/html; charset=utf-8", self.stack.page)
             case "/live":
                 self.stream()
             case _:
@@ -234,7 +234,7 @@ class Handler(BaseHTTPRequestHandler):
         with suppress(OSError):
             while time.monotonic() < end:
                 seen = self.stack.wait(seen)
-                self.wfile.write(f"data: {diagram(self.stack.rows())}\n\n".encode())
+                self.wfile.write(f"data: {self.stack.page}\n\n".encode())
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Do nothing: a scrape every few seconds is not worth a line."""
@@ -250,7 +250,7 @@ def serve_stack(file: Path) -> None:
     STACK_HOSTS names the hosts, with the addresses of their metrics: `edge-1= app-1=10.0.0.2:9145`.
     """
     hosts = dict(each.split("=") for each in os.environ.get("STACK_HOSTS", "=").split())
-    Handler.stack = Stack(exposition, hosts)
+    Handler.stack = Stack(exposition, hosts, diagram)
     file.unlink(missing_ok=True)
     for run in (Handler.stack.run, UnixServer(str(file), Handler).serve_forever):
         threading.Thread(target=run, daemon=True).start()

@@ -107,11 +107,18 @@ def duration(seconds: float | None) -> str:
 
 
 class Stack:
-    """The readings of the last ten minutes. `hosts` has the address of each host's metrics; empty for this one's."""
+    """The readings of the last ten minutes.
 
-    def __init__(self, own: Callable[[], str], hosts: Mapping[str, str]) -> None:
+    `hosts` has the address of each host's metrics. It is empty for this one's, which `own` returns. `rows` and `page`,
+    which `draw` makes of them, are those of the newest reading.
+    """
+
+    def __init__(self, own: Callable[[], str], hosts: Mapping[str, str], draw: Callable[[list[Row]], str]) -> None:
         self.own = own
         self.hosts = hosts
+        self.draw = draw
+        self.rows: list[Row] = []
+        self.page = ""
         self.samples: dict[str, Samples] = {}
         self.lost: set[str] = set()
         # The state of each instance that was ever seen: one that has ended has no metrics.
@@ -163,6 +170,8 @@ class Stack:
         self.recent.append(reading)
         if not self.steps or reading[0] > self.steps[-1][0] + STEP - LOOK / 2:
             self.steps.append(reading)
+        self.rows = self.make_rows()
+        self.page = self.draw(self.rows)
 
     def counts(self) -> dict[Key, Counts]:
         found: dict[Key, Counts] = {}
@@ -202,7 +211,7 @@ class Stack:
         p50, p99 = (duration(quantile(share, now, before)) for share in (0.5, 0.99))
         return rate, failed, p50, p99, trend
 
-    def rows(self) -> list[Row]:
+    def make_rows(self) -> list[Row]:
         """Return a row for nginx and each instance on each host, the database and Redis."""
         rows = [self.nginx(host) for host in self.hosts if "nginx_connections" in self.samples.get(host, ())]
         order = list(APPS)

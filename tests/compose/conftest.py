@@ -26,7 +26,8 @@ def stack(compose: ComposeStack) -> ComposeStack:
 @pytest.fixture(scope="session")
 def other() -> Iterator[ComposeStack]:
     """A stack with other settings. Tests that stop it start it again."""
-    with running(ComposeStack, {"APP_UID": "12345", "CPUS": "1", "METRICS_PORT": str(free_port())}) as stack:
+    variables = {"APP_UID": "12345", "CPUS": "1", "METRICS_PORT": str(free_port()), "STACK_PAGE": "everybody"}
+    with running(ComposeStack, variables) as stack:
         yield stack
 
 

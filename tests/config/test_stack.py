@@ -50,7 +50,7 @@ def read(found: Stack, clock: list[float], seconds: float, **figures: int) -> di
     found.own = lambda: text(**figures) if figures else ""
     found.read()
     found.readings += 1
-    return {row.name: row for row in found.rows()}
+    return {row.name: row for row in found.rows}
 
 
 def test_it_reads_what_prometheus_reads() -> None:
@@ -64,7 +64,7 @@ def test_it_reads_what_prometheus_reads() -> None:
 
 
 def test_rates_and_durations_are_of_the_last_seconds(clock: list[float]) -> None:
-    found = Stack(str, {"": ""})
+    found = Stack(str, {"": ""}, diagram)
     read(found, clock, 0, requests=1000)
     read(found, clock, 10, requests=1000)
     row = read(found, clock, 10, requests=1050, failed=2)[INSTANCE.name]
@@ -88,14 +88,14 @@ def test_rates_and_durations_are_of_the_last_seconds(clock: list[float]) -> None
     ],
 )
 def test_the_states_of_an_instance(clock: list[float], ready: int, in_rotation: int, state: tuple[str, str]) -> None:
-    rows = read(Stack(str, {"": ""}), clock, 0, requests=1, ready=ready, in_rotation=in_rotation)
+    rows = read(Stack(str, {"": ""}, diagram), clock, 0, requests=1, ready=ready, in_rotation=in_rotation)
     assert (rows[INSTANCE.name].state, rows[INSTANCE.name].tone) == state
     assert rows["Database"].tone == ("good" if ready else "bad")
     assert "Redis" not in rows
 
 
 def test_a_host_that_does_not_answer_keeps_its_rows(clock: list[float]) -> None:
-    found = Stack(str, {"edge-1": ""})
+    found = Stack(str, {"edge-1": ""}, diagram)
     assert read(found, clock, 0, requests=1)[INSTANCE.name].tone == "good"
     lost = read(found, clock, 1)
     assert {lost[name].state for name in ("nginx", INSTANCE.name)} == {"no answer"}
@@ -111,13 +111,12 @@ def test_a_quantile_without_requests() -> None:
 
 
 def test_the_diagram_escapes_what_it_shows(clock: list[float]) -> None:
-    found = Stack(str, {"": ""})
+    found = Stack(str, {"": ""}, diagram)
     read(found, clock, 0, requests=1)
-    page = diagram(found.rows())
-    assert "one&lt;two" in page
-    assert "one<two" not in page
+    assert "one&lt;two" in found.page
+    assert "one<two" not in found.page
     # A server-sent event is a line.
-    assert "\n" not in page
+    assert "\n" not in found.page
 
 
 def test_failures_are_counted_when_their_file_is_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
