@@ -8,7 +8,7 @@ from deploy.core.apps import APPS
 from deploy.core.stack import HISTORY, Row, number
 
 # What an app's server is called, and how nginx speaks to it.
-SERVERS = {"uwsgi": ("uWSGI", "uwsgi protocol"), "gunicorn": ("gunicorn", "HTTP/1.1"), "command": ("jobs", "")}
+SERVERS = {"uwsgi": ("uWSGI", "uwsgi protocol"), "gunicorn": ("gunicorn", "HTTP/1.1")}
 WIDTH, HEIGHT, STEPS = 120, 24, 60
 
 
@@ -80,10 +80,10 @@ def diagram(rows: list[Row]) -> str:
     ]
     totals = "".join(f'<div class="{tone}"><dt>{label}</dt><dd>{value}</dd></div>' for label, value, tone in said)
     listening = [app for app in APPS.values() if app.server.listens]
-    apps = "".join(
-        part(rows, app.name, f"{app.name} · {SERVERS[app.server.kind][0]}", SERVERS[app.server.kind][1])
-        for app in listening
-    )
+    apps = ""
+    for app in listening:
+        server, protocol = SERVERS.get(app.server.kind, (app.server.kind, ""))
+        apps += part(rows, app.name, f"{app.name} · {server}", protocol)
     behind = part(rows, "database", "Database") + part(rows, "redis", "Redis")
     behind += "".join(part(rows, app.name, app.name) for app in APPS.values() if app not in listening)
     tiers = "".join(f'<div class="tier">{tier}</div>' for tier in (part(rows, "nginx", "nginx"), apps, behind))

@@ -199,22 +199,22 @@ def write_scrape_configuration(var: Path, variables: Mapping[str, str]) -> None:
 class Handler(BaseHTTPRequestHandler):
     """Answers Prometheus, and on a private socket nginx, for /stack/ (nginx/site/locations.conf)."""
 
-    stack: Stack
+    # On hosts with nginx.
+    stack: Stack | None = None
 
     def do_GET(self) -> None:
-        match self.path:
-            case "/metrics":
-                self.answer("text/plain; version=0.0.4; charset=utf-8", exposition())
-            case "/rows":
-                self.stack.wait()
+        if self.path == "/metrics":
+            self.answer("text/plain; version=0.0.4; charset=utf-8", exposition())
+        elif not self.stack or self.path not in ("/rows", "/diagram", "/live"):
+            self.answer("text/plain", "", 404)
+        elif self.path == "/live":
+            self.stream(self.stack)
+        else:
+            self.stack.wait()
+            if self.path == "/rows":
                 self.answer("application/json", json.dumps([row._asdict() for row in self.stack.rows]))
-            case "/diagram":
-                self.stack.wait()
+            else:
                 self.answer("text/html; charset=utf-8", self.stack.page)
-            case "/live":
-                self.stream()
-            case _:
-                self.answer("text/plain", "", 404)
 
     def answer(self, kind: str, text: str, status: int = 200) -> None:
         body = text.encode()
@@ -224,7 +224,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def stream(self) -> None:
+    def stream(self, stack: Stack) -> None:
         """Send each reading as a server-sent event. The browser connects again, and so the site looks who it is."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
@@ -233,8 +233,8 @@ class Handler(BaseHTTPRequestHandler):
         seen, end = 0, time.monotonic() + LONGEST_STREAM
         with suppress(OSError):
             while time.monotonic() < end:
-                seen = self.stack.wait(seen)
-                self.wfile.write(f"data: {self.stack.page}\n\n".encode())
+                seen = stack.wait(seen)
+                self.wfile.write(f"data: {stack.page}\n\n".encode())
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Do nothing: a scrape every few seconds is not worth a line."""

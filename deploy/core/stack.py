@@ -121,8 +121,9 @@ class Stack:
         self.page = ""
         self.samples: dict[str, Samples] = {}
         self.lost: set[str] = set()
-        # The state of each instance that was ever seen: one that has ended has no metrics.
-        self.known: dict[tuple[str, str], str] = {}
+        # Every nginx and instance that was ever seen, with its app: those that ended have no metrics.
+        self.edges: set[str] = set()
+        self.known: dict[Key, str] = {}
         self.recent: deque[tuple[float, dict[Key, Counts]]] = deque(maxlen=2 * WINDOW // LOOK)
         self.steps: deque[tuple[float, dict[Key, Counts]]] = deque(maxlen=HISTORY // STEP + 1)
         self.changed = threading.Condition()
@@ -163,6 +164,7 @@ class Stack:
             found = dict(zip(self.hosts, pool.map(self.fetch, self.hosts), strict=True))
         self.lost = {host for host, text in found.items() if not text}
         self.samples |= {host: parse(text) for host, text in found.items() if text}
+        self.edges |= {host for host, samples in self.samples.items() if "nginx_connections" in samples}
         for host, samples in self.samples.items():
             for name in ("instance_ready", "worker_processes"):
                 self.known |= {(host, own["instance"]): own["app"] for own, _ in samples.get(name, [])}
@@ -213,8 +215,9 @@ class Stack:
 
     def make_rows(self) -> list[Row]:
         """Return a row for nginx and each instance on each host, the database and Redis."""
-        rows = [self.nginx(host) for host in self.hosts if "nginx_connections" in self.samples.get(host, ())]
-        order = list(APPS)
+        rows = [self.nginx(host) for host in sorted(self.edges)]
+        # A host may have another release, with other apps.
+        order = [*APPS, *self.known.values()]
         for host, instance in sorted(self.known, key=lambda each: (order.index(self.known[each]), each[1], each[0])):
             rows.append(self.instance(host, instance))
         return rows + [row for row in (self.backend("database"), self.backend("redis")) if row]
@@ -229,7 +232,8 @@ class Stack:
             "clients": number(total(samples, "nginx_connections")),
         }
         figures |= {"release": release} if release else {}
-        state = ("no answer", "bad") if host in self.lost else ("serving", "good")
+        serves = "nginx_connections" in samples and host not in self.lost
+        state = ("serving", "good") if serves else ("no answer", "bad")
         return Row("nginx", "nginx", host, *state, "", figures, trend)
 
     def instance(self, host: str, name: str) -> Row:
@@ -252,7 +256,8 @@ class Stack:
         else:
             figures = {"jobs/s": number(rate), "p99": p99, "failed": number(failed)}
             figures["waiting"] = number(total(samples, "jobs", instance=name, status="ready"))
-        figures["memory"] = f"{total(samples, 'worker_resident_bytes', instance=name) / 1e6:.0f} MB"
+        if processes:
+            figures["memory"] = f"{total(samples, 'worker_resident_bytes', instance=name) / 1e6:.0f} MB"
         if any(own["instance"] == name for own, _ in samples.get("live_watchers", [])):
             figures["watchers"] = number(total(samples, "live_watchers", instance=name))
         if release := next((own["release"] for own, _ in samples.get("worker_processes", [])
