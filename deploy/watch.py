@@ -37,7 +37,7 @@ def reader(options: argparse.Namespace) -> Callable[[], str]:
         raise Failed("There are no figures to watch: set METRICS_PORT to a port, such as 9145, and run `make up`")
 
     def read() -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/rows", timeout=15) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stack/rows", timeout=15) as answer:
             return str(answer.read().decode())
 
     return read

@@ -205,13 +205,13 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/metrics":
             self.answer("text/plain; version=0.0.4; charset=utf-8", exposition())
-        elif not self.stack or self.path not in ("/rows", "/diagram", "/live"):
+        elif not self.stack or self.path not in ("/_stack/rows", "/_stack/diagram", "/_stack/live"):
             self.answer("text/plain", "", 404)
-        elif self.path == "/live":
+        elif self.path == "/_stack/live":
             self.stream(self.stack)
         else:
             self.stack.wait()
-            if self.path == "/rows":
+            if self.path == "/_stack/rows":
                 self.answer("application/json", json.dumps([row._asdict() for row in self.stack.rows]))
             else:
                 self.answer("text/html; charset=utf-8", self.stack.page)

@@ -114,7 +114,7 @@ def services() -> dict[str, str]:
 
 def rows() -> str:
     """Return the rows of the stack page as JSON (deploy/watch.py). Raises Failed."""
-    status, body = read(VAR / "run/stack.sock", "/rows")
+    status, body = read(VAR / "run/stack.sock", "/_stack/rows")
     if status != 200:
         raise Failed("The collector of metrics does not answer: `settings: {METRICS_PORT: 9145}`, provision and deploy")
     return body.decode()
