@@ -228,7 +228,6 @@ class Handler(BaseHTTPRequestHandler):
         """Send each reading as a server-sent event. The browser connects again, and so the site looks who it is."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Cache-Control", "no-store")
         self.end_headers()
         seen, end = 0, time.monotonic() + LONGEST_STREAM
         with suppress(OSError):

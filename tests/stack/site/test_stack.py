@@ -64,7 +64,7 @@ def test_readers_share_each_reading(secure: Stack, staff: httpx.Client) -> None:
     with_metrics(secure)
     with staff.stream("GET", LIVE) as one, staff.stream("GET", LIVE) as other:
         assert one.headers["Content-Type"].startswith("text/event-stream")
-        assert one.headers["Cache-Control"] == "no-store"
+        assert "no-store" in one.headers["Cache-Control"]
         seen = [list(itertools.islice(events(each), 3)) for each in (one, other)]
     # One may have begun a reading earlier.
     assert set(seen[0]) & set(seen[1])
