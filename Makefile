@@ -19,8 +19,8 @@ down: ## Stop everything; data stays (INVENTORY=… for hosts)
 restart: ## Rolling restart with no failed request (APP=an app or nginx; INVENTORY=…)
 	@$(DEPLOY) restart --app "$(APP)" --inventory "$(INVENTORY)"
 
-status: ## Show each service: state, memory, requests (INVENTORY=…)
-	@$(DEPLOY) status --inventory "$(INVENTORY)"
+status: ## Show each service: state, memory, requests (WATCH=1 each second, with rates; INVENTORY=…)
+	@$(DEPLOY) status --watch "$(WATCH)" --inventory "$(INVENTORY)"
 
 logs: ## Follow the logs (APP=an app, an instance or nginx; INVENTORY=…)
 	@$(DEPLOY) logs --app "$(APP)" --inventory "$(INVENTORY)"

@@ -48,6 +48,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--host", default="", help="of drain")
     parser.add_argument("--backup", default="", help="of restore: the name of a backup")
     parser.add_argument("--state", default="", help="of maintenance: on or off")
+    parser.add_argument("--watch", default="", help="of status: 1 shows the figures, and renews them each second")
     parser.add_argument("--force", default="", choices=["", "yes"])
     options = parser.parse_args(words)
     names = ["nginx", *APPS] if options.verb == "restart" else ["access", *APPS, *SERVICES]
@@ -141,9 +142,10 @@ def prepare_compose() -> str:
 
 def use_packages(options: argparse.Namespace) -> None:
     """Start again with .venv's Python, which has the packages, if the command needs them."""
-    needed = options.target == "hosts" or options.verb in TOOLS
-    if options.target == "hosts":
-        preflight.install(["hosts"], quiet=True)
+    groups = [*(["hosts"] if options.target == "hosts" else []), *(["watch"] if options.watch else [])]
+    needed = bool(groups) or options.verb in TOOLS
+    if groups:
+        preflight.install(groups, quiet=True)
     if needed and Path(sys.executable) != PYTHON and preflight.suitable(str(PYTHON)):
         os.execv(PYTHON, [str(PYTHON), *FLAGS, "-m", "deploy", *sys.argv[1:], f"--target={options.target}"])
 
@@ -156,7 +158,9 @@ def run(options: argparse.Namespace) -> None:
     use_packages(options)
     if options.verb == "manage" and not django():
         raise Failed("No app in deploy/apps.toml has a manage.py")
-    if options.verb in TOOLS:
+    if options.watch and options.verb == "status":
+        importlib.import_module("deploy.watch").watch(options)
+    elif options.verb in TOOLS:
         importlib.import_module(f"deploy.{options.verb}.main").main(options)
     else:
         commands = importlib.import_module(f"deploy.targets.{options.target}.commands")

@@ -43,7 +43,8 @@ def make(features: Sequence[Feature] = FEATURES, about: About = ABOUT) -> Applic
     from . import settings
 
     if settings.SENTRY_DSN:
-        from .sentry import RELEASE, report_to
+        from .metrics import RELEASE
+        from .sentry import report_to
 
         report_to(settings.SENTRY_DSN, settings.INSTANCE, RELEASE)
     return assemble(

@@ -128,6 +128,7 @@ class Worker(TornadoWorker):  # type: ignore[misc]
         await app.stop()
 
     def show_watchers(self) -> None:
+        metrics.show_worker()
         hub = self.wsgi.hub
         metrics.mine(WATCHERS).set(hub.watchers)
         metrics.mine(CHANNELS).set(len(hub.channels))

@@ -4,11 +4,13 @@ Those of the apps are in files of their processes. The first instance that answe
 else is collected here. Containers run this in nginx's image, and hosts without an app have no Python packages.
 """
 
+import json
 import os
 import re
 import shutil
 import ssl
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,13 +19,16 @@ from contextlib import suppress
 from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import ThreadingMixIn, UnixStreamServer
 from xmlrpc.client import Error
 
 from deploy.core import supervisor
 from deploy.core.apps import INSTANCES, PROJECT, Instance
 from deploy.core.cores import cores
+from deploy.core.diagram import diagram
 from deploy.core.probe import check, is_in_rotation
 from deploy.core.settings import ENV_FILE, read_file, replace
+from deploy.core.stack import Stack
 from deploy.servers.base import read
 
 # The service of the backups touches it at the end of each.
@@ -31,6 +36,10 @@ BACKUP = Path("/var/backups/app-newest")
 RULES = PROJECT / "deploy/prometheus/rules.yml"
 # The parts of a readiness check, and how people call them.
 DEPENDENCIES = {"database": "database", "bus": "redis"}
+# Of nginx's list of failures: 4 MB.
+MOST_FAILURES = 1_000_000
+# Seconds until a browser has to connect again.
+LONGEST_STREAM = 300
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -109,6 +118,24 @@ def of_nginx(run: Path) -> Iterator[str]:
     yield family("nginx_connections_total", "counter", "Connections that clients opened", (handled, ()))
     help = "Requests, with those for files and for pages of its cache"
     yield family("nginx_requests_total", "counter", help, (requests, ()))
+    help = "Responses of 500 and above to clients, of an app or of nginx itself"
+    yield family("nginx_failed_requests_total", "counter", help, (count_failures(run / "nginx.failed"), ()))
+
+
+# Those that the list of failures had before it was emptied.
+failures_before = 0
+
+
+def count_failures(file: Path) -> int:
+    """Return how many lines nginx wrote to its list of failures (nginx/nginx.conf). A line is a status."""
+    global failures_before
+    lines = 0
+    with suppress(OSError):
+        lines = file.stat().st_size // len("503\n")
+        if lines > MOST_FAILURES:
+            os.truncate(file, 0)
+            failures_before, lines = failures_before + lines, 0
+    return failures_before + lines
 
 
 def of_supervisord(var: Path) -> Iterator[str]:
@@ -178,17 +205,62 @@ def write_scrape_configuration(var: Path, variables: Mapping[str, str]) -> None:
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Answers Prometheus, and on a private socket nginx, for /stack/ (nginx/site/locations.conf)."""
+
+    # On hosts with nginx.
+    stack: Stack | None = None
+
     def do_GET(self) -> None:
-        found = self.path == "/metrics"
-        body = exposition().encode() if found else b""
-        self.send_response(200 if found else 404)
-        self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+        if self.path == "/metrics":
+            self.answer("text/plain; version=0.0.4; charset=utf-8", exposition())
+        elif not self.stack or self.path not in ("/_stack/rows", "/_stack/diagram", "/_stack/live"):
+            self.answer("text/plain", "", 404)
+        elif self.path == "/_stack/live":
+            self.stream(self.stack)
+        else:
+            self.stack.wait()
+            if self.path == "/_stack/rows":
+                self.answer("application/json", json.dumps([row._asdict() for row in self.stack.rows]))
+            else:
+                self.answer("text/html; charset=utf-8", self.stack.page)
+
+    def answer(self, kind: str, text: str, status: int = 200) -> None:
+        body = text.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
 
+    def stream(self, stack: Stack) -> None:
+        """Send each reading as a server-sent event. The browser connects again, and so the site looks who it is."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        seen, end = 0, time.monotonic() + LONGEST_STREAM
+        with suppress(OSError):
+            while time.monotonic() < end:
+                seen = stack.wait(seen)
+                self.wfile.write(f"data: {stack.page}\n\n".encode())
+
     def log_message(self, format: str, *arguments: object) -> None:
         """Do nothing: a scrape every few seconds is not worth a line."""
+
+
+class UnixServer(ThreadingMixIn, UnixStreamServer):
+    daemon_threads = True
+
+
+def serve_stack(file: Path) -> None:
+    """Read the stack, and show it on a private socket.
+
+    STACK_HOSTS names the hosts, with the addresses of their metrics: `edge-1= app-1=10.0.0.2:9145`.
+    """
+    hosts = dict(each.split("=") for each in os.environ.get("STACK_HOSTS", "=").split())
+    Handler.stack = Stack(exposition, hosts, diagram)
+    file.unlink(missing_ok=True)
+    for run in (Handler.stack.run, UnixServer(str(file), Handler).serve_forever):
+        threading.Thread(target=run, daemon=True).start()
 
 
 def main() -> None:
@@ -196,6 +268,8 @@ def main() -> None:
     if "ENV_FILE" in os.environ:
         os.environ.update(read_file(ENV_FILE))
     if port := os.environ.get("METRICS_PORT"):
+        if "edge" in os.environ.get("GROUPS", "edge"):
+            serve_stack(Path(os.environ["VAR_DIR"]) / "run/stack.sock")
         ThreadingHTTPServer((os.environ.get("METRICS_ADDRESS", "127.0.0.1"), int(port)), Handler).serve_forever()
 
 

@@ -66,6 +66,7 @@ SHAPES = {
     "COMPOSE_PROJECT_NAME": (r"|[a-z0-9][a-z0-9_-]*", "lower-case letters, digits, _ and -"),
     "METRICS_PORT": PORT,
     "PROMETHEUS_PORT": PORT,
+    "STACK_PAGE": (r"|staff|everybody", "staff or everybody"),
     "APP_UID": (r"[1-9]\d*", "the number of a user, other than 0"),
     "ACME_EMAIL": (r"|[^@\s]+@[^@\s]+", "the address of somebody who reads it, or empty"),
     "ACME_DIRECTORY": (r"https://[^\s=@]+", "the https address of a certificate authority's directory"),
@@ -262,6 +263,12 @@ def faults() -> list[str]:
     found += [f"{name} is empty in the environment: unset it" for name in SECRETS if os.environ.get(name) == ""]
     if (debug := os.environ.get("DEBUG", given.get("DEBUG", ""))) not in ("", "off"):
         found.append(f"DEBUG is {shown(debug)}: remove it, and use `make dev`, which shows debug pages")
+    if given.get("STACK_PAGE") == "everybody" and (
+        given["TRUSTED_PROXIES"] or not elsewhere.is_loopback(given["ADDRESS"])
+    ):
+        found.append(
+            "STACK_PAGE is everybody, and others reach this machine (ADDRESS, TRUSTED_PROXIES): should be staff"
+        )
     found += [*prometheus_faults(given), *elsewhere.faults(given)]
     if given["TLS"] == "on":
         found += tls_faults(given)

@@ -4,4 +4,5 @@ APPS = {
     "polls": "",
     "tokens": "accounts/tokens/",
     "accounts": "accounts/",
+    "stack": "stack/",
 }

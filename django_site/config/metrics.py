@@ -9,6 +9,7 @@ restarts, and there are never more files than there were processes at a time. A 
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -23,6 +24,8 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 logger = logging.getLogger(__name__)
 M = TypeVar("M", bound=MetricWrapperBase)
 
+# On hosts, each release is a directory.
+RELEASE = next((each.name for each in Path(__file__).resolve().parents if each.parent.name == "releases"), None)
 # The first labels of each metric.
 OF_PROCESS = ("app", "instance")
 # Seconds.
@@ -49,6 +52,10 @@ def histogram(name: str, help: str, *labels: str) -> Histogram:
 
 REQUESTS = histogram("http_request_duration_seconds", "Requests by their pattern", "method", "route", "status")
 QUERIES = histogram("database_query_seconds", "Statements and transactions")
+WORKERS = gauge("worker_processes", "Processes that do the work", "release")
+MEMORY = gauge("worker_resident_bytes", "Memory of these processes")
+
+shown_at = float("-inf")
 
 identity: tuple[str, ...] = ("", "")
 folder = Path()
@@ -64,6 +71,16 @@ def mine(metric: M, *labels: str) -> M:
     return found
 
 
+def show_worker() -> None:
+    """Show that this process works, and its memory, at most once a second."""
+    global shown_at
+    if (now := time.monotonic()) > shown_at + 1:
+        shown_at = now
+        mine(WORKERS, RELEASE or "").set(1)
+        # The second number of statm is in pages (proc(5)).
+        mine(MEMORY).set(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+
+
 def keep(directory: Path, app: str, instance: str) -> None:
     """Keep the metrics of this process, from now on, in files of a directory that all processes share.
 
@@ -74,6 +91,8 @@ def keep(directory: Path, app: str, instance: str) -> None:
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
         name = take_name(instance)
+        # Gauges of a process that has ended are about that process.
+        (directory / f"gauge_livesum_{name}.db").unlink(missing_ok=True)
         for kind, size in SIZES.items():
             reserve(directory / f"{kind}_{name}.db", size)
     except OSError as error:
@@ -81,6 +100,7 @@ def keep(directory: Path, app: str, instance: str) -> None:
         return
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
     values.ValueClass = values.MultiProcessValue(lambda: name)  # type: ignore[no-untyped-call]
+    show_worker()
 
 
 def reserve(file: Path, size: int) -> None:

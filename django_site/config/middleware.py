@@ -91,6 +91,7 @@ def request_log(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
             method = request.method if request.method in METHODS else "other"
             route = f"/{request.resolver_match.route}" if request.resolver_match else "none"
             metrics.mine(metrics.REQUESTS, str(method), route, str(response.status_code)).observe(duration)
+            metrics.show_worker()
             access.info("%(method)s %(path)s %(status)s", fields, extra=fields)
         return response
 

@@ -5,7 +5,6 @@ Each app has a copy of this file, because apps import nothing from each other.
 
 import logging
 import time
-from pathlib import Path
 
 import sentry_sdk
 from sentry_sdk.integrations.atexit import AtexitIntegration
@@ -15,8 +14,6 @@ from sentry_sdk.types import Event, Hint
 logger = logging.getLogger(__name__)
 # Seconds between two lines of a process about reports that could not be sent.
 PAUSE = 60
-# On hosts, each release is a directory.
-RELEASE = next((each.name for each in Path(__file__).resolve().parents if each.parent.name == "releases"), None)
 
 
 class Transport(HttpTransport):

@@ -326,7 +326,8 @@ SERVER_EMAIL = DEFAULT_FROM_EMAIL
 # Beside the log, errors go to one of the two.
 errors = {"level": "ERROR", "filters": ["request_id"]}
 if SENTRY_DSN:
-    from .sentry import RELEASE, report_to
+    from .metrics import RELEASE
+    from .sentry import report_to
 
     report_to(SENTRY_DSN, INSTANCE, RELEASE)
     LOGGING["handlers"]["errors"] = errors | {"class": "sentry_sdk.integrations.logging.EventHandler"}

@@ -169,6 +169,7 @@ def release_expired() -> None:
 
 def show_queue() -> None:
     """Show what is in the database. Each worker shows the same."""
+    metrics.show_worker()
     counts = dict(DBTaskResult.objects.values_list("status").annotate(n=Count("*")))
     for status in (TaskResultStatus.READY, TaskResultStatus.RUNNING, TaskResultStatus.FAILED):
         metrics.mine(JOBS, status.lower()).set(counts.get(status, 0))

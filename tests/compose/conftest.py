@@ -27,7 +27,7 @@ def stack(compose: ComposeStack) -> ComposeStack:
 def other() -> Iterator[ComposeStack]:
     """A stack with other settings. Tests that stop it start it again."""
     ports = {name: str(free_port()) for name in ("METRICS_PORT", "PROMETHEUS_PORT")}
-    own = {"APP_UID": "12345", "CPUS": "1", "ALERT_URL": "http://192.0.2.1/"}
+    own = {"APP_UID": "12345", "CPUS": "1", "ALERT_URL": "http://192.0.2.1/", "STACK_PAGE": "everybody"}
     with running(ComposeStack, own | ports) as stack:
         yield stack
 

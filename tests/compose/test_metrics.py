@@ -34,6 +34,14 @@ def test_prometheus_reads_the_metrics_of_all_containers(other: ComposeStack) -> 
     assert "nginx_requests_total" in found
 
 
+def test_the_stack_page_shows_all_containers(other: ComposeStack) -> None:
+    wait_healthy(other)
+    with other.client() as client:
+        page = client.get("/stack/").text
+    assert page.count("in rotation") == len([each for each in other.instances.values() if each.server.listens])
+    assert page.count("reachable") == 2
+
+
 def test_an_alert_reaches_alertmanager(other: ComposeStack) -> None:
     wait_healthy(other, *SERVICES, "prometheus", "alertmanager")
     other.manage("shell", "--no-imports", "--command", FAIL)

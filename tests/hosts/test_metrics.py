@@ -1,5 +1,6 @@
 """Each host has metrics of its own for Prometheus."""
 
+import json
 import time
 
 import yaml
@@ -37,6 +38,13 @@ def test_prometheus_reads_each_host(stack: HostsStack) -> None:
         assert counted == (host.name in stack.shape["jobs"])
     [line] = [line for line in read(prometheus, data(stack)).splitlines() if line.startswith("backup_timestamp")]
     assert float(line.split()[1]) >= made - 1
+    # The stack page of each nginx shows all hosts.
+    rows = json.loads(
+        stack.first("edge").run("cd /srv/app/current && python3 -m deploy.targets.hosts.host rows").stdout
+    )
+    for app in APPS.values():
+        shown = {(row["host"], row["name"]) for row in rows if row["part"] == app.name and row["tone"] == "good"}
+        assert shown == {(host, each.name) for host in stack.shape[app.name] for each in app.instances}
     file = stack.project / "var/prometheus-inventory.yml"
     [job] = yaml.safe_load(file.read_text())["scrape_configs"]
     assert {each["labels"]["host"]: each["targets"] for each in job["static_configs"]} == {

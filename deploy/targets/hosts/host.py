@@ -15,6 +15,7 @@ from deploy.core.apps import APPS, INSTANCES, django
 from deploy.core.console import Failed, ok, output
 from deploy.core.roll import wait_until
 from deploy.core.settings import one_at_a_time
+from deploy.servers.base import read
 
 from .releases import APP_USER, PYTHON, as_app, check, discard, identity, prepare, prune, schema, switch
 from .system import LOCK, RELEASES, ROOT, VAR, current, groups, instances_here, read_environment
@@ -111,6 +112,14 @@ def services() -> dict[str, str]:
     return found
 
 
+def rows() -> str:
+    """Return the rows of the stack page as JSON (deploy/watch.py). Raises Failed."""
+    status, body = read(VAR / "run/stack.sock", "/_stack/rows")
+    if status != 200:
+        raise Failed("The collector of metrics does not answer: `settings: {METRICS_PORT: 9145}`, provision and deploy")
+    return body.decode()
+
+
 def logs(wanted: str = "") -> None:
     """Follow the logs of an app, an instance, nginx or `access`; of all of these without a name."""
     found = {instance.name: [*unit_of(instance).log_command(20), "--follow"] for instance in instances_here()}
@@ -133,7 +142,7 @@ def manage(name: str, *arguments: str) -> None:
 
 COMMANDS: tuple[Callable[..., str | None], ...] = (
     *(check, discard, prepare, prune, schema, switch),
-    *(down, drain, logs, maintenance, manage, restart, roll, status, write_programs),
+    *(down, drain, logs, maintenance, manage, restart, roll, rows, status, write_programs),
 )
 
 

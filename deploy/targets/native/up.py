@@ -111,7 +111,7 @@ def fingerprints(target: NativeTarget) -> dict[str, str]:
         runs = {"application": app.application, "command": " ".join(app.command)}
         found[app.name] = fingerprint(files, of_app(app, target.variables) | runs)
     if "metrics" in target.services:
-        found["metrics"] = fingerprint(["deploy/core", "deploy/servers"], target.variables)
+        found["metrics"] = fingerprint(["deploy/core", "deploy/servers", "deploy/apps.toml"], target.variables)
     return found
 
 

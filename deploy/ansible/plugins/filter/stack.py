@@ -96,6 +96,8 @@ def setting_faults(given: Mapping[str, Any], secrets: Mapping[str, str]) -> list
             found.append(f"settings: {name} should have no single quote, backslash, line break or ${{")
         elif not re.fullmatch(shape, text):
             found.append(f"settings: {name} is {text!r}: should be {words}")
+        elif (name, text) == ("STACK_PAGE", "everybody"):
+            found.append("settings: STACK_PAGE is everybody, and others reach a host: should be staff")
     try:
         trusted_proxies(given)
     except Failed as error:
@@ -129,6 +131,12 @@ def alert_fault(given: Mapping[str, str]) -> str:
     return ""
 
 
+def stack_hosts(names: Sequence[str], here: str, variables: Mapping[str, Any], port: int | str) -> str:
+    """Return STACK_HOSTS (deploy/core/metrics.py): each host with the address of its metrics, empty for this one's."""
+    others = {name: f"{variables[name]['private_address']}:{port}" for name in names if name != here}
+    return " ".join(f"{name}={others.get(name, '')}" for name in names)
+
+
 def wrong_domains(names: Sequence[Any]) -> list[str]:
     """Return those of the names that nginx and Django would read differently, or not at all."""
     return [str(name) for name in names if not settings.is_host(str(name))]
@@ -148,6 +156,7 @@ class FilterModule:
             "prometheus_configuration": prometheus_configuration,
             "registered_apps": registered_apps,
             "setting_faults": setting_faults,
+            "stack_hosts": stack_hosts,
             "trusted_proxies": trusted_proxies,
             "unit_name": unit_name,
             "with_authorities": elsewhere.with_authorities,

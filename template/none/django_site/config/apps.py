@@ -4,4 +4,5 @@ APPS = {
     "home": "",
     "tokens": "accounts/tokens/",
     "accounts": "accounts/",
+    "stack": "stack/",
 }

@@ -3,4 +3,5 @@
 APPS = {
     "home": "",
     "accounts": "accounts/",
+    "stack": "stack/",
 }

@@ -3,4 +3,5 @@
 APPS = {
     "polls": "",
     "accounts": "accounts/",
+    "stack": "stack/",
 }
