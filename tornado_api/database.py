@@ -23,7 +23,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.types.datetime import TimestamptzLoader
 
-from . import metrics
+from . import metrics, traces
 from .limits import DATABASE_DEADLINE
 
 T = TypeVar("T")
@@ -126,7 +126,8 @@ class SQLiteConnection(Connection):
                 values[name] = value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
             elif isinstance(value, list):
                 values[name] = json.dumps(value)
-        found: list[Row] = self.driver.execute(in_sqlite(sql), values).fetchall()
+        with traces.statement(sql):
+            found: list[Row] = self.driver.execute(in_sqlite(sql), values).fetchall()
         return found
 
     def execute_soon(self, sql: str, **values: Any) -> list[Row]:
@@ -164,8 +165,9 @@ class PostgreSQLConnection(Connection):
         self.input.register(self.driver, select.POLLIN)
 
     def execute(self, sql: str, **values: Any) -> list[Row]:
-        cursor = self.driver.execute(in_postgresql(sql), values)
-        return cursor.fetchall() if cursor.description else []
+        with traces.statement(sql):
+            cursor = self.driver.execute(in_postgresql(sql), values)
+            return cursor.fetchall() if cursor.description else []
 
     def is_ready(self) -> bool:
         # Input that no statement asked for: the server stopped and closed the connection.
@@ -280,7 +282,8 @@ class Database:
                 slot = self.slots.pop()
                 try:
                     loop = asyncio.get_running_loop()
-                    return await loop.run_in_executor(self.threads, slot.perform, work, attempts)
+                    perform = traces.in_context(slot.perform)
+                    return await loop.run_in_executor(self.threads, perform, work, attempts)
                 except asyncio.CancelledError:
                     slot.abort()
                     slot = self.make_slot()
