@@ -44,11 +44,14 @@ class Receiver:
 
     def wait(self, trace: str, *names: str) -> list[Span]:
         """Return the spans of a trace in the order of their start, once it has spans of these names."""
+
+        def found() -> list[Span]:
+            return sorted((span for span in self.spans if span.trace == trace), key=lambda span: span.start)
+
         with self.arrived:
-            found = lambda: [span for span in self.spans if span.trace == trace]  # noqa: E731
             done = self.arrived.wait_for(lambda: {*names} <= {span.name for span in found()}, timeout=30)
             assert done, (names, show(found()))
-            return sorted(found(), key=lambda span: span.start)
+            return found()
 
 
 def values(attributes: Any) -> dict[str, Any]:
@@ -64,11 +67,9 @@ def read(app: str, span: Any) -> Span:
 
 def show(spans: list[Span], parent: str = "", indent: str = "") -> str:
     """Return a trace as a tree, each span with its milliseconds."""
-    return "".join(
-        f"{indent}{span.app}: {span.name} ({(span.end - span.start) / 1e6:.1f} ms)\n{show(spans, span.id, indent + '  ')}"
-        for span in spans
-        if span.parent == parent
-    )
+    children = [span for span in spans if span.parent == parent]
+    lines = [f"{indent}{span.app}: {span.name} ({(span.end - span.start) / 1e6:.1f} ms)" for span in children]
+    return "".join(f"{line}\n{show(spans, span.id, f'{indent}  ')}" for line, span in zip(lines, children, strict=True))
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from .live import Hub
 
 logger = logging.getLogger(__name__)
 
-# Redis's channel. A message is the name of a live channel that changed: "rooms:7". With traces, the change's traceparent
-# follows after a blank.
+# Redis's channel. A message is the name of a live channel that changed: "rooms:7". With traces, a blank and
+# the change's traceparent follow.
 CHANNEL = "changes"
 # Seconds between two checks of the database: without Redis, and with it.
 INTERVAL, INTERVAL_WITH_REDIS = 0.25, 1.0

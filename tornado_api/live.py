@@ -251,7 +251,7 @@ class Hub:
             return error
         if state.version != channel.version:
             channel.set(state)
-            with traces.span("INTERNAL", "push", watchers=len(channel.watchers)):
+            with traces.span("INTERNAL", "push", {"watchers": len(channel.watchers)}):
                 await self.tell(channel)
         return None
 

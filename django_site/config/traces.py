@@ -1,7 +1,7 @@
 """Traces for OpenTelemetry: spans of requests, statements, jobs and live notifications.
 
-Each app has a copy of this file, because apps import nothing from each other. Before `start`, nothing of OpenTelemetry is
-imported, and the other functions return at once.
+Each app has a copy of this file, because apps import nothing from each other. Before `start`, nothing of OpenTelemetry
+is imported, and the other functions return at once.
 
 Only a request or a job begins a trace. Spans have nothing that people send: no path, parameter, header or message of an
 exception.
@@ -21,8 +21,8 @@ from typing import Any
 logger = logging.getLogger(__name__)
 # Seconds between two lines of a process about spans that could not be sent.
 PAUSE = 60
-# Milliseconds until spans are sent. A process that ends loses those that it has: waiting for a server that hangs would delay
-# a restart.
+# Milliseconds until spans are sent. A process that ends loses those that it has: if it waited for a server that hangs,
+# a restart would take longer.
 DELAY = 1000
 
 tracer: Any = None
@@ -94,10 +94,7 @@ def carry() -> str:
 
 
 def begin_request(path: str, id: str, headers: Mapping[str, str]) -> tuple[Any, ...]:
-    """Begin the spans of nginx and of the app. Return them for `end_request`.
-
-    nginx makes no spans. It says when the request arrived, and passes on the `traceparent` of a trusted proxy only.
-    """
+    """Begin the spans of nginx, which makes none itself, and of the app. Return them for `end_request`."""
     if not tracer:
         return ()
     from opentelemetry import context, trace
@@ -110,7 +107,7 @@ def begin_request(path: str, id: str, headers: Mapping[str, str]) -> tuple[Any, 
     arrived = None
     with suppress(ValueError):
         passed_on, before = map(float, headers.get("X-Request-Arrival", "").split())
-        arrived = int((passed_on - before) * 1e9)
+        arrived = round((passed_on - before) * 1000) * 1_000_000  # nginx has milliseconds
     trace_id.set(int(id, 16) if re.fullmatch("[0-9a-f]{32}", id) else 0)
     nginx = tracer.start_span("nginx", parent, trace.SpanKind.SERVER, start_time=arrived)
     span = tracer.start_span("request", trace.set_span_in_context(nginx, parent), trace.SpanKind.SERVER)
@@ -161,8 +158,10 @@ def timed(span: Any) -> Iterator[None]:
             raise
 
 
-def span(kind: str, name: str, begin: bool = False, **attributes: str | int) -> AbstractContextManager[None]:
-    """Make a span of a block. Without a trace, `begin` one, or do nothing. `kind` is one of OpenTelemetry's SpanKind."""
+def span(
+    kind: str, name: str, attributes: Mapping[str, str | int] = {}, *, begin: bool = False
+) -> AbstractContextManager[None]:
+    """Make a span of a block. Without a trace, `begin` one or do nothing. `kind` is the name of a SpanKind."""
     if not tracer:
         return nothing
     from opentelemetry.trace import SpanKind, get_current_span
@@ -177,7 +176,7 @@ def statement(sql: str) -> AbstractContextManager[None]:
     if not tracer:
         return nothing
     words = sql.split()
-    return span("CLIENT", words[0], **{"db.query.text": " ".join(words)})
+    return span("CLIENT", words[0], {"db.query.text": " ".join(words)})
 
 
 def in_context(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -115,7 +115,7 @@ def run(job: DBTaskResult[..., Any]) -> None:
             context = [TaskContext(task_result=result)] if task.takes_context else []
             with (
                 traces.resume(given.get("traceparent", "")),
-                traces.span("CONSUMER", job.task_path, begin=True, attempt=len(job.worker_ids)),
+                traces.span("CONSUMER", job.task_path, {"attempt": len(job.worker_ids)}, begin=True),
             ):
                 task.call(*context, *given["args"], **given["kwargs"])
     except (Exception, SystemExit, OutOfTime) as error:

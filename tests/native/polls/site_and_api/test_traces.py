@@ -95,6 +95,10 @@ def test_a_mail_is_in_the_trace_of_its_request(traced: NativeStack, otlp: Receiv
 
 
 def test_spans_have_nothing_that_people_sent(traced: NativeStack, otlp: Receiver) -> None:
+    with traced.client() as client:
+        trace = client.get("/api/v1/questions").headers["X-Request-ID"]
+    spans = otlp.wait(trace, "nginx")
+    child(spans, child(spans, child(spans, "", "nginx").id, "GET /api/v1/questions").id, "SELECT")
     with traced.client(headers={"Cookie": "secret=1", "User-Agent": "secret"}) as client:
         client.get("/questions/1/?q=secret")
         client.get("/secret/")
