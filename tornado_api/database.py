@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -282,7 +283,10 @@ class Database:
                 slot = self.slots.pop()
                 try:
                     loop = asyncio.get_running_loop()
-                    perform = traces.in_context(slot.perform)
+                    perform: Callable[..., T] = slot.perform
+                    if traces.tracer:
+                        # The thread continues the trace.
+                        perform = partial(copy_context().run, perform)
                     return await loop.run_in_executor(self.threads, perform, work, attempts)
                 except asyncio.CancelledError:
                     slot.abort()

@@ -11,10 +11,9 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from contextvars import ContextVar, copy_context
-from functools import partial
+from contextvars import ContextVar
 from importlib import import_module
 from typing import Any
 
@@ -177,8 +176,3 @@ def statement(sql: str) -> AbstractContextManager[None]:
         return nothing
     words = sql.split()
     return span("CLIENT", words[0], {"db.query.text": " ".join(words)})
-
-
-def in_context(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that does the same in the current trace, on whichever thread."""
-    return partial(copy_context().run, function) if tracer else function
