@@ -120,7 +120,8 @@ def choose_for_up(verb: str) -> str:
         preflight.check_machine()
         owner.act_as_owner_of_project()
         # Work on the code needs the tests, the linters and Django's debug toolbar.
-        preflight.install(["dev"] if verb == "dev" else [])
+        traces = ["otel"] if setting("OTEL_EXPORTER_OTLP_ENDPOINT") else []
+        preflight.install(["dev"] if verb == "dev" else traces)
     make_directory(VAR)
     replace(CHOSEN, target)
     return target

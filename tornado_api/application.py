@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import tornado.web
 from tornado.web import RequestHandler
 
-from . import auth, metrics, openapi
+from . import auth, metrics, openapi, traces
 from .bus import Bus
 from .database import Database, NoUser, Unavailable
 from .limits import HEARTBEAT
@@ -119,6 +119,7 @@ class Application(tornado.web.Application):
         method = request.method if request.method in handler.SUPPORTED_METHODS else "other"
         labels = (method, getattr(handler, "route", "none"), str(handler.get_status()))
         metrics.mine(metrics.REQUESTS, *labels).observe(request.request_time())
+        traces.end_request(getattr(handler, "spans", ()), *labels)
         # Without the query string, which may hold personal data.
         fields = {
             "method": request.method,

@@ -12,12 +12,14 @@ import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from . import traces
 from .database import one_line
 from .live import Hub
 
 logger = logging.getLogger(__name__)
 
-# Redis's channel. A message is the name of a live channel that changed: "rooms:7".
+# Redis's channel. A message is the name of a live channel that changed: "rooms:7". With traces, a blank and
+# the change's traceparent follow.
 CHANNEL = "changes"
 # Seconds between two checks of the database: without Redis, and with it.
 INTERVAL, INTERVAL_WITH_REDIS = 0.25, 1.0
@@ -57,7 +59,8 @@ class Bus:
             # restart of Redis closed.
             retry = Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,))
             self.redis = redis.Redis.from_url(url, socket_timeout=LIMIT, socket_connect_timeout=LIMIT, retry=retry)
-        self.changed: set[str] = set()
+        # Channels, each with the trace of its last change.
+        self.changed: dict[str, str] = {}
         self.wake = asyncio.Event()
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -84,8 +87,8 @@ class Bus:
 
     def publish(self, channel: str) -> None:
         """Announce a change of a live channel ("rooms:7") after its commit. Never waits and never fails."""
-        self.hub.mark_stale(channel)
-        self.changed.add(channel)
+        self.changed[channel] = traces.carry()
+        self.hub.mark_stale(channel, self.changed[channel])
         self.wake.set()
 
     async def check_for_changes(self) -> None:
@@ -104,10 +107,10 @@ class Bus:
             await self.wake.wait()
             self.wake.clear()
             # One message for each channel, however often it changed, so that the backlog cannot grow without bound.
-            changed, self.changed = self.changed, set()
+            changed, self.changed = self.changed, {}
             try:
-                for channel in changed:
-                    await client.publish(CHANNEL, channel)
+                for channel, trace in changed.items():
+                    await client.publish(CHANNEL, f"{channel} {trace}".rstrip())
                 outage.end()
             except Exception as error:
                 outage.begin(error)
@@ -126,7 +129,8 @@ class Bus:
                         if message is None:
                             await subscription.ping()  # fails if the connection is dead
                         elif message["type"] == "message":
-                            self.hub.mark_stale(message["data"].decode(errors="replace"))
+                            channel, _, trace = message["data"].decode(errors="replace").partition(" ")
+                            self.hub.mark_stale(channel, trace)
             except Exception as error:
                 outage.begin(error)
             # Spread out, because all processes lose Redis at the same moment.

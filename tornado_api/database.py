@@ -15,6 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -23,7 +24,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.types.datetime import TimestamptzLoader
 
-from . import metrics
+from . import metrics, traces
 from .limits import DATABASE_DEADLINE
 
 T = TypeVar("T")
@@ -126,7 +127,8 @@ class SQLiteConnection(Connection):
                 values[name] = value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
             elif isinstance(value, list):
                 values[name] = json.dumps(value)
-        found: list[Row] = self.driver.execute(in_sqlite(sql), values).fetchall()
+        with traces.statement(sql):
+            found: list[Row] = self.driver.execute(in_sqlite(sql), values).fetchall()
         return found
 
     def execute_soon(self, sql: str, **values: Any) -> list[Row]:
@@ -164,8 +166,9 @@ class PostgreSQLConnection(Connection):
         self.input.register(self.driver, select.POLLIN)
 
     def execute(self, sql: str, **values: Any) -> list[Row]:
-        cursor = self.driver.execute(in_postgresql(sql), values)
-        return cursor.fetchall() if cursor.description else []
+        with traces.statement(sql):
+            cursor = self.driver.execute(in_postgresql(sql), values)
+            return cursor.fetchall() if cursor.description else []
 
     def is_ready(self) -> bool:
         # Input that no statement asked for: the server stopped and closed the connection.
@@ -280,7 +283,11 @@ class Database:
                 slot = self.slots.pop()
                 try:
                     loop = asyncio.get_running_loop()
-                    return await loop.run_in_executor(self.threads, slot.perform, work, attempts)
+                    perform: Callable[..., T] = slot.perform
+                    if traces.tracer:
+                        # The thread continues the trace.
+                        perform = partial(copy_context().run, perform)
+                    return await loop.run_in_executor(self.threads, perform, work, attempts)
                 except asyncio.CancelledError:
                     slot.abort()
                     slot = self.make_slot()

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 from tornado.web import RequestHandler
 
-from . import auth
+from . import auth, traces
 from .application import Application
 from .database import Unavailable
 from .limits import MAX_BODY, REQUEST_DEADLINE
@@ -37,6 +37,7 @@ class Handler(RequestHandler):
 
     def initialize(self) -> None:
         request_id.set(self.request_id)
+        self.spans = traces.begin_request(self.request.path, self.request_id, self.request.headers)
 
     @cached_property
     def request_id(self) -> str:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from . import traces
 from .database import Unavailable
 from .limits import MAX_WATCHERS
 
@@ -75,6 +76,8 @@ class Channel:
         self.open = True
         self.watchers: set[Watcher] = set()
         self.stale = asyncio.Event()
+        # The traceparent of the last change that was announced.
+        self.trace = ""
         # The current read, or the next one. Its result is the exception that it raised.
         self.read: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
@@ -136,9 +139,10 @@ class Hub:
         self.draining = False
         self.closers: set[Callable[[], None]] = set()
 
-    def mark_stale(self, name: str) -> None:
-        """Read a channel again if a client watches it, because its state may have changed."""
+    def mark_stale(self, name: str, trace: str = "") -> None:
+        """Read a channel again if a client watches it, because its state may have changed. `trace` is a traceparent."""
         if channel := self.channels.get(name):
+            channel.trace = trace
             channel.stale.set()
 
     async def check_for_changes(self) -> None:
@@ -235,24 +239,30 @@ class Hub:
             if number % BATCH == 0:
                 await asyncio.sleep(0)
 
+    async def refresh(self, channel: Channel) -> Exception | None:
+        """Read a channel's state, and tell its watchers of a new one. Return the exception that the read raised."""
+        try:
+            state = await channel.store.state(channel.id)
+        except (Gone, Unavailable) as error:
+            return error
+        except Exception as error:
+            # Any exception: those that wait for this read get it, and the next read may succeed.
+            logger.exception("reading the state of %s", channel.name)
+            return error
+        if state.version != channel.version:
+            channel.set(state)
+            with traces.span("INTERNAL", "push", {"watchers": len(channel.watchers)}):
+                await self.tell(channel)
+        return None
+
     async def follow(self, channel: Channel) -> None:
         """Read a channel's state when it is stale, at a pace, until nobody watches it or it is deleted."""
         while True:
             await channel.stale.wait()
             channel.stale.clear()
-            fault: Exception | None = None
-            try:
-                state = await channel.store.state(channel.id)
-            except (Gone, Unavailable) as error:
-                fault = error
-            except Exception as error:
-                # Any exception: those that wait for this read get it, and the next read may succeed.
-                logger.exception("reading the state of %s", channel.name)
-                fault = error
-            else:
-                if state.version != channel.version:
-                    channel.set(state)
-                    await self.tell(channel)
+            trace, channel.trace = channel.trace, ""
+            with traces.resume(trace), traces.span("CONSUMER", f"live {channel.store.name}"):
+                fault = await self.refresh(channel)
             read, channel.read = channel.read, asyncio.get_running_loop().create_future()
             read.set_result(fault)
             if isinstance(fault, Gone):

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Hashable
 
 import msgspec
 
+from . import traces
 from .database import Unavailable
 from .limits import READ_DEADLINE
 from .live import encode
@@ -29,18 +30,19 @@ class Reads:
     """
 
     def __init__(self) -> None:
-        # The requests that wait for each read, while it or the previous one runs.
-        self.waiting: dict[tuple[Read, tuple[Hashable, ...]], list[asyncio.Future[Encoded]]] = {}
+        # The requests that wait for each read, while it or the previous one runs, each with its traceparent.
+        self.waiting: dict[tuple[Read, tuple[Hashable, ...]], list[tuple[asyncio.Future[Encoded], str]]] = {}
         self.tasks: set[asyncio.Task[None]] = set()
 
     def share(self, read: Read, *arguments: Hashable) -> asyncio.Future[Encoded]:
         """Return what `read(*arguments)` returns. Raises what it raises."""
         request: asyncio.Future[Encoded] = asyncio.get_running_loop().create_future()
         key = (read, arguments)
+        waiting = (request, traces.carry())
         if key in self.waiting:
-            self.waiting[key].append(request)
+            self.waiting[key].append(waiting)
         else:
-            self.waiting[key] = [request]
+            self.waiting[key] = [waiting]
             task = asyncio.create_task(self.run(*key))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
@@ -51,8 +53,10 @@ class Reads:
             self.waiting[read, arguments] = []
             found: Encoded | Exception
             try:
-                async with asyncio.timeout(READ_DEADLINE):
-                    state = await read(*arguments)
+                # In the trace of the first request.
+                with traces.resume(requests[0][1]):
+                    async with asyncio.timeout(READ_DEADLINE):
+                        state = await read(*arguments)
                 found = Encoded(getattr(state, "version", -1), encode(state))
             except TimeoutError:
                 # The traceback ends where the read was stuck.
@@ -60,7 +64,7 @@ class Reads:
                 found = Unavailable("the read took too long")
             except Exception as error:
                 found = error
-            for request in requests:
+            for request, _ in requests:
                 if not request.done():
                     request.set_exception(found) if isinstance(found, Exception) else request.set_result(found)
         del self.waiting[read, arguments]

@@ -12,6 +12,8 @@ import psycopg
 from environs import EnvValidationError, FileAwareEnv, ValidationError, validate
 from psycopg.conninfo import conninfo_to_dict
 
+from .traces import check
+
 SHAPES = {
     "TOKEN_KEYS": "id:secret,id:secret; ids differ, each secret has at least 32 characters",
     "VAR_DIR": "an absolute path",
@@ -24,6 +26,7 @@ SHAPES = {
     "INSTANCE": "the app's name and a letter, such as api-a",
     "DEBUG": "on or off",
     "SENTRY_DSN": "https://key@host/number, or empty",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://host:port or https://host, or empty",
 }
 
 # FileAwareEnv reads NAME, or the file that NAME_FILE names, so that a secret need not be in the environment.
@@ -79,6 +82,8 @@ try:
     INSTANCE = env.str("INSTANCE", validate=validate.Regexp("[a-z][a-z0-9_]*-[a-z]$"))
     DEBUG = env.bool("DEBUG", False)
     SENTRY_DSN = env.str("SENTRY_DSN", "", validate=validate.Regexp(r"(https?://[^@/]+@[^@/]+/.*\d)?$"))
+    endpoint = validate.Regexp(r"(https?://[\w.:\[\]-]+(/[\w./-]*)?)?$")
+    OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "", validate=endpoint)
     env.seal()
 except EnvValidationError as error:
     # The expected format, and never the value, which may be a secret.
@@ -90,3 +95,4 @@ except EnvValidationError as error:
     sys.exit("\n".join(faults))
 except ValueError as unreadable:
     sys.exit(f"{speaker}: {unreadable}")
+check(speaker, OTEL_EXPORTER_OTLP_ENDPOINT)

@@ -81,6 +81,10 @@ SHAPES = {
     "LIVE_PER_ADDRESS": (r"|[1-9]\d{0,3}|[1-5]\d{4}", "a whole number from 1 to 59999"),
     "USE_I18N": (r"|on|off", "on or off"),
     "LANGUAGES": (r"|[a-z-]+(,[a-z-]+)*", "codes of languages, such as en,de or pt-br, separated by commas"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": (
+        r"|https?://[\w.:\[\]-]+(/[\w./-]*)?",
+        "the address of a server of OTLP, such as http://localhost:4318, or empty",
+    ),
     "UPLOAD_LIMIT_MB": (r"[1-9]\d{0,2}", "a number of megabytes from 1 to 999"),
 }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from deploy.core import apps
 from deploy.core.cores import cores
-from tornado_api import metrics, settings
+from tornado_api import metrics, settings, traces
 from tornado_api.log import LOGGING
 from tornado_api.worker import assign_slot
 
@@ -61,3 +61,4 @@ def pre_fork(arbiter: Any, worker: Any) -> None:
 
 def post_fork(arbiter: Any, worker: Any) -> None:
     metrics.keep(settings.VAR_DIR / "run/metrics", instance.app.name, instance.name)
+    traces.start(settings.OTEL_EXPORTER_OTLP_ENDPOINT, instance.app.name, instance.name)

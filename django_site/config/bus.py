@@ -6,6 +6,7 @@ from functools import cache
 from django.conf import settings
 from redis import Redis, RedisError
 
+from . import traces
 from .redis import Client
 
 CHANNEL = "changes"
@@ -23,6 +24,7 @@ def publish(names: list[str]) -> None:
         return
     try:
         for name in names:
-            client().publish(CHANNEL, name)
+            with traces.span("PRODUCER", "publish"):
+                client().publish(CHANNEL, f"{name} {traces.carry()}".rstrip())
     except RedisError as error:
         logger.warning("not published: %s", error)

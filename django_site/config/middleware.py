@@ -14,7 +14,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.utils import translation
 
-from . import metrics
+from . import metrics, traces
 from . import queries as queries  # it measures each statement
 from .errors import page, unavailable
 
@@ -74,6 +74,7 @@ def request_log(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
         started = time.perf_counter()
         this = request.headers.get("X-Request-ID") or uuid.uuid4().hex
         request_id.set(this)  # and left so: Django logs a response of 500 and above after this has returned
+        spans = traces.begin_request(request.path, this, request.headers)
         response = get_response(request)
         response["X-Request-ID"] = this
         set_cache_control(request, response)
@@ -90,8 +91,10 @@ def request_log(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable
             }
             method = request.method if request.method in METHODS else "other"
             route = f"/{request.resolver_match.route}" if request.resolver_match else "none"
-            metrics.mine(metrics.REQUESTS, str(method), route, str(response.status_code)).observe(duration)
+            labels = (str(method), route, str(response.status_code))
+            metrics.mine(metrics.REQUESTS, *labels).observe(duration)
             metrics.show_worker()
+            traces.end_request(spans, *labels)
             access.info("%(method)s %(path)s %(status)s", fields, extra=fields)
         return response
 

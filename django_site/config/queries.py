@@ -1,4 +1,4 @@
-"""Measures each statement, for metrics."""
+"""Measures each statement, for metrics and traces."""
 
 import time
 from collections.abc import Callable
@@ -8,13 +8,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.dispatch import receiver
 
-from . import metrics
+from . import metrics, traces
 
 
 def measure(execute: Callable[..., Any], *arguments: Any) -> Any:
     began = time.perf_counter()
     try:
-        return execute(*arguments)
+        with traces.statement(str(arguments[0])):
+            return execute(*arguments)
     finally:
         metrics.mine(metrics.QUERIES).observe(time.perf_counter() - began)
 

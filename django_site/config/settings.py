@@ -13,6 +13,7 @@ from jobs.settings import DEFAULT_FROM_EMAIL as DEFAULT_FROM_EMAIL
 
 from .apps import APPS
 from .env import APP, ValidationError, read
+from .traces import check
 
 SHAPES = {
     "SECRET_KEY": "at least 50 characters",
@@ -34,6 +35,7 @@ SHAPES = {
     "EMAIL_VERIFICATION": "optional or mandatory",
     "STAFF_TWO_FACTOR": "on or off",
     "SENTRY_DSN": "https://key@host/number, or empty",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://host:port or https://host, or empty",
     "ADMINS": "e-mail addresses, separated by commas, or empty",
     "USE_I18N": "on or off",
     "LANGUAGES": "codes of languages that Django has, such as en,de or pt-br, separated by commas",
@@ -108,11 +110,15 @@ with read(SHAPES) as env:
     EMAIL_VERIFICATION = env.str("EMAIL_VERIFICATION", "optional", validate=validate.OneOf(["optional", "mandatory"]))
     STAFF_TWO_FACTOR = env.bool("STAFF_TWO_FACTOR", False)
     SENTRY_DSN = env.str("SENTRY_DSN", "", validate=validate.Regexp(r"(https?://[^@/]+@[^@/]+/.*\d)?$"))
+    endpoint = validate.Regexp(r"(https?://[\w.:\[\]-]+(/[\w./-]*)?)?$")
+    OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "", validate=endpoint)
     admins: list[str] = env.list("ADMINS", [], validate=lambda each: [validate.Email()(address) for address in each])
     USE_I18N = env.bool("USE_I18N", False)
     names = {code: info["name_local"] for code, info in LANG_INFO.items() if "name_local" in info}
     known_languages = validate.And(validate.Length(min=1), validate.ContainsOnly(names))
     languages: list[str] = env.list("LANGUAGES", ["en"], validate=known_languages)
+
+check(APP, OTEL_EXPORTER_OTLP_ENDPOINT)
 
 TITLE = "Tandem"
 BASE_DIR = Path(__file__).resolve().parent.parent

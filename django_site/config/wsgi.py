@@ -8,7 +8,7 @@ import django
 from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
 
-from . import metrics
+from . import metrics, traces
 from .env import APP
 
 # uWSGI ends a worker that is stuck with SIGABRT: this logs where it was stuck.
@@ -36,10 +36,15 @@ class Handler(WSGIHandler):
     request_class = Request
 
 
+def start_worker() -> None:
+    metrics.keep(settings.VAR_DIR / "run/metrics", APP, settings.INSTANCE)
+    traces.start(settings.OTEL_EXPORTER_OTLP_ENDPOINT, APP, settings.INSTANCE)
+
+
 with suppress(ImportError):
     # Under uWSGI, which loads the site once and then forks its workers.
     uwsgi: Any = import_module("uwsgi")
-    uwsgi.post_fork_hook = lambda: metrics.keep(settings.VAR_DIR / "run/metrics", APP, settings.INSTANCE)
+    uwsgi.post_fork_hook = start_worker
 application = Handler()
 # Django would import the views with the first request, and an instance whose views cannot be imported be ready.
 import_module("config.urls")

@@ -15,7 +15,7 @@ from datetime import timedelta
 from traceback import format_exception
 from typing import Any, cast
 
-from config import metrics
+from config import metrics, traces
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connections
 from django.db.models import Count, Min, Q
@@ -113,7 +113,11 @@ def run(job: DBTaskResult[..., Any]) -> None:
         with limited(LIMIT):
             task, given, result = job.task, job.args_kwargs, cast(Any, job.task_result)
             context = [TaskContext(task_result=result)] if task.takes_context else []
-            task.call(*context, *given["args"], **given["kwargs"])
+            with (
+                traces.resume(given.get("traceparent", "")),
+                traces.span("CONSUMER", job.task_path, {"attempt": len(job.worker_ids)}, begin=True),
+            ):
+                task.call(*context, *given["args"], **given["kwargs"])
     except (Exception, SystemExit, OutOfTime) as error:
         if isinstance(error, OutOfTime):
             # It may have ended in the middle of a query.

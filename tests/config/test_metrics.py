@@ -62,7 +62,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield started
 
 
-@pytest.mark.parametrize("name", ["metrics.py", "sentry.py"])
+@pytest.mark.parametrize("name", ["metrics.py", "sentry.py", "traces.py"])
 def test_apps_have_the_same_file(name: str) -> None:
     assert (PROJECT / "tornado_api" / name).read_text() == (PROJECT / "django_site/config" / name).read_text()
 

@@ -137,6 +137,12 @@ def test_the_environment_wins(env_file: Path, monkeypatch: pytest.MonkeyPatch) -
         ("DEBUG", "on", "DEBUG is 'on': remove it, and use `make dev`, which shows debug pages"),
         ("CORES", "two", "CORES is 'two': should be a whole number from 1, or empty"),
         ("TLS", "yes", "TLS is 'yes': should be on or off"),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "localhost:4318",
+            "OTEL_EXPORTER_OTLP_ENDPOINT is 'localhost:4318': should be the address of a server of OTLP, such as "
+            "http://localhost:4318, or empty",
+        ),
         ("PORT", "0", "PORT is '0': should be a number from 1 to 65535"),
         ("PORT", "", "PORT is '': should be a number from 1 to 65535"),
         ("ACME_EMAIL", "me@example.org", "ACME_EMAIL is set, and TLS is not on: should be on"),

@@ -7,19 +7,27 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
+from tests.otlp import Receiver, receiver
 from tests.people import CSRF
 from tests.sample import LIVE
 from tests.stack.test_requests import logged
-from tests.stacks import NativeStack, Stack, running
+from tests.stacks import NativeStack, Stack, outside, running
 
 PROXY, OFFICE, STRANGER = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 LIMIT = 5
 
 
 @pytest.fixture(scope="module")
-def behind() -> Iterator[Stack]:
+def otlp() -> Iterator[Receiver]:
+    with outside(), receiver() as otlp:
+        yield otlp
+
+
+@pytest.fixture(scope="module")
+def behind(otlp: Receiver) -> Iterator[Stack]:
     networks = {"TRUSTED_PROXIES": f"{PROXY}, 2001:db8::/32", "ADMIN_NETWORKS": f"{OFFICE}/32"}
-    with running(NativeStack, networks | {"LIVE_PER_ADDRESS": str(LIMIT), "CORES": "1"}) as stack:
+    more = {"LIVE_PER_ADDRESS": str(LIMIT), "CORES": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": otlp.endpoint}
+    with running(NativeStack, networks | more) as stack:
         yield stack
 
 
@@ -78,6 +86,15 @@ def test_a_trace_of_the_proxy_is_the_id_in_all_logs(
     assert (id == TRACE) == known
     for app in ("nginx", "site" if path.startswith("/accounts") else "api"):
         assert logged(behind, app, id)
+
+
+@pytest.mark.parametrize("path", ["/accounts/login/", "/api/v1/questions"])
+def test_the_apps_continue_a_trace_of_the_proxy_alone(behind: Stack, otlp: Receiver, path: str) -> None:
+    for address, parent in ((PROXY, "b7ad6b7169203331"), (STRANGER, "")):
+        said = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01", "X-Forwarded-Proto": "https"}
+        with behind.client(address=address, headers=said) as client:
+            id = client.get(path).headers["X-Request-ID"]
+        assert {span.parent for span in otlp.wait(id, "nginx") if span.name == "nginx"} == {parent}
 
 
 @pytest.mark.parametrize(

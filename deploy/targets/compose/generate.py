@@ -145,8 +145,8 @@ def settings(dev: bool) -> dict[str, str]:
 
 
 def calls_out(app: App) -> bool:
-    """Return whether an app connects to something outside the stack. The settings have a URL of each."""
-    return any(name.endswith(("_URL", "_DSN")) and value for name, value in of_app(app, values()).items())
+    """Return whether an app connects to something outside the stack. The settings have the address of each."""
+    return any(name.endswith(("_URL", "_DSN", "_ENDPOINT")) and value for name, value in of_app(app, values()).items())
 
 
 def read_file_of(name: str, variables: Mapping[str, str]) -> str:

@@ -1,6 +1,6 @@
 from typing import Any
 
-from config import metrics
+from config import metrics, traces
 from config.env import APP
 from django.conf import settings
 from django.core.management.base import BaseCommand
@@ -12,4 +12,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         metrics.keep(settings.VAR_DIR / "run/metrics", APP, settings.INSTANCE)
+        traces.start(settings.OTEL_EXPORTER_OTLP_ENDPOINT, APP, settings.INSTANCE)
         Worker().work()

@@ -13,8 +13,10 @@ WORKDIR /srv/app
 COPY pyproject.toml uv.lock ./
 RUN python3 -m venv /opt/uv \
     && /opt/uv/bin/pip install --no-cache-dir "uv==$(sed -n '/^name = "uv"$/{n;s/.*"\(.*\)"/\1/p}' uv.lock)"
+# `yes` with OTEL_EXPORTER_OTLP_ENDPOINT.
+ARG OTEL=
 RUN --mount=type=cache,target=/root/.cache/uv \
-    /opt/uv/bin/uv sync --frozen --no-dev --compile-bytecode --link-mode=copy --python=/usr/bin/python3
+    /opt/uv/bin/uv sync --frozen --no-dev ${OTEL:+--group=otel} --compile-bytecode --link-mode=copy --python=/usr/bin/python3
 
 FROM python
 WORKDIR /srv/app
