@@ -205,7 +205,7 @@ def write_scrape_configuration(var: Path, variables: Mapping[str, str]) -> None:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers Prometheus, and on a private socket nginx, for /stack/ (nginx/site/locations.conf)."""
+    """Answers Prometheus, and on a private socket nginx, for the page /stack/."""
 
     # On hosts with nginx.
     stack: Stack | None = None

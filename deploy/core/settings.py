@@ -267,18 +267,20 @@ def faults() -> list[str]:
     found += [f"{name} is empty in the environment: unset it" for name in SECRETS if os.environ.get(name) == ""]
     if (debug := os.environ.get("DEBUG", given.get("DEBUG", ""))) not in ("", "off"):
         found.append(f"DEBUG is {shown(debug)}: remove it, and use `make dev`, which shows debug pages")
-    if given.get("STACK_PAGE") == "everybody" and (
-        given["TRUSTED_PROXIES"] or not elsewhere.is_loopback(given["ADDRESS"])
-    ):
-        found.append(
-            "STACK_PAGE is everybody, and others reach this machine (ADDRESS, TRUSTED_PROXIES): should be staff"
-        )
-    found += [*prometheus_faults(given), *elsewhere.faults(given)]
+    found += [*stack_page_faults(given), *prometheus_faults(given), *elsewhere.faults(given)]
     if given["TLS"] == "on":
         found += tls_faults(given)
     elif given["ACME_EMAIL"]:
         found.append("ACME_EMAIL is set, and TLS is not on: should be on")
     return found
+
+
+def stack_page_faults(given: Mapping[str, str]) -> list[str]:
+    """Return what is wrong if others than the people of this machine could see the stack page."""
+    is_private = not given["TRUSTED_PROXIES"] and elsewhere.is_loopback(given["ADDRESS"])
+    if given.get("STACK_PAGE") != "everybody" or is_private:
+        return []
+    return ["STACK_PAGE is everybody, and others reach this machine (ADDRESS, TRUSTED_PROXIES): should be staff"]
 
 
 def prometheus_faults(given: Mapping[str, str]) -> list[str]:

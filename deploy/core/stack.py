@@ -255,7 +255,8 @@ class Stack:
             figures = {"req/s": number(rate), "p50": p50, "p99": p99, "errors": number(failed)}
         else:
             figures = {"jobs/s": number(rate), "p99": p99, "failed": number(failed)}
-            figures["waiting"] = number(total(samples, "jobs", instance=name, status="ready"))
+            # The metric of a queue has the name of its app.
+            figures["waiting"] = number(total(samples, app, instance=name, status="ready"))
         if processes:
             figures["memory"] = f"{total(samples, 'worker_resident_bytes', instance=name) / 1e6:.0f} MB"
         if any(own["instance"] == name for own, _ in samples.get("live_watchers", [])):

@@ -43,7 +43,8 @@ class Worker:
     def end(self) -> tuple[dict[str, float], str]:
         """Return what it reads, and its log."""
         text, log = self.process.communicate()
-        lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+        # Every process shows itself and its memory.
+        lines = [line.split() for line in text.splitlines() if line and not line.startswith(("#", "worker_"))]
         return {line[0].partition("{")[0]: float(line[1]) for line in lines}, log
 
 
