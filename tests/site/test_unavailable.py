@@ -188,10 +188,9 @@ def test_a_request_that_waited_too_long_is_rejected_at_once(
     answer = getattr(client, method)("/", headers={"X-Request-Start": f"{time.time() - 9:.3f}"})
     assert answer.status_code == 503
     assert "Back in a moment" in answer.content.decode()
-    assert [record.getMessage() for record in caplog.records] == [
-        "not begun: waited 9.0 s in the queue",
-        f"{method.upper()} / 503",
-    ]
+    why, line = (record.getMessage() for record in caplog.records)
+    assert why.startswith("not begun: waited 9.")
+    assert line == f"{method.upper()} / 503"
 
 
 @pytest.mark.parametrize("passed_on", ["", "x", "nan", "-inf", "0", "1.5", "1000000000"])
