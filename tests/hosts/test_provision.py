@@ -122,10 +122,10 @@ def test_the_world_gets_to_ssh_and_nginx(five: HostsStack) -> None:
 @pytest.mark.parametrize(
     ("who", "whom", "ports"),
     [
-        # Prometheus is on app-1.
+        # Prometheus is on app-1. An edge shows the metrics of all hosts at /stack/.
         ("app-1", "data-1", {5432, 6379, 7001, METRICS_PORT}),
-        ("edge-1", "data-1", {7001}),
-        ("edge-1", "app-1", {8001, 8101, 9001, 9002, 9101, 9102}),
+        ("edge-1", "data-1", {7001, METRICS_PORT}),
+        ("edge-1", "app-1", {8001, 8101, 9001, 9002, 9101, 9102, METRICS_PORT}),
     ],
 )
 def test_a_host_gets_to_what_it_needs(five: HostsStack, who: str, whom: str, ports: set[int]) -> None:

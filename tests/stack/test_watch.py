@@ -27,13 +27,13 @@ def watch(stack: Stack, until: bytes) -> bytes:
         preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),
     )
     os.close(terminal)
-    shown = b""
+    shown, ended = b"", False
     with contextlib.suppress(OSError):
         while more := os.read(controller, 65536):
             shown += more
-            if shown.count(until) == 2:
+            if not ended and shown.count(until) >= 2:
                 os.write(controller, b"\x03")
-                until = b"\0"
+                ended = True
     process.wait()
     os.close(controller)
     return shown
