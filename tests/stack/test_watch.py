@@ -3,12 +3,19 @@
 import contextlib
 import os
 import pty
+import signal
 import subprocess
 import termios
 
 from deploy.core.apps import SERVICES
 from tests.stacks import Stack
 from tests.stacks.network import HOME, enter
+
+
+def in_terminal() -> None:
+    """Make the terminal the process's own, which Ctrl-C needs. A job in the background may ignore Ctrl-C."""
+    os.close(os.open(os.ttyname(0), os.O_RDWR))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def watch(stack: Stack, until: bytes) -> bytes:
@@ -24,7 +31,7 @@ def watch(stack: Stack, until: bytes) -> bytes:
         stdout=terminal,
         stderr=terminal,
         start_new_session=True,
-        preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),
+        preexec_fn=in_terminal,
     )
     os.close(terminal)
     shown, ended = b"", False
