@@ -69,7 +69,7 @@ fleet: ## Show each host: release, services, disk, newest backup
 dev: ## Start the stack for work on the code: reloads on save, debug pages, logs
 	@$(DEPLOY) dev
 
-check: .venv-dev ## Check the Python code, the pages and the texts, and run the tests that start no process: after each edit
+check: .venv-dev ## Run the linters of the code and the tests that start no process: after each edit
 	@.venv/bin/python -m tests.run lint-code test-quick
 
 # Two run at a time, because they often wait. The longest begin first.

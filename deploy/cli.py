@@ -159,7 +159,7 @@ def run(options: argparse.Namespace) -> None:
     use_packages(options)
     if options.verb == "manage" and not django():
         raise Failed("No app in deploy/apps.toml has a manage.py")
-    if options.watch and options.verb == "status":
+    if options.watch:
         importlib.import_module("deploy.watch").watch(options)
     elif options.verb in TOOLS:
         importlib.import_module(f"deploy.{options.verb}.main").main(options)

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from deploy.core.console import Failed, nothing_runs
 from deploy.core.settings import setting
+from deploy.core.stack import HISTORY, STEP
 
 COLORS = {"good": "green", "busy": "yellow", "bad": "red"}
 # Of a chart, from the lowest to the highest. A terminal of 8 bits has no blocks.
@@ -52,7 +53,7 @@ def table(rows: list[dict[str, Any]], console: Console) -> Table:
     for row in rows:
         figures = {SAME.get(label, label): value for label, value in row["figures"].items()}
         most = max(row["trend"], default=0) or 1
-        trend = "".join(marks[round(7 * value / most)] for value in row["trend"][-60:])
+        trend = "".join(marks[round(7 * value / most)] for value in row["trend"][-HISTORY // STEP :])
         name = " ".join(filter(None, [row["host"], row["name"].lower()]))
         cells = [figures.get(title, "").replace("–", "-") for title in COLUMNS]
         shown.add_row(name, Text(row["state"], COLORS[row["tone"]]), *cells, *([trend] if wide else []))
@@ -60,7 +61,7 @@ def table(rows: list[dict[str, Any]], console: Console) -> Table:
 
 
 def watch(options: argparse.Namespace) -> None:
-    """Show the rows until somebody presses Ctrl-C. Raises Failed if the first reading fails."""
+    """Show the rows each second until Ctrl-C. Raises Failed if there is no first reading."""
     read, console = reader(options), Console()
     try:
         shown = json.loads(read())

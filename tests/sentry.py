@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.message import Message
 from importlib import import_module
 from queue import Queue
-from threading import Thread
 from typing import Any
+
+from tests.receiver import receiving
 
 
 class Receiver:
@@ -20,26 +21,12 @@ class Receiver:
 
 @contextmanager
 def receiver() -> Iterator[Receiver]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            # The client uses brotli where that is installed, and gzip elsewhere.
-            module = {"br": "brotli", "gzip": "gzip"}[self.headers["Content-Encoding"]]
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            text = import_module(module).decompress(body).decode()
-            this.reports.put((text, json.loads(text.splitlines()[2])))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def take(path: str, headers: Message, body: bytes) -> None:
+        # The client uses brotli where that is installed, and gzip elsewhere.
+        module = {"br": "brotli", "gzip": "gzip"}[headers["Content-Encoding"]]
+        text = import_module(module).decompress(body).decode()
+        this.reports.put((text, json.loads(text.splitlines()[2])))
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        this = Receiver(server.server_port)
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield this
-        finally:
-            server.shutdown()
-            thread.join()
+    with receiving(take) as port:
+        this = Receiver(port)
+        yield this

@@ -42,7 +42,7 @@ def configuration(given: Mapping[str, str], url: str) -> str:
 
 
 def mail_server(email_url: str) -> dict[str, Any]:
-    """Return the server of EMAIL_URL as Alertmanager has it; empty if it names none. Raises Failed."""
+    """Return Alertmanager's settings for the server of EMAIL_URL; empty without a server. Raises Failed."""
     url = urlsplit(email_url)
     if url.scheme not in PORTS:
         return {}

@@ -5,11 +5,9 @@ from datetime import UTC, datetime
 from html import escape
 
 from deploy.core.apps import APPS
-from deploy.core.stack import HISTORY, Row, number
+from deploy.core.stack import HISTORY, STEP, WINDOW, Row, number
 
-# What an app's server is called, and how nginx speaks to it.
-SERVERS = {"uwsgi": ("uWSGI", "uwsgi protocol"), "gunicorn": ("gunicorn", "HTTP/1.1")}
-WIDTH, HEIGHT, STEPS = 120, 24, 60
+WIDTH, HEIGHT, STEPS = 120, 24, HISTORY // STEP
 
 
 def spark(trend: list[float], unit: str) -> str:
@@ -19,7 +17,7 @@ def spark(trend: list[float], unit: str) -> str:
         f"{WIDTH - (len(trend) - 1 - place) * WIDTH / STEPS:g},{HEIGHT - 1 - (HEIGHT - 2) * value / (most or 1):.1f}"
         for place, value in enumerate(trend)
     ]
-    said = f"{unit} in the last ten minutes: at most {number(most)}"
+    said = f"{unit} in the last {HISTORY // 60} minutes: at most {number(most)}"
     start = points[0].partition(",")[0] if points else "0"
     return (
         f'<svg class="trend" viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{said}">'
@@ -82,13 +80,12 @@ def diagram(rows: list[Row]) -> str:
     listening = [app for app in APPS.values() if app.server.listens]
     apps = ""
     for app in listening:
-        server, protocol = SERVERS.get(app.server.kind, (app.server.kind, ""))
-        apps += part(rows, app.name, f"{app.name} · {server}", protocol)
+        apps += part(rows, app.name, f"{app.name} · {app.server.title}", app.server.protocol)
     behind = part(rows, "database", "Database") + part(rows, "redis", "Redis")
     behind += "".join(part(rows, app.name, app.name) for app in APPS.values() if app not in listening)
     tiers = "".join(f'<div class="tier">{tier}</div>' for tier in (part(rows, "nginx", "nginx"), apps, behind))
     return (
         f'<dl class="totals">{totals}</dl>{tiers}'
-        f'<p class="meta">Read at {datetime.now(UTC):%H:%M:%S} UTC. Rates and durations are of the last five seconds, '
-        "failures of the last ten minutes.</p>"
+        f'<p class="meta">Read at {datetime.now(UTC):%H:%M:%S} UTC. Rates and durations are of the last {WINDOW} '
+        f"seconds, failures of the last {HISTORY // 60} minutes.</p>"
     )

@@ -198,7 +198,7 @@ def address(variables: Mapping[str, str]) -> str:
     return f"http://127.0.0.1:{variables.get('METRICS_PORT')}/metrics"
 
 
-def write_scrape_configuration(var: Path, variables: Mapping[str, str]) -> None:
+def write_prometheus_configuration(var: Path, variables: Mapping[str, str]) -> None:
     """Write VAR_DIR/prometheus.yml for a stack on this machine, if it has a port for Prometheus."""
     if port := variables.get("METRICS_PORT"):
         replace(var / "prometheus.yml", prometheus_configuration({"localhost": f"127.0.0.1:{port}"}))
@@ -207,7 +207,7 @@ def write_scrape_configuration(var: Path, variables: Mapping[str, str]) -> None:
 class Handler(BaseHTTPRequestHandler):
     """Answers Prometheus, and on a private socket nginx, for the page /stack/."""
 
-    # On hosts with nginx.
+    # Only where nginx runs.
     stack: Stack | None = None
 
     def do_GET(self) -> None:

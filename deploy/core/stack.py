@@ -9,7 +9,7 @@ import re
 import threading
 import time
 import urllib.request
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -17,10 +17,12 @@ from typing import NamedTuple
 
 from deploy.core.apps import APPS
 
-# Seconds: between two readings while somebody looks, for rates, in a step of the history, and in all of it.
-LOOK, WINDOW, STEP, HISTORY = 1, 5, 10, 600
-# Seconds since somebody looked last, after which a reading in each STEP is enough.
-LEFT = 5
+# Seconds from one reading to the next while somebody looks, and until nobody counts as looking any more.
+LOOK, LEFT = 1, 5
+# Rates and durations are of the last WINDOW seconds.
+WINDOW = 5
+# Seconds of the history, and of one of its steps. A reading for each step is enough while nobody looks.
+HISTORY, STEP = 600, 10
 SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -65,16 +67,16 @@ def total(samples: Samples, name: str, **labels: str) -> float:
     return sum(value for own, value in samples.get(name, []) if labels.items() <= own.items())
 
 
-def count(samples: Samples, name: str, failed: Callable[[dict[str, str]], bool], **labels: str) -> Counts:
+def count(samples: Samples, name: str, **labels: str) -> Counts:
     """Return what a histogram has counted."""
     counted = [(own, value) for own, value in samples.get(f"{name}_count", []) if labels.items() <= own.items()]
-    buckets: Counter[float] = Counter()
+    buckets: defaultdict[float, float] = defaultdict(float)
     for own, value in samples.get(f"{name}_bucket", []):
         if labels.items() <= own.items():
-            buckets[float(own["le"])] += value  # type: ignore[assignment]
+            buckets[float(own["le"])] += value
     return Counts(
         sum(value for _, value in counted),
-        sum(value for own, value in counted if failed(own)),
+        sum(value for own, value in counted if has_failed(own)),
         (*sorted(buckets.items()),),
     )
 
@@ -142,7 +144,7 @@ class Stack:
                 time.sleep(0.1)
 
     def wait(self, seen: int = 0) -> int:
-        """Return the number of the newest reading when there is another than `seen`, made while somebody looks."""
+        """Wait for a reading after number `seen` that was made while somebody looks. Return its number."""
         with self.changed:
             was_idle, self.looked = time.monotonic() > self.looked + LEFT, time.monotonic()
             if was_idle:
@@ -184,12 +186,12 @@ class Stack:
         for host, instance in self.known:
             app = APPS.get(self.known[host, instance])
             name = "http_request_duration_seconds" if not app or app.server.listens else "job_duration_seconds"
-            found[host, instance] = count(self.samples[host], name, has_failed, instance=instance)
+            found[host, instance] = count(self.samples[host], name, instance=instance)
         everywhere: Samples = defaultdict(list)
         for samples in self.samples.values():
             for name, values in samples.items():
                 everywhere[name] += values
-        found["", "database"] = count(everywhere, "database_query_seconds", has_failed)
+        found["", "database"] = count(everywhere, "database_query_seconds")
         found["", "redis"] = Counts(
             total(everywhere, "cache_reads_total"), total(everywhere, "cache_reads_total", result="miss")
         )

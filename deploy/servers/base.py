@@ -17,6 +17,9 @@ class Server:
 
     # The key in deploy/apps.toml, and the name of the kind's files in deploy/supervisor and deploy/systemd.
     kind: ClassVar[str]
+    # For people: the server's name, and how nginx speaks to it.
+    title: ClassVar[str] = ""
+    protocol: ClassVar[str] = ""
     # Keys of deploy/apps.toml that an app of this kind must have.
     required: ClassVar[tuple[str, ...]] = ()
     # The systemd unit on hosts; {instance} is filled in. Apps that share a supervisord share its unit.

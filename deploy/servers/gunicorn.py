@@ -9,6 +9,7 @@ from .base import Server, as_text, get, read
 
 class Gunicorn(Server):
     kind = "gunicorn"
+    title, protocol = "gunicorn", "HTTP/1.1"
     required = ("port", "prefix", "source", "application")
     # All gunicorn apps of a host run under one supervisord.
     unit = "tandem-supervisord"

@@ -20,6 +20,7 @@ LOOK = 0.2
 
 class Uwsgi(Server):
     kind = "uwsgi"
+    title, protocol = "uWSGI", "uwsgi protocol"
     required = ("port", "prefix", "source")
     unit = "tandem-uwsgi@{instance}"
     always_unix = True

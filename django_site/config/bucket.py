@@ -75,7 +75,7 @@ class Bucket(S3Storage):  # type: ignore[misc]
         return urljoin(settings.MEDIA_URL, filepath_to_uri(name))
 
     def signed(self, name: str) -> str:
-        """Return an address from which anyone may get a file for SIGNED seconds, without a request to the bucket."""
+        """Return an address that gives anyone the file for SIGNED seconds. Sends nothing to the bucket."""
         return str(super().url(name))
 
     def exists(self, name: str) -> bool:

@@ -84,11 +84,12 @@ def extract(traceparent: str) -> Any:
 
 def carry() -> str:
     """Return the `traceparent` of the current span, for another process; empty if there is none."""
-    carrier: dict[str, str] = {}
-    if tracer:
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+    if not tracer:
+        return ""
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        TraceContextTextMapPropagator().inject(carrier)
+    carrier: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(carrier)
     return carrier.get("traceparent", "")
 
 

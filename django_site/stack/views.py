@@ -28,6 +28,6 @@ def page(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def live(request: HttpRequest) -> HttpResponse:
-    """Let nginx stream the figures. No worker is occupied meanwhile."""
+    """Tell nginx to stream the figures. A stream occupies no worker of the site."""
     check(request)
     return HttpResponse(headers={"X-Accel-Redirect": "/_stack/live"})

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stacks import NativeStack, copied
+from tests.otlp import Receiver, receiver
+from tests.stacks import NativeStack, copied, outside
 from tests.stacks.files import directory
 
 
@@ -14,6 +15,13 @@ def tmp_path() -> Iterator[Path]:
     """A directory with a short path, which the names of sockets contain, and which other users may enter."""
     with directory() as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def otlp() -> Iterator[Receiver]:
+    """A server for the traces of a stack."""
+    with outside(), receiver() as otlp:
+        yield otlp
 
 
 @pytest.fixture(scope="module")

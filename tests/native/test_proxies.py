@@ -7,20 +7,14 @@ from contextlib import ExitStack
 import httpx
 import pytest
 
-from tests.otlp import Receiver, receiver
+from tests.otlp import Receiver
 from tests.people import CSRF
 from tests.sample import LIVE
 from tests.stack.test_requests import logged
-from tests.stacks import NativeStack, Stack, outside, running
+from tests.stacks import NativeStack, Stack, running
 
 PROXY, OFFICE, STRANGER = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 LIMIT = 5
-
-
-@pytest.fixture(scope="module")
-def otlp() -> Iterator[Receiver]:
-    with outside(), receiver() as otlp:
-        yield otlp
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,7 @@ def write(dev: bool = False) -> None:
             "ports": [f"127.0.0.1:{port}:{port}"],
             "labels": {"code": digest(code + (MOUNTED / "nginx.env").read_text())},
         }
-    metrics.write_scrape_configuration(VAR, variables)
+    metrics.write_prometheus_configuration(VAR, variables)
     # Always, so that `make destroy` finds them.
     volumes: dict[str, Any] = {"prometheus": {}, "alertmanager": {}}
     written: dict[str, Any] = {"services": services, "secrets": secrets, "volumes": volumes}

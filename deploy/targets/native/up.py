@@ -77,7 +77,7 @@ def bring_up(target: NativeTarget, was_running: bool) -> set[str]:
             target.wait_until_ready(service)
     wait_until_served(target)
     replace(APPLIED, json.dumps(wanted))
-    metrics.write_scrape_configuration(VAR, target.variables)
+    metrics.write_prometheus_configuration(VAR, target.variables)
     return changed
 
 

@@ -7,18 +7,12 @@ from contextlib import ExitStack
 import pytest
 
 from tests import servers
-from tests.otlp import Receiver, Span, receiver, show
+from tests.otlp import Receiver, Span, show
 from tests.people import CSRF, Person, make
 from tests.sample import LIVE, write_by_api, write_on_site
 from tests.stacks import NativeStack, outside, running
 
 STRANGER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-@pytest.fixture(scope="module")
-def otlp() -> Iterator[Receiver]:
-    with outside(), receiver() as otlp:
-        yield otlp
 
 
 @pytest.fixture(scope="module")
