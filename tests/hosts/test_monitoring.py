@@ -57,7 +57,7 @@ def test_alerts_reach_the_webhook(stack: HostsStack) -> None:
         listening = monitoring.run(
             "ss --no-header --listening --tcp --numeric '( sport = 9090 or sport = 9093 )'"
         ).stdout
-        assert [line.split()[3] for line in sorted(listening.stdout.splitlines())] == [
+        assert [line.split()[3] for line in sorted(listening.splitlines())] == [
             "127.0.0.1:9090",
             "127.0.0.1:9093",
         ]
