@@ -2,15 +2,18 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from deploy.core import metrics
 from tests.chaos.test_alerts import scaled
+from tests.hosts.hosts import Host
 from tests.hosts.shapes import one_and_long_five
 from tests.hosts.stack import HostsStack
 
 CERTIFICATE = "/srv/app/secrets/tls_certificate"
+VAR = "/srv/app/var"
 SERVICES = "prometheus prometheus-alertmanager"
 
 
@@ -30,9 +33,37 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(1)
 
 
+@contextmanager
+def expiring_certificate(host: Host) -> Iterator[None]:
+    """For the block, nginx's certificate is one that expires in five days."""
+    host.run(f"cp --preserve {CERTIFICATE} {CERTIFICATE}.away")
+    try:
+        new = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=x -days 5 -keyout /dev/null"
+        host.run(f"{new} 2>/dev/null >{CERTIFICATE}")
+        yield
+    finally:
+        host.run(f"mv {CERTIFICATE}.away {CERTIFICATE}")
+
+
+@contextmanager
+def full_disk(host: Host) -> Iterator[None]:
+    """For the block, the service of the metrics sees a small and full disk as that of the run-time files."""
+    drop_in = "/run/systemd/system/tandem-metrics.service.d"
+    disk = f"[Service]\nTemporaryFileSystem={VAR}:size=4M\nBindPaths={VAR}/run\n"
+    host.run(f"mkdir -p {drop_in} && cat >{drop_in}/disk.conf", input=disk)
+    host.run("systemctl daemon-reload && systemctl restart tandem-metrics")
+    try:
+        seen = f"/proc/$(systemctl show --property=MainPID --value tandem-metrics)/root{VAR}"
+        full = host.run(f"cat /dev/zero >{seen}/filler", check=False)
+        assert "No space left" in full.stderr
+        yield
+    finally:
+        host.run(f"rm -r {drop_in} && systemctl daemon-reload && systemctl restart tandem-metrics")
+
+
 @one_and_long_five
 def test_alerts_reach_the_webhook(stack: HostsStack) -> None:
-    """The group is added to a stack that serves. Prometheus reads all hosts, and a real fault fires and resolves."""
+    """The group is added to a stack that serves. Prometheus reads all hosts, and real faults fire and resolve."""
     monitoring, edge = stack.first("site"), stack.first("edge")
 
     def ask(path: str) -> Any:
@@ -65,17 +96,17 @@ def test_alerts_reach_the_webhook(stack: HostsStack) -> None:
         users = monitoring.run(f"ps --no-headers -o user:20 {' '.join(processes)}").stdout.split()
         assert users == ["prometheus", "prometheus"]
 
-        # The waits of the rules are left out. `make provision` writes them again.
+        # The waits of the rules and of Alertmanager are left out. `make provision` writes them again.
         monitoring.run("cat >/etc/prometheus/rules.yml", input=scaled(metrics.RULES.read_text()))
-        monitoring.run("systemctl reload prometheus")
-        edge.run(f"cp --preserve {CERTIFICATE} {CERTIFICATE}.away")
-        try:
-            expiring = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=x -days 5 -keyout /dev/null 2>/dev/null"
-            edge.run(f"{expiring} >{CERTIFICATE}")
+        waits = '"group_wait": "1s", "group_interval": "1s",'
+        monitoring.run(f"sed --in-place 's/\"group_by\"/{waits} &/' /etc/prometheus/alertmanager.yml")
+        monitoring.run(f"systemctl reload {SERVICES}")
+        with expiring_certificate(edge):
             wait_for_alert(stack, f"{edge.name}: the certificate expires in 4d")
-        finally:
-            edge.run(f"mv {CERTIFICATE}.away {CERTIFICATE}")
         wait_for_alert(stack, f"Resolved: {edge.name}: the certificate expires")
+        with full_disk(edge):
+            wait_for_alert(stack, f"{edge.name}: 0% of the disk is free")
+        wait_for_alert(stack, f"Resolved: {edge.name}: ")
         assert stack.make("provision").returncode == 0
         assert monitoring.run("cat /etc/prometheus/rules.yml").stdout == metrics.RULES.read_text()
     monitoring.run(f"systemctl disable --now {SERVICES}")
