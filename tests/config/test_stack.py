@@ -94,6 +94,11 @@ def test_the_states_of_an_instance(clock: list[float], ready: int, in_rotation: 
     assert (rows[INSTANCE.name].state, rows[INSTANCE.name].tone) == state
     assert rows["Database"].tone == ("good" if ready else "bad")
     assert "Redis" not in rows
+    # nginx is good in each case.
+    others = rows[INSTANCE.name].tone, rows["Database"].tone
+    tone = "bad" if "bad" in others else others[0]
+    ready_now = 1 + others.count("good")
+    assert f'<div class="{tone}"><dt>services ready</dt><dd>{ready_now} of 3</dd>' in diagram([*rows.values()])
 
 
 def test_a_host_that_does_not_answer_keeps_its_rows(clock: list[float]) -> None:
