@@ -50,12 +50,13 @@ def expiring_certificate(host: Host) -> Iterator[None]:
 def full_disk(host: Host) -> Iterator[None]:
     """For the block, the service of the metrics sees a small and full disk as that of the run-time files."""
     drop_in = "/run/systemd/system/tandem-metrics.service.d"
-    disk = f"[Service]\nTemporaryFileSystem={VAR}:size=4M\nBindPaths={VAR}/run\n"
-    host.run(f"mkdir -p {drop_in} && cat >{drop_in}/disk.conf", input=disk)
+    # systemd ignores the disk if the sandbox has the same path. Drop-ins are read in the order of their names.
+    disk = f"[Service]\nReadWritePaths=\nTemporaryFileSystem={VAR}:size=4M\nBindPaths={VAR}/run\n"
+    host.run(f"mkdir -p {drop_in} && cat >{drop_in}/small-disk.conf", input=disk)
     host.run("systemctl daemon-reload && systemctl restart tandem-metrics")
     try:
         seen = f"/proc/$(systemctl show --property=MainPID --value tandem-metrics)/root{VAR}"
-        full = host.run(f"cat /dev/zero >{seen}/filler", check=False)
+        full = host.run(f"head --bytes=8M /dev/zero >{seen}/filler", check=False)
         assert "No space left" in full.stderr
         yield
     finally:
