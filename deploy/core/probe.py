@@ -9,10 +9,12 @@ As a command for containers: `python3 -m deploy.core.probe ready site-a`.
 """
 
 import http.client
+import json
 import os
 import ssl
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +110,20 @@ def visit(address: str, port: str, variables: Mapping[str, str], path: str) -> i
         connection.close()
 
 
-def main(command: str, service: str) -> None:
-    """`ready` prints the reason and exits with 1 if the service is not ready."""
+def look(run: Path, services: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Return why each service is not ready, empty if it is, and the names of the instances in rotation."""
+    with ThreadPoolExecutor() as pool:
+        reasons = pool.map(lambda service: why_not_ready(run, service, cores()), services)
+        return dict(zip(services, reasons, strict=True)), [link.name for link in (run / "upstream").glob("*")]
+
+
+def main(command: str, service: str, *more: str) -> None:
+    """`ready` prints the reason and exits with 1 if the service is not ready. `look` prints JSON."""
     run = Path(os.environ["VAR_DIR"]) / "run"
     if command == "ready":
         sys.exit(why_not_ready(run, service, cores(), os.environ.get("BIND")) or None)
+    elif command == "look":
+        print(json.dumps(look(run, [service, *more])))
     elif command == "out":
         take_out_of_rotation(run, service)
     elif command == "in":
@@ -122,7 +133,7 @@ def main(command: str, service: str) -> None:
     elif command == "forget":
         remove_sockets(run, service)
     else:
-        sys.exit(f"{command!r} should be one of ready, out, idle, in, forget")
+        sys.exit(f"{command!r} should be one of ready, look, out, idle, in, forget")
 
 
 if __name__ == "__main__":

@@ -189,6 +189,32 @@ def test_a_setting_of_nginx_is_a_reload(other: ComposeStack) -> None:
     assert "Already up to date.\n" in other.up()
 
 
+def test_nothing_to_do(other: ComposeStack) -> None:
+    """The second `make up` builds no image."""
+    before = running_state(other)
+    other.up()
+    said = other.up()
+    assert "nothing to build\n" in said
+    assert "Already up to date.\n" in said
+    assert running_state(other) == before
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+def test_an_image_that_was_deleted_or_replaced(other: ComposeStack, how: str) -> None:
+    """It is built again, from the engine's cache, and so its containers are still up to date."""
+    name = f"{other.name}-api"
+    before = docker("image", "inspect", "--format={{.Id}}", name)
+    if how == "deleted":
+        # Its containers use it: this removes the name.
+        docker("image", "rm", "--force", name)
+    else:
+        docker("tag", f"{other.name}-nginx", name)
+    said = other.up()
+    assert "nothing to build" not in said
+    assert "Already up to date.\n" in said
+    assert docker("image", "inspect", "--format={{.Id}}", name) == before
+
+
 def test_a_secret_replaces_the_instances_that_get_it(other: ComposeStack) -> None:
     before = {name: container["Id"] for name, container in other.containers().items()}
     assert other.make("up", SECRET_KEY="x" * 50).returncode == 0

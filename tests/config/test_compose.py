@@ -3,6 +3,7 @@
 import argparse
 import json
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,16 @@ class Engine(ComposeTarget):
     hashes = {"redis": "1", "postgres": "1", "site-a": "1"}
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *found: dict[str, Any]) -> None:
-        self.found = list(found)
+        self.containers_of_test = list(found)
         monkeypatch.setattr(target, "output", self.output)
         monkeypatch.setattr(target, "image_id", lambda _: "1")
 
     def output(self, *command: str, **_: Any) -> str:
-        return " ".join(each["Id"] for each in self.found) if command[1] == "ps" else json.dumps(self.found)
+        return (
+            " ".join(each["Id"] for each in self.containers_of_test)
+            if command[1] == "ps"
+            else json.dumps(self.containers_of_test)
+        )
 
 
 def test_containers_of_another_clone_are_not_this_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -159,3 +164,111 @@ def test_a_container_reaches_no_loopback_service(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("DATABASE_URL", url)
     with pytest.raises(Failed, match="DATABASE_URL stays on this machine"):
         generate.settings(dev=False)
+
+
+DOCKERFILE = """\
+FROM debian:13.7-slim AS packages
+COPY uv.lock ./
+FROM debian:13.7-slim
+COPY --from=packages /srv/.venv .venv
+COPY --chmod=755 code \\
+     more.txt ./
+"""
+
+
+@pytest.fixture
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What compose's configuration says of an image, with its files."""
+    (tmp_path / "code").mkdir()
+    files = {"Dockerfile": DOCKERFILE, ".dockerignore": "", "uv.lock": "", "more.txt": "", "code/a.py": "", "other": ""}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(target, "image_id", lambda _: "1")
+    return {"context": str(tmp_path), "dockerfile": "Dockerfile", "args": {"APP_UID": "1"}}
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", ".dockerignore", "uv.lock", "more.txt", "code/a.py", "code/new.py"])
+def test_an_edited_file_makes_another_image(build: dict[str, Any], name: str) -> None:
+    before = target.ingredients(build)
+    assert before
+    assert target.ingredients(build) == before
+    with (Path(build["context"]) / name).open("a") as file:
+        file.write("# new\n")
+    assert target.ingredients(build) not in ("", before)
+
+
+def test_so_does_another_mode_argument_base_or_a_removed_file(
+    build: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [target.ingredients(build), target.ingredients(build | {"args": {"APP_UID": "2"}})]
+    file = Path(build["context"]) / "code/a.py"
+    file.chmod(0o755)
+    found.append(target.ingredients(build))
+    monkeypatch.setattr(target, "image_id", lambda _: "2")
+    found.append(target.ingredients(build))
+    file.unlink()
+    found.append(target.ingredients(build))
+    assert len({*found}) == len(found)
+
+
+def test_a_file_that_no_dockerfile_copies_does_not(build: dict[str, Any]) -> None:
+    before = target.ingredients(build)
+    for name in ("other", "code/__pycache__/a.pyc"):
+        file = Path(build["context"]) / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("new")
+    assert target.ingredients(build) == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "COPY *.txt ./",
+        'COPY ["uv.lock", "./"]',
+        "ADD https://example.org/x ./",
+        "COPY <<EOF /x",
+        "RUN --mount=type=bind,target=/x true",
+    ],
+)
+def test_a_dockerfile_that_is_too_special_is_always_built(build: dict[str, Any], line: str) -> None:
+    (Path(build["context"]) / "Dockerfile").write_text(f"{DOCKERFILE}{line}\n")
+    assert not target.ingredients(build)
+
+
+@pytest.mark.parametrize("more", [{"target": "packages"}, {"dockerfile": "nowhere"}])
+def test_an_image_with_other_options_is_always_built(build: dict[str, Any], more: dict[str, str]) -> None:
+    assert not target.ingredients(build | more)
+
+
+def test_images_that_are_as_they_were_built_are_not_built(
+    build: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(target, "BUILT", tmp_path / "images.json")
+    monkeypatch.setattr(Engine, "config", {"services": {"site-a": {"image": "shop-1-site", "build": build}}})
+    ids = {"shop-1-site": "1"}
+
+    def image_id(name: str) -> str:
+        return ids.get(name, "")
+
+    engine, built = Engine(monkeypatch), []
+    monkeypatch.setattr(target, "image_id", cache(image_id))
+    monkeypatch.setattr(engine, "compose", lambda *words: built.append(words))
+
+    def builds() -> bool:
+        built.clear()
+        target.image_id.cache_clear()
+        engine.build()
+        return bool(built)
+
+    assert builds()
+    assert not builds()
+    assert "nothing to build" in capsys.readouterr().out
+    (tmp_path / "more.txt").write_text("new")
+    assert builds()
+    assert not builds()
+    for other in ("", "2"):
+        ids["shop-1-site"] = other
+        assert builds()
+    (tmp_path / "Dockerfile").write_text(f"{DOCKERFILE}COPY *.txt ./\n")
+    assert builds()
+    assert builds()

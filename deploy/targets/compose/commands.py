@@ -7,12 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
 from deploy.core import maintenance_mode
-from deploy.core.apps import APPS, INSTANCES, SERVICES, django
+from deploy.core.apps import APPS, INSTANCES, django
 from deploy.core.console import (
     Failed,
     confirm,
@@ -125,27 +124,33 @@ def maintenance(options: argparse.Namespace) -> None:
 
 
 def status(_: argparse.Namespace) -> None:
-    show_status(running_target())
+    show_status(running_target(), memory_of_containers())
 
 
-def show_status(target: ComposeTarget) -> list[str]:
-    """Print a table of the services. Return the names of those that are not ready."""
-    containers, in_rotation = target.containers(), target.in_rotation()
-    services = (*SERVICES, *target.core_services)
-    with ThreadPoolExecutor() as pool:
-        # It measures for two seconds.
-        usage = pool.submit(output, "docker", "stats", "--no-stream", "--no-trunc", "--format", "{{.ID}} {{.MemUsage}}")
-        reasons = dict(zip(services, pool.map(target.why_not_ready, services), strict=True))
-    memory = {line.split()[0]: line.split()[1] for line in usage.result().splitlines()}
-    rows = [("service", "state", "since (UTC)", "memory", "image")]
-    for name in services:
-        words = reasons[name] or "ready"
+def show_status(target: ComposeTarget, memory: Mapping[str, str] | None = None) -> list[str]:
+    """Print a table of the services. Return the names of those that are not ready.
+
+    `memory` has the memory of each container, by its id. Without it, the table has no such column.
+    """
+    target.look_again()
+    containers, (reasons, in_rotation) = target.containers(), target.look()
+    rows = [["service", "state", "since (UTC)", "memory", "image"]]
+    for name, reason in reasons.items():
+        words = reason or "ready"
         if name in INSTANCES and name not in in_rotation:
             words += ", out of rotation: `make restart`"
-        rows.append((name, *status_columns(containers.get(name), words, memory)))
+        rows.append([name, *status_columns(containers.get(name), words, memory or {})])
+    if memory is None:
+        rows = [[*row[:3], *row[4:]] for row in rows]
     table(rows)
     print(f"\n{address(target.published() or values())}  {maintenance_mode.notice(VAR)}".rstrip())
-    return [name for name in services if reasons[name]]
+    return [name for name, reason in reasons.items() if reason]
+
+
+def memory_of_containers() -> dict[str, str]:
+    """Return the memory of each container of the engine, by its id. This takes two seconds."""
+    lines = output("docker", "stats", "--no-stream", "--no-trunc", "--format", "{{.ID}} {{.MemUsage}}").splitlines()
+    return {line.split()[0]: line.split()[1] for line in lines}
 
 
 def address(settings: Mapping[str, str]) -> str:
@@ -153,7 +158,9 @@ def address(settings: Mapping[str, str]) -> str:
     return f"{scheme}://{bracketed(settings.get('ADDRESS', ''))}:{settings.get('PORT')}/"
 
 
-def status_columns(container: dict[str, Any] | None, words: str, memory: dict[str, str]) -> tuple[str, str, str, str]:
+def status_columns(
+    container: dict[str, Any] | None, words: str, memory: Mapping[str, str]
+) -> tuple[str, str, str, str]:
     if not container:
         return "no container", "-", "-", "-"
     state, image = container["State"], container["Config"]["Image"]

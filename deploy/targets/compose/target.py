@@ -2,26 +2,36 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
 from pathlib import Path
 from typing import IO, Any
 
 from deploy.core import console
-from deploy.core.apps import APPS, INSTANCES, Instance
+from deploy.core.apps import APPS, INSTANCES, SERVICES, Instance
 from deploy.core.console import LOG_END, Failed, ok, output, printable, readable_end, step
+from deploy.core.fingerprint import fingerprint
 from deploy.core.preflight import check_disk, check_ports, stop
 from deploy.core.probe import why_not_served
 from deploy.core.roll import COMMAND_READY_AFTER, Target
-from deploy.core.settings import ENV_FILE, HELD, PROJECT, VAR, make_env_file, setting, values
+from deploy.core.settings import ENV_FILE, HELD, OLD_NAME, PROJECT, VAR, make_env_file, replace, setting, values
 
 from . import generate
 
 # Why a container that is not outdated has to start.
 STOPPED = "it does not run"
+# What compose's labels begin with.
+LABEL = "com.docker.compose"
+# What `docker compose config` printed, by its arguments, its files and its environment.
+configurations: dict[tuple[str, ...], str] = {}
+# The images that were built last: the id of each, and the fingerprint of what it was made of.
+BUILT = VAR / "images.json"
+BASES = re.compile(r"^FROM[ \t]+(\S+:\S+)", re.M)
 
 
 @cache
@@ -61,21 +71,22 @@ def check_machine(running: bool) -> None:
     if not versions:
         raise Failed(why_not)
     ok(versions)
-    own = list(ComposeTarget().published().values()) if running else []
+    target = ComposeTarget()
+    own = list(target.published().values()) if running else []
     check_ports(own.__contains__)
     check_disk()
     make_env_file()
     generate.write()
-    target = ComposeTarget()
     # Before the images: they have the same name too.
     if foreign := target.foreign():
         stop(foreign.partition(". ")[0], foreign.partition(". ")[2])
     print("Images", flush=True)
     official = [name for name in target.core_services if target.image(name) not in target.built]
     # Without a name, compose would pull all images.
-    if official:
+    if not all(image_id(target.image(name)) for name in official):
         with step(", ".join(official)):
             target.compose("pull", "--quiet", "--policy=missing", *official)
+            image_id.cache_clear()
     if setting("IMAGE"):
         target.pull()
     else:
@@ -112,6 +123,7 @@ class ComposeTarget(Target):
 
     def compose(self, *words: str, stdout: IO[Any] | None = None) -> str:
         """Run `docker compose`. Return its output, or write it to `stdout`. Raises Failed with the end of it."""
+        self.look_again()
         done = subprocess.run(
             self.command(*words),
             cwd=PROJECT,
@@ -128,15 +140,22 @@ class ComposeTarget(Target):
             raise Failed(f"docker compose {words[0]} failed:\n{end}")
         return done.stdout or ""
 
+    def configuration(self, *words: str) -> str:
+        """Return what `docker compose config` prints: once for the same files and settings, since it takes 0.2 s."""
+        key = *words, generate.SERVICES.read_text(), *map(str, sorted(self.environment.items()))
+        if key not in configurations:
+            configurations[key] = self.compose("config", *words)
+        return configurations[key]
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """The configuration, as compose reads it."""
-        found: dict[str, Any] = json.loads(self.compose("config", "--format", "json"))
+        found: dict[str, Any] = json.loads(self.configuration("--format", "json"))
         return found
 
-    @cached_property
+    @property
     def project(self) -> str:
-        return str(self.config["name"])
+        return values()["COMPOSE_PROJECT_NAME"] or OLD_NAME
 
     @cached_property
     def built(self) -> dict[str, str]:
@@ -148,11 +167,19 @@ class ComposeTarget(Target):
         return str(self.config["services"][service]["image"])
 
     def build(self) -> None:
-        """Build the images. Raises Failed."""
+        """Build the images, unless nothing that they are made of changed since. Raises Failed."""
+        builds = {image: self.config["services"][service]["build"] for image, service in self.built.items()}
+        made_of = {image: ingredients(build) for image, build in builds.items()}
+        known = json.loads(BUILT.read_text()) if BUILT.exists() else {}
+        if all(known.get(image) == [image_id(image), made_of[image]] and made_of[image] for image in builds):
+            ok("nothing to build")
+            return
         with step(f"nginx, {', '.join(APPS)} (about a minute the first time)"):
             # They share layers, which the engine would build for each if it built all at once.
             self.compose("build", "--quiet", *[name for name in self.built.values() if name in INSTANCES][:1])
             self.compose("build", "--quiet", *self.built.values())
+        image_id.cache_clear()
+        replace(BUILT, json.dumps(known | {image: [image_id(image), made_of[image]] for image in builds}))
 
     @property
     def remote(self) -> dict[str, str]:
@@ -185,29 +212,37 @@ class ComposeTarget(Target):
     @cached_property
     def hashes(self) -> dict[str, str]:
         """The hash of each service's configuration. Compose labels containers with it."""
-        return dict(line.split() for line in self.compose("config", "--hash", "*").splitlines())
+        return dict(line.split() for line in self.configuration("--hash", "*").splitlines())
 
     @property
     def core_services(self) -> list[str]:
         """All services but nginx and the instances."""
         return [name for name in self.hashes if name != "nginx" and name not in INSTANCES]
 
-    def inspect(self, *labels: str) -> list[dict[str, Any]]:
-        """Return what the engine says of each container with this project's name and these labels."""
-        filters = [f"--filter=label={label}" for label in (f"com.docker.compose.project={self.project}", *labels)]
-        ids = output("docker", "ps", "--all", "--quiet", *filters).split()
+    @cached_property
+    def found(self) -> list[dict[str, Any]]:
+        """What the engine says of each container with this project's name, until `look_again`."""
+        ids = output("docker", "ps", "--all", "--quiet", f"--filter=label={LABEL}.project={self.project}").split()
         found: list[dict[str, Any]] = json.loads(output("docker", "inspect", *ids) or "[]") if ids else []
         return found
 
+    def look_again(self) -> None:
+        """Forget `found`, because containers change."""
+        self.__dict__.pop("found", None)
+
     def containers(self) -> dict[str, dict[str, Any]]:
         """Return what the engine says of the container of each service, also of services that were removed."""
-        # Not the containers of `docker compose run`.
-        found = [each for each in self.inspect("com.docker.compose.oneoff=False") if is_here(working_directory(each))]
-        return {each["Config"]["Labels"]["com.docker.compose.service"]: each for each in found}
+        found = {}
+        for each in self.found:
+            labels = each["Config"]["Labels"]
+            # Not the containers of `docker compose run`.
+            if labels.get(f"{LABEL}.oneoff") != "True" and is_here(working_directory(each)):
+                found[labels[f"{LABEL}.service"]] = each
+        return found
 
     def foreign(self) -> str:
         """Return whose containers have this project's name, in words; empty if there are none of another clone."""
-        others = sorted(directory for directory in map(working_directory, self.inspect()) if not is_here(directory))
+        others = sorted(directory for directory in map(working_directory, self.found) if not is_here(directory))
         if not others:
             return ""
         return (
@@ -221,6 +256,8 @@ class ComposeTarget(Target):
             raise Failed(foreign)
 
     def container(self, service: str) -> dict[str, Any] | None:
+        """Return what the engine says of a service's container now."""
+        self.look_again()
         return self.containers().get(service)
 
     def is_running(self) -> bool:
@@ -231,7 +268,7 @@ class ComposeTarget(Target):
         if not container:
             return "it has no container"
         labels = container["Config"]["Labels"]
-        if labels["com.docker.compose.config-hash"] != self.hashes.get(labels["com.docker.compose.service"]):
+        if labels[f"{LABEL}.config-hash"] != self.hashes.get(labels[f"{LABEL}.service"]):
             return "its settings changed"
         if container["Image"] != image_id(container["Config"]["Image"]):
             return "its image changed"
@@ -255,6 +292,7 @@ class ComposeTarget(Target):
             if container["State"]["Paused"]:
                 with step(f"{name} was paused"):
                     output("docker", "unpause", container["Id"])
+                self.look_again()
 
     def hand_over_volumes(self) -> None:
         """After a change of APP_UID, give the volumes to the new user. The stack stops for it."""
@@ -273,7 +311,7 @@ class ComposeTarget(Target):
 
     def published(self) -> dict[str, str]:
         """Return ADDRESS, PORT, PLAIN_PORT and TLS as nginx's container has them; nothing if there is none."""
-        container = self.container("nginx")
+        container = self.containers().get("nginx")
         ports = container["HostConfig"]["PortBindings"] if container else {}
         names = {"PORT": "8000/tcp", "PLAIN_PORT": "8080/tcp"}
         found = {name: ports[inner][0]["HostPort"] for name, inner in names.items() if inner in ports}
@@ -298,6 +336,7 @@ class ComposeTarget(Target):
     def remove(self, *options: str) -> None:
         """Remove the containers and networks, also those of services that the settings left out since."""
         ComposeTarget(whole=True).compose("down", "--remove-orphans", *options)
+        self.look_again()
 
     def run_in(self, service: str, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a service's container."""
@@ -308,8 +347,8 @@ class ComposeTarget(Target):
         except subprocess.TimeoutExpired:
             return subprocess.CompletedProcess(words, 1, "no answer")
 
-    def probe(self, where: str, command: str, service: str) -> subprocess.CompletedProcess[str]:
-        return self.run_in(where, "python3", "-m", "deploy.core.probe", command, service)
+    def probe(self, where: str, command: str, *services: str) -> subprocess.CompletedProcess[str]:
+        return self.run_in(where, "python3", "-m", "deploy.core.probe", command, *services)
 
     def remove_unregistered(self) -> bool:
         """Stop and remove the containers of services that are no longer configured. Return whether there were any."""
@@ -321,6 +360,7 @@ class ComposeTarget(Target):
             output("docker", "stop", container["Id"])
             output("docker", "rm", container["Id"])
             self.probe("nginx", "forget", name)
+            self.look_again()
             print(f"  · {name} is no longer configured: removed", flush=True)
         return bool(found)
 
@@ -350,6 +390,20 @@ class ComposeTarget(Target):
             self.start("nginx", recreate=True)
             self.wait_until_ready("nginx")
 
+    def look(self) -> tuple[dict[str, str], set[str]]:
+        """Return why each service is not ready, empty if it is, and the names of the instances in rotation."""
+        listening = [name for name in SERVICES if name == "nginx" or INSTANCES[name].server.listens]
+        containers = self.containers()
+        reasons = {name: why_not_running(containers.get(name)) for name in (*SERVICES, *self.core_services)}
+        # nginx's container has the sockets of all.
+        done = self.probe("nginx", "look", *listening)
+        if done.returncode:
+            with ThreadPoolExecutor() as pool:
+                return reasons | dict(zip(listening, pool.map(self.why_not_ready, listening), strict=True)), set()
+        # Python may have warned before.
+        answers, in_rotation = json.loads(done.stdout.splitlines()[-1])
+        return reasons | answers, set(in_rotation)
+
     def why_not_ready(self, service: str) -> str:
         if service != "nginx" and not (service in INSTANCES and INSTANCES[service].server.listens):
             return self.why_not_running(service)
@@ -357,18 +411,7 @@ class ComposeTarget(Target):
         return done.stdout.strip() or "no answer" if done.returncode else ""
 
     def why_not_running(self, service: str) -> str:
-        container = self.container(service)
-        if not container:
-            return "no container"
-        state = container["State"]
-        if not state["Running"] or state["Restarting"] or state["Paused"]:
-            return f"its container is {state['Status']}"
-        if state.get("Health", {}).get("Status") == "unhealthy":
-            return "its health check fails"
-        started = datetime.fromisoformat(state["StartedAt"][:19]).replace(tzinfo=UTC)
-        if datetime.now(UTC) - started < timedelta(seconds=COMMAND_READY_AFTER):
-            return f"it has run for less than {COMMAND_READY_AFTER} s"
-        return ""
+        return why_not_running(self.container(service))
 
     def stopping_check(self, service: str) -> Callable[[], bool]:
         first = self.container(service)
@@ -396,9 +439,44 @@ class ComposeTarget(Target):
         )
 
 
+def why_not_running(container: dict[str, Any] | None) -> str:
+    """Return why a service is not ready that answers no requests; empty if it is."""
+    if not container:
+        return "no container"
+    state = container["State"]
+    if not state["Running"] or state["Restarting"] or state["Paused"]:
+        return f"its container is {state['Status']}"
+    if state.get("Health", {}).get("Status") == "unhealthy":
+        return "its health check fails"
+    started = datetime.fromisoformat(state["StartedAt"][:19]).replace(tzinfo=UTC)
+    if datetime.now(UTC) - started < timedelta(seconds=COMMAND_READY_AFTER):
+        return f"it has run for less than {COMMAND_READY_AFTER} s"
+    return ""
+
+
+def ingredients(build: Mapping[str, Any]) -> str:
+    """Return a fingerprint of what an image is made of; empty if its Dockerfile is too special to tell.
+
+    `build` is the image's part of compose's configuration.
+    """
+    context = Path(build["context"])
+    file = context / build.get("dockerfile", "")
+    if build.keys() - {"context", "dockerfile", "args"} or not file.is_file():
+        return ""
+    text = file.read_text().replace("\\\n", " ")
+    lines = [words for words in map(str.split, text.splitlines()) if words and words[0].upper() in ("COPY", "ADD")]
+    # From this machine, and not from another stage.
+    own = [words for words in lines if not any(word.startswith("--from=") for word in words)]
+    paths = [context / word for words in own for word in words[1:-1] if not word.startswith("--")]
+    if "<<" in text or "type=bind" in text or not all(path.exists() for path in paths):
+        return ""
+    bases = {base: image_id(base) for base in BASES.findall(text)}
+    return fingerprint(map(str, [file, context / ".dockerignore", *paths]), {**build, **bases})
+
+
 def working_directory(container: dict[str, Any]) -> str:
     """Return the clone whose compose made a container."""
-    return str(container["Config"]["Labels"].get("com.docker.compose.project.working_dir", PROJECT))
+    return str(container["Config"]["Labels"].get(f"{LABEL}.project.working_dir", PROJECT))
 
 
 def is_here(directory: str) -> bool:

@@ -74,8 +74,9 @@ def start_apps(target: ComposeTarget) -> list[App]:
 
 def roll_apps(target: ComposeTarget, apps: list[App], outdated: dict[str, str]) -> bool:
     """Roll instances that are outdated, new, stopped or out of rotation. Return whether there were any."""
-    unready = {each.name for app in apps for each in app.instances if target.why_not_ready(each.name)}
-    serving = target.in_rotation() - outdated.keys() - unready
+    reasons, in_rotation = target.look()
+    unready = {name for name, reason in reasons.items() if reason}
+    serving = in_rotation - outdated.keys() - unready
     rolled = False
     for app in apps:
         if instances := [instance for instance in app.instances if instance.name not in serving]:

@@ -1,22 +1,22 @@
 """`make up` on this machine: start the stack, or apply what changed, with no failed request."""
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import IO
 
 from deploy.core import first_data, metrics, nginx, processes, supervisor
 from deploy.core.apps import APPS, INSTANCES, App
 from deploy.core.console import Failed, step, table
+from deploy.core.fingerprint import fingerprint
 from deploy.core.preflight import ENVIRONMENT
 from deploy.core.probe import why_not_served
-from deploy.core.settings import PROJECT, VAR, of_app, one_at_a_time, quote, read_file, replace
+from deploy.core.settings import VAR, of_app, one_at_a_time, quote, read_file, replace
 from deploy.docker.reload import LOOK, files
 
 from .target import LOG, RUN, NativeTarget, run_python, wait_until
@@ -113,17 +113,6 @@ def fingerprints(target: NativeTarget) -> dict[str, str]:
     if "metrics" in target.services:
         found["metrics"] = fingerprint(["deploy/core", "deploy/servers", "deploy/apps.toml"], target.variables)
     return found
-
-
-def fingerprint(paths: Iterable[str], variables: Mapping[str, str] = {}) -> str:
-    """Return a digest of files and directories of the project, and of variables."""
-    digest = hashlib.sha256(json.dumps(dict(variables), sort_keys=True).encode())
-    for path in paths:
-        root = PROJECT / path
-        for file in sorted(root.rglob("*")) if root.is_dir() else [root]:
-            if file.is_file() and "__pycache__" not in file.parts:
-                digest.update(f"{file.relative_to(PROJECT)}\0".encode() + file.read_bytes())
-    return digest.hexdigest()
 
 
 def read_applied() -> dict[str, str]:
