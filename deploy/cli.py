@@ -41,7 +41,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--app", default="", help="an app, an instance or nginx; empty for all apps")
     # In the environment, where make puts it: a shell would read its quotes.
     parser.add_argument("--arguments", default=os.environ.get("ARGS") or "help", help="the words after manage.py")
-    parser.add_argument("--group", default=[], nargs="*", help="of install: groups of packages in pyproject.toml")
+    parser.add_argument(
+        "--group", default=[], nargs="*", action="extend", help="of install: groups of packages in pyproject.toml"
+    )
     parser.add_argument("--ref", default="", help="of deploy: the commit to deploy")
     parser.add_argument("--release", default="", help="of rollback: the release to go back to")
     parser.add_argument("--batch", default="", help="hosts rolled at a time: a number, or a share such as 25%%")

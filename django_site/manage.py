@@ -1,4 +1,5 @@
 #!/usr/bin/env python
+import errno
 import os
 import sys
 
@@ -14,7 +15,9 @@ if __name__ == "__main__":
         if not str(error).startswith("connection failed"):
             raise
         sys.exit(f"database: {error}")
-    except BrokenPipeError:
-        # The reader, such as `head`, has seen enough. Python would complain about what is left when it ends.
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        # The reader, such as `head`, has seen enough, or the disk is full. Python would complain about what is left.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        sys.exit(1 if error.errno == errno.EPIPE else f"manage.py: {error.strerror}")

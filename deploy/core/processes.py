@@ -44,6 +44,12 @@ def workers(master: int) -> list[Process]:
     return sorted(found, key=lambda each: each.pid) if master else []
 
 
+def is_stopped(pid: int) -> bool:
+    """Return whether a signal or a debugger stopped a process, which then does nothing and still exists."""
+    found = find(pid)
+    return found is not None and found.state in "Tt"
+
+
 def is_alive(process: Process, zombies: bool = False) -> bool:
     found = find(process.pid, zombies)
     return found is not None and found.started == process.started

@@ -118,11 +118,15 @@ def remove_unregistered(var: Path) -> list[str]:
 
 
 def state(supervisor: Any, service: str) -> str:
-    """Return supervisord's name of a service's state, for example RUNNING; UNKNOWN before it has been added."""
+    """Return supervisord's name of a service's state, for example RUNNING; UNKNOWN before it has been added.
+
+    STOPPED also for a process that a signal stopped, which supervisord does not notice.
+    """
     try:
-        return str(supervisor.getProcessInfo(service)["statename"])
+        found = supervisor.getProcessInfo(service)
     except Fault:
         return "UNKNOWN"
+    return "STOPPED" if processes.is_stopped(found["pid"]) else str(found["statename"])
 
 
 def why_not_running(supervisor: Any, service: str) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from deploy.core import processes
+
 from .base import REQUESTS_PER_WORKER, Server, as_json, as_text, unix_socket
 
 # uWSGI's own queue (`listen` in deploy/uwsgi/*.ini): nginx must not send more than fits.
@@ -36,6 +38,10 @@ class Uwsgi(Server):
     ) -> Iterator[tuple[str, int, dict[str, Any]]]:
         # uWSGI has a unix socket on every host, beside the TCP one.
         yield instance, *get(run / f"{instance}.sock", "/health/ready")
+        # Another worker may have answered. One that is stopped (SIGSTOP, a debugger) serves nobody.
+        for worker in (stats(run, instance) or {"workers": []})["workers"]:
+            if processes.is_stopped(worker["pid"]):
+                yield f"worker {worker['pid']} of {instance}", 0, {"it": "is stopped"}
 
     def wait_until_idle(self, run: Path, instance: str) -> None:
         """uWSGI loses the requests that it holds when it stops.

@@ -15,8 +15,11 @@ def fold(name: str) -> str:
 
 
 def fold_email(address: str) -> str:
-    """Return the address in small letters, without what nobody sees. allauth compares addresses in small letters."""
-    return visible(address.lower())
+    """Return the address in small letters, without what nobody sees. allauth compares addresses in small letters.
+
+    NFKC, because mail for a domain in full-width letters goes to the one in plain letters.
+    """
+    return visible(unicodedata.normalize("NFKC", address).lower())
 
 
 class Folded(models.Field):  # type: ignore[type-arg]

@@ -23,8 +23,14 @@ logger = logging.getLogger(__name__)
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF"]
 # The rest of a request is for the form's other fields.
 MAX_MB = max(1, settings.UPLOAD_LIMIT_MB - 1)
-# A file of a few kB can decode to gigabytes. This limit allows 5120 × 2880 pixels, for which a worker needs 390 MB.
-MAX_PIXELS = 16_000_000
+# In millions. A file of a few kB can decode to gigabytes. This limit allows 5120 × 2880 pixels, for which a worker needs
+# 390 MB.
+MAX_PIXELS = 16
+# Of a JPEG before it is made smaller, which a camera's picture may have. One of several scans, such as a progressive one,
+# takes up to 8 bytes for each: 177 million took 1.4 GB, in a file of 800 bytes.
+MAX_PIXELS_JPEG = 50
+# Each scan takes as long as a whole picture: 2,000 of them took 19 s, in a file of 22 kB. A progressive JPEG has ten.
+MAX_SCANS = 50
 MAX_SIDE = 1600
 # By EXIF's orientation.
 TURNS = {
@@ -55,6 +61,22 @@ def eight_bits(image: Image.Image) -> Image.Image:
     return image.convert("I").point(lambda grey: grey / 257).convert("L")
 
 
+def check_pixels(image: Image.Image, millions: int) -> None:
+    if image.width * image.height > millions * 1_000_000:
+        raise forms.ValidationError(_("The picture has more than %(n)d megapixels.") % {"n": millions}, code="pixels")
+
+
+def check_jpeg(image: Image.Image, upload: "File[bytes]") -> None:
+    """Check the cost of decoding a JPEG, which its size in bytes does not bound."""
+    check_pixels(image, MAX_PIXELS_JPEG)
+    place = upload.tell()
+    upload.seek(0)
+    # Compressed data have no such bytes.
+    if upload.read().count(b"\xff\xda") > MAX_SCANS:
+        raise ValueError(f"more than {MAX_SCANS} scans")
+    upload.seek(place)
+
+
 def redraw(upload: "File[bytes]") -> "ContentFile[bytes]":
     """Return the picture upright, at most MAX_SIDE pixels wide and high, as WebP without metadata.
 
@@ -65,10 +87,11 @@ def redraw(upload: "File[bytes]") -> "ContentFile[bytes]":
         raise forms.ValidationError(_("The picture is larger than %(n)d MB.") % {"n": MAX_MB}, code="size")
     try:
         with Image.open(upload, formats=FORMATS) as image:
-            # Decodes a JPEG at a fraction of its size, which from here on is its size: a camera's 50 megapixels pass.
+            if image.format in ("JPEG", "MPO"):
+                check_jpeg(image, upload)
+            # Decodes a JPEG at a fraction of its size, which from here on is its size.
             image.draft("RGB", (MAX_SIDE, MAX_SIDE))
-            if image.width * image.height > MAX_PIXELS:
-                raise forms.ValidationError(_("The picture has more than 16 megapixels."), code="pixels")
+            check_pixels(image, MAX_PIXELS)
             picture = eight_bits(upright(image))
             picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
         picture.thumbnail((MAX_SIDE, MAX_SIDE))

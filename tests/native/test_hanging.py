@@ -50,6 +50,14 @@ def test_an_instance_that_hangs(copy: NativeStack, app: App) -> None:
 
 
 @each_app
+def test_a_worker_that_hangs(copy: NativeStack, app: App) -> None:
+    first = app.instances[0].name
+    family(copy, first)[-1].suspend()
+    assert "passed, 0 failed" not in copy.make("doctor").stdout
+    check_healed(copy, f"Roll {app.name}: {first} does not answer", f"✓ {first} restarted and ready")
+
+
+@each_app
 def test_an_instance_that_hangs_at_its_start(copy: NativeStack, app: App) -> None:
     first, *others = (instance.name for instance in app.instances)
     path, old, new = HANG[app.server.kind]

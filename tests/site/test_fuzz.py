@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from accounts.models import User
-from accounts.names import fold
+from accounts.names import fold, fold_email
 from allauth.account.adapter import get_adapter
 from config.fields import visible
 from django.conf import settings
@@ -189,3 +189,10 @@ def test_what_nobody_sees_makes_no_other_text_or_name() -> None:
 @given(st.text(max_size=5))
 def test_a_folded_name_stays_the_same(name: str) -> None:
     assert fold(fold(name)) == fold(name)
+    assert fold_email(fold_email(name)) == fold_email(name)
+
+
+@given(st.from_regex(r"[a-z][a-z0-9]{0,8}\.[a-z]{2,5}", fullmatch=True))
+def test_spellings_of_a_domain_are_one_address(domain: str) -> None:
+    wide = "".join(chr(ord(char) + 0xFEE0) if char.isalnum() else char for char in domain)
+    assert {fold_email(f"mel@{each}") for each in (domain, domain.upper(), wide)} == {f"mel@{domain}"}

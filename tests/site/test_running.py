@@ -66,6 +66,13 @@ def test_a_reader_that_closes_the_pipe() -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def test_a_full_disk_is_a_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "manage.py", "help"]
+        done = subprocess.run(command, cwd=SITE, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "manage.py: No space left on device\n")
+
+
 def test_each_wrong_setting_has_its_line() -> None:
     done = manage("check", SECRET_KEY="", TLS="perhaps", VAR_DIR="")
     assert [line.split(": ")[:2] for line in done.stderr.splitlines()] == [

@@ -133,7 +133,8 @@ class NativeTarget(roll.Target):
         if service == "nginx" and not why:
             # Its workers serve without their master, but it is the one that reloads them.
             master = processes.find(nginx_master())
-            why = "its master has ended" if not master else "its master is stopped" if master.state in "Tt" else ""
+            halted = bool(master) and processes.is_stopped(master.pid)
+            why = "its master has ended" if not master else "its master is stopped" if halted else ""
         return why
 
     def why_not_running(self, service: str) -> str:

@@ -137,6 +137,14 @@ def bomb() -> bytes:
     )
 
 
+def large_jpeg(side: int, scans: int = 0) -> bytes:
+    """A progressive JPEG of a few kB that claims so many pixels on each side, with so many scans more."""
+    jpeg = encoded(Image.new("CMYK", (64, 64)), "JPEG", progressive=True)
+    size, last, end = jpeg.index(b"\xff\xc2") + 5, jpeg.rindex(b"\xff\xda"), len(jpeg) - 2
+    jpeg = jpeg[:end] + jpeg[last:end] * scans + jpeg[end:]
+    return jpeg[:size] + struct.pack(">HH", side, side) + jpeg[size + 4 :]
+
+
 PNG = encoded(Image.effect_noise(WIDE, 50), "PNG")
 
 
@@ -151,9 +159,11 @@ PNG = encoded(Image.effect_noise(WIDE, 50), "PNG")
         (b"", "empty"),
         (PNG + bytes(MAX_MB * 1024 * 1024), f"larger than {MAX_MB} MB"),
         (encoded(Image.new("L", (6000, 4000)), "PNG"), "more than 16 megapixels"),
+        (large_jpeg(8_000), "more than 50 megapixels"),
+        (large_jpeg(64, scans=50), "not a JPEG, PNG, WebP or GIF"),
         (bomb(), "JPEG, PNG, WebP or GIF"),
     ],
-    ids=["text", "svg", "bmp", "tiff", "half", "empty", "large", "24 megapixels", "bomb"],
+    ids=["text", "svg", "bmp", "tiff", "half", "empty", "large", "24 megapixels", "memory", "time", "bomb"],
 )
 def test_a_file_that_is_no_picture_is_shown_at_its_field(member: Client, content: bytes, message: str) -> None:
     page = ask(member, content).content.decode()
