@@ -6,8 +6,8 @@
 
 A host has less than a fresh Debian installation: systemd, sshd, sudo, python3, and the user `admin`, who logs in with a
 key and may use sudo. Its files are an overlay over a base that is created once in HOSTS_DIR (/var/cache/stack-hosts),
-which should be on a disk. Networks are 10.77.N.0/24 and fd77:0:0:N::/64, behind this machine's address. Needs root, systemd-container and
-debootstrap.
+which should be on a disk. Networks are 10.77.N.0/24 and
+fd77:0:0:N::/64, behind this machine's address. Needs root, systemd-container and debootstrap.
 
 A host has no kernel of its own. So only sysctls below net. are writable, and limits of memory and processes
 (MemoryMax=, TasksMax=) work only if this machine's cgroup2 has those controllers.

@@ -122,6 +122,10 @@ class HostsStack(Stack):
         """Return the first host with a service: nginx, an app or an instance."""
         return self.on("edge" if service == "nginx" else service.partition("-")[0])[0]
 
+    @property
+    def edge_services(self) -> list[str]:
+        return ["nginx", "keepalived"] if len(self.shape["edge"]) > 1 else ["nginx"]
+
     # Clients
 
     @property

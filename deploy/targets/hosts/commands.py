@@ -265,8 +265,8 @@ def upgrade_hosts(fleet: Fleet, options: argparse.Namespace) -> None:
                 upgrade.upgrade(fleet, host)
             except Failed as failed:
                 raise Failed(
-                    f"{failed}\n\n{host} is out of rotation, and the hosts after it were not touched. Fix the cause, reboot "
-                    "it, and run this again: it skips finished hosts"
+                    f"{failed}\n\n{host} is out of rotation, and the hosts after it were not touched. Fix the cause, "
+                    "reboot it, and run this again: it skips finished hosts"
                 ) from None
     print("\nEvery host is up to date and serves.")
 

@@ -1,4 +1,4 @@
-"""A host of the group edge leaves and returns: nginx, and keepalived, which moves the virtual addresses between edges."""
+"""How an edge leaves and returns: nginx, and keepalived, which moves the virtual addresses between the edges."""
 
 import os
 import signal
@@ -12,7 +12,12 @@ from .system import RUN
 # Seconds that requests have to finish. New connections wait as long, so it is not longer. Those of watchers are closed.
 FINISH_WITHIN = 5
 # Dropped, not rejected: the client repeats its first packet, and another edge answers that. Gone after a reboot.
-PAUSE = "table inet pause { chain input { type filter hook input priority -1; iif != lo tcp dport { 80, 443 } ct state new drop; }; }"
+PAUSE = """table inet pause {
+    chain input {
+        type filter hook input priority filter - 1
+        iif != lo tcp dport { 80, 443 } ct state new drop
+    }
+}"""
 
 
 def has_keepalived() -> bool:

@@ -112,10 +112,10 @@ def services() -> dict[str, str]:
         notes += [f"runs {release}"] if release not in ("", current()) else []
         found[instance.name] = ", ".join(notes)
     if "edge" in groups():
+        found["nginx"] = target.why_not_ready("nginx") or ("maintenance" if maintenance_mode.key_of(VAR) else "ready")
         if edge.has_keepalived():
             state = output("systemctl", "is-active", "keepalived").strip()
             found["keepalived"] = "ready" if state == "active" else state
-        found["nginx"] = target.why_not_ready("nginx") or ("maintenance" if maintenance_mode.key_of(VAR) else "ready")
     return found
 
 

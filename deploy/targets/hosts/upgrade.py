@@ -13,7 +13,9 @@ from .fleet import HOST_COMMAND, Fleet
 # With the new packages that a newer kernel or library needs. Settings that were changed on the host stay.
 APT = "DEBIAN_FRONTEND=noninteractive apt-get --quiet=2 -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold"
 UPGRADE = f"{APT} --yes --with-new-pkgs upgrade"
-PENDING = f"set -e; {APT} update >&2; {APT} --simulate --with-new-pkgs upgrade; [ ! -e /run/reboot-required ] || echo reboot"
+PENDING = (
+    f"set -e; {APT} update >&2; {APT} --simulate --with-new-pkgs upgrade; find /run -maxdepth 1 -name reboot-required"
+)
 BOOT = "cat /proc/sys/kernel/random/boot_id"
 # Seconds. Large servers test their memory first.
 BACK_WITHIN = 600
@@ -29,7 +31,13 @@ def pending(fleet: Fleet, host: str) -> str:
     """Return what a host waits for, in words; empty if it is up to date."""
     lines = fleet.ask(host, PENDING).splitlines()
     packages = sum(line.startswith("Inst ") for line in lines)
-    return f"{packages} packages" if packages else "a reboot" if "reboot" in lines else ""
+    return (
+        f"{packages} newer package{'s' * (packages > 1)}"
+        if packages
+        else "a reboot"
+        if "/run/reboot-required" in lines
+        else ""
+    )
 
 
 def interrupts(fleet: Fleet, host: str) -> str:
@@ -41,7 +49,7 @@ def interrupts(fleet: Fleet, host: str) -> str:
     if "edge" in groups and not fleet.virtual_addresses():
         return ". No virtual address: clients that connect to this edge wait until it is back"
     if alone:
-        return f". It is the only host in {' and '.join(alone)}: reads and writes get 503 with Retry-After until it is back"
+        return f". It is the only host in {' and '.join(alone)}: visitors get 503 with Retry-After until it is back"
     return ""
 
 
@@ -90,7 +98,7 @@ def reboot(fleet: Fleet, host: str) -> None:
 
 
 def wait_until_ready(fleet: Fleet, within: float) -> None:
-    """Return when every service on every host is ready. Raises Failed, after `within` seconds, with those that are not."""
+    """Return when every service of the fleet is ready. Raises Failed after `within` seconds, with the others."""
     deadline = time.monotonic() + within
     while faults := [fault for host in fleet.hosts for fault in why_not_ready(fleet, host)] + unheld(fleet):
         if time.monotonic() >= deadline:
