@@ -88,7 +88,7 @@ def listen_words(variables: Mapping[str, str]) -> dict[str, str]:
 def acme_words(edges: Sequence[str]) -> dict[str, str]:
     """Return where nginx looks for the proof that it does not have: on the hosts with these addresses, if any."""
     servers = [f"server {address}:80;" for address in edges] or ["server 127.0.0.1 down;"]
-    return {"ACME_EDGES": " ".join(servers), "ACME_ELSEWHERE": "@other_edges" if edges else "=404"}
+    return {"ACME_EDGES": " ".join(servers), "ACME_ELSEWHERE": "error_page 404 = @other_edges;" if edges else ""}
 
 
 def language_words(variables: Mapping[str, str]) -> dict[str, str]:

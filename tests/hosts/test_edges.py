@@ -24,8 +24,8 @@ PACKAGE = """
 set -eu
 mkdir -p /srv/packages/root/DEBIAN && cd /srv/packages
 for version in {old} {new}; do
-    printf '%s\\n' 'Package: pending' "Version: $version" 'Architecture: all' 'Maintainer: tests' 'Description: tests' \\
-        >root/DEBIAN/control
+    printf 'Package: pending\\nVersion: %s\\n' $version >root/DEBIAN/control
+    printf 'Architecture: all\\nMaintainer: tests\\nDescription: tests\\n' >>root/DEBIAN/control
     dpkg-deb --build root pending_$version.deb
     [ $version = {new} ] || dpkg --install pending_$version.deb
     printf '#!/bin/sh\\n{then}\\n' >root/DEBIAN/postinst
