@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -85,6 +85,12 @@ def listen_words(variables: Mapping[str, str]) -> dict[str, str]:
     return words
 
 
+def acme_words(edges: Sequence[str]) -> dict[str, str]:
+    """Return where nginx looks for the proof that it does not have: on the hosts with these addresses, if any."""
+    servers = [f"server {address}:80;" for address in edges] or ["server 127.0.0.1 down;"]
+    return {"ACME_EDGES": " ".join(servers), "ACME_ELSEWHERE": "error_page 404 = @other_edges;" if edges else ""}
+
+
 def language_words(variables: Mapping[str, str]) -> dict[str, str]:
     """Return a pattern for the languages of the site, and what it gets of Accept-Language: all, without USE_I18N."""
     if variables.get("USE_I18N") != "on":
@@ -129,6 +135,7 @@ def render(source: Path, destination: Path, run: Path, workers: int, variables: 
         "MEDIA": "bucket" if bucket else "store" if variables.get("MEDIA_STORE") else "files",
         "MEDIA_STORE": variables.get("MEDIA_STORE", ""),
         "CORES": str(workers),
+        **acme_words(variables.get("ACME_EDGES", "").split()),
         **listen_words(variables),
         **language_words(variables),
     }

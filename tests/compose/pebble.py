@@ -17,10 +17,10 @@ from tests.stacks import outside
 
 
 class Pebble:
-    """An authority at `address`, which this machine has. It finds every name at 127.0.0.1, with port 80 at `web`."""
+    """An authority at `address`, which this machine has. It finds every name at `names_at`, with port 80 at `web`."""
 
-    def __init__(self, directory: Path, address: str, web: str) -> None:
-        self.directory, self.address, self.web = directory, address, web
+    def __init__(self, directory: Path, address: str, web: str, names_at: str = "127.0.0.1") -> None:
+        self.directory, self.address, self.web, self.names_at = directory, address, web, names_at
         self.port, self.management, self.names = free_port(), free_port(), free_port()
         self.files = self_signed(directory, address)
 
@@ -34,6 +34,7 @@ class Pebble:
     def running(self) -> Iterator[None]:
         challenges, pebble = (program(name, "pebble") for name in ("pebble-challtestsrv", "pebble"))
         off = ["-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv6", ""]
+        off += ["-defaultIPv4", self.names_at]
         # Newer versions answer over HTTPS too.
         if "-doh " in subprocess.run([challenges, "-help"], capture_output=True, text=True, check=False).stderr:
             off += ["-doh", ""]

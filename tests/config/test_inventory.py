@@ -132,6 +132,45 @@ def test_a_key_of_another_certificate(tmp_path: Path, secrets: dict[str, str]) -
     assert check(tmp_path / "hosts.yml") == ""
 
 
+@pytest.mark.parametrize(
+    ("addresses", "edges", "fault"),
+    [
+        ([], 1, ""),
+        (["192.0.2.9", "2001:db8::9"], 2, ""),
+        (["192.0.2.9"], 1, "edge has one host"),
+        (["192.0.2.1"], 2, "192.0.2.1 is a host's own address"),
+        (["192.0.2.9/24"], 2, "should be an address without a network"),
+        (["www.example.org"], 2, "should be an address"),
+        (["2001:db8::9"], 2, "should have one of IPv4"),
+    ],
+)
+def test_virtual_addresses(filters: dict[str, Any], addresses: list[str], edges: int, fault: str) -> None:
+    found = filters["virtual_address_fault"](addresses, edges, ["192.0.2.1", "192.0.2.2"])
+    assert fault in found
+    assert bool(found) == bool(fault)
+
+
+def test_the_interface_of_a_virtual_address(filters: dict[str, Any]) -> None:
+    facts = {
+        "interfaces": ["lo", "br-lan", "eth0", "down"],
+        "lo": {"ipv4": {"address": "127.0.0.1", "prefix": "8"}},
+        "br_lan": {"ipv4": {"address": "10.0.0.2", "prefix": "24"}, "ipv6": [{"address": "fe80::1", "prefix": "64"}]},
+        "eth0": {
+            "ipv4": {"address": "192.0.2.2", "prefix": "24"},
+            "ipv4_secondaries": [{"address": "198.51.100.2", "prefix": "28"}],
+            "ipv6": [{"address": "2001:db8::2", "prefix": "64"}],
+        },
+    }
+    wanted = {
+        "10.0.0.9": "br-lan",
+        "192.0.2.9": "eth0",
+        "198.51.100.9": "eth0",
+        "2001:db8::9": "eth0",
+        "203.0.113.9": "",
+    }
+    assert {address: filters["device_of"](address, facts) for address in wanted} == wanted
+
+
 def test_services_elsewhere(tmp_path: Path, secrets: dict[str, str]) -> None:
     file, url = tmp_path / "hosts.yml", "postgresql://u:p@db.example.org/n?sslmode=verify-full"
 
@@ -150,7 +189,7 @@ def test_services_elsewhere(tmp_path: Path, secrets: dict[str, str]) -> None:
 
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     file = tmp_path / "hosts.yml"
-    wrong = {"tls": "none", "admin_addresses": "home", "connections_per_address": 0}
+    wrong = {"tls": "none", "admin_addresses": "home", "connections_per_address": 0, "virtual_addresses": "home"}
     inventory = write(file, SHAPES[-1], {}, settings={"LOG_LEVLE": "INFO"}, **wrong)
     app = next(iter(APPS))
     del inventory[app]
@@ -163,6 +202,7 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
         "LOG_LEVLE",
         "admin_addresses",
         "connections_per_address",
+        "virtual_addresses",
         *(f"{each} is missing" for each in names),
     ):
         assert word in said, said

@@ -27,7 +27,12 @@ pytestmark = pytest.mark.slow
 ALONE: dict[str, str] = {}
 HOSTS = {f"{name.upper()}_HOSTS": "local 10.0.0.2:2 10.0.0.3:4" for name in APPS}
 BUCKET = {"S3_URL": "https://key:secret@s3.example.org/uploads"}
-MANY = HOSTS | {"MEDIA_STORE": "http://10.0.0.4:8003", "USE_I18N": "on", "LANGUAGES": "en,pt,pt-br"}
+MANY = HOSTS | {
+    "ACME_EDGES": "10.0.0.5 10.0.0.6",
+    "MEDIA_STORE": "http://10.0.0.4:8003",
+    "USE_I18N": "on",
+    "LANGUAGES": "en,pt,pt-br",
+}
 
 
 def render(var: Path, variables: Mapping[str, str] = {}, workers: int = 2) -> Path:

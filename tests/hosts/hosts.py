@@ -6,8 +6,8 @@
 
 A host has less than a fresh Debian installation: systemd, sshd, sudo, python3, and the user `admin`, who logs in with a
 key and may use sudo. Its files are an overlay over a base that is created once in HOSTS_DIR (/var/cache/stack-hosts),
-which should be on a disk. Networks are 10.77.N.0/24, behind this machine's address. Needs root, systemd-container and
-debootstrap.
+which should be on a disk. Networks are 10.77.N.0/24 and
+fd77:0:0:N::/64, behind this machine's address. Needs root, systemd-container and debootstrap.
 
 A host has no kernel of its own. So only sysctls below net. are writable, and limits of memory and processes
 (MemoryMax=, TasksMax=) work only if this machine's cgroup2 has those controllers.
@@ -71,7 +71,7 @@ class Host:
     def __init__(self, network: "Network", name: str, index: int) -> None:
         self.network = network
         self.name = name
-        self.address = f"10.77.{network.number}.{index}"
+        self.address, self.address_6 = network.addresses(index)
         self.machine = f"h{network.number}-{index}"
         # systemd-nspawn's name for this end of the host's network cable.
         self.cable = f"vb-{self.machine}"
@@ -85,6 +85,7 @@ class Host:
             (self.directory / directory).mkdir(parents=True)
         upper = self.directory / "upper"
         network = f"[Match]\nName=host0\n[Link]\nMTUBytes={self.network.mtu}\n[Network]\nAddress={self.address}/24\n"
+        network += f"Address={self.address_6}/64\n"
         written = {
             "etc/hostname": f"{self.name}\n",
             "etc/hosts": f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n::1 localhost ip6-localhost ip6-loopback\n",
@@ -227,6 +228,10 @@ class Network:
     def __iter__(self) -> Iterator[Host]:
         return iter(self.hosts.values())
 
+    def addresses(self, index: int) -> tuple[str, str]:
+        """Return the addresses of IPv4 and IPv6 with this number."""
+        return f"10.77.{self.number}.{index}", f"fd77:0:0:{self.number:x}::{index}"
+
     @property
     def ssh_options(self) -> list[str]:
         """Write the hosts' real keys to known_hosts, so that ssh checks them from the first connection on."""
@@ -331,6 +336,7 @@ def connect(network: Network) -> None:
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     execute("ip", "link", "add", bridge, "type", "bridge")
     execute("ip", "addr", "add", f"{network.gateway}/24", "dev", bridge)
+    execute("ip", "addr", "add", f"{network.addresses(1)[1]}/64", "dev", bridge, "nodad")
     execute("ip", "link", "set", bridge, "mtu", str(network.mtu), "up")
     table = f"""table ip {bridge} {{
         chain out {{

@@ -41,6 +41,8 @@ class HostsStack(Stack):
     rolls_back = True
     slower = 4.0
     network: Network
+    # The address that clients connect to, if it is not that of the first edge.
+    entry = ""
     # What the hosts send to alert_url.
     alerts: Queue[Any]
 
@@ -91,8 +93,10 @@ class HostsStack(Stack):
         variables["alert_url"] = f"http://{self.outward}:{self.alert_port}/"
         variables["prometheus_addresses"] = [self.first("site").address]
         if len(edges) > 1:
+            variables["virtual_addresses"] = [*self.virtual_addresses]
+            variables["domains"] += [self.virtual_addresses[0], f"[{self.virtual_addresses[1]}]"]
             # The single VM tests a self-signed certificate.
-            own = self_signed(Path(self.certificate).parent, *edges, "::1")
+            own = self_signed(Path(self.certificate).parent, *edges, *self.virtual_addresses, "::1")
             variables |= {"tls": "own"} | {name.lower(): path for name, path in own.items()}
         self.network.inventory(Path(self.environment["INVENTORY"]) / "hosts.yml", self.shape, variables)
 
@@ -118,11 +122,29 @@ class HostsStack(Stack):
         """Return the first host with a service: nginx, an app or an instance."""
         return self.on("edge" if service == "nginx" else service.partition("-")[0])[0]
 
+    @property
+    def edge_services(self) -> list[str]:
+        return ["nginx", "keepalived"] if len(self.shape["edge"]) > 1 else ["nginx"]
+
     # Clients
 
     @property
+    def virtual_addresses(self) -> tuple[str, str]:
+        """Return the addresses of IPv4 and IPv6 that move between several edges."""
+        return self.network.addresses(200)
+
+    def holder(self) -> str:
+        """Return the name of the host with the virtual addresses. Raises AssertionError unless it is one with both."""
+        running = [host for host in self.on("edge") if host.booted]
+        own = {host.name: host.run("hostname --all-ip-addresses").stdout.split() for host in running}
+        holders = [{name for name in own if address in own[name]} for address in self.virtual_addresses]
+        assert holders[0] == holders[1], own
+        [holder] = holders[0]
+        return holder
+
+    @property
     def host(self) -> str:
-        return self.first("nginx").address
+        return self.entry or self.first("nginx").address
 
     @property
     def outward(self) -> str:

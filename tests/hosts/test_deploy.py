@@ -82,7 +82,7 @@ def serves(stack: HostsStack, heading: str) -> None:
     [release] = set(releases(stack).values())
     for host in stack.network:
         services = [name for app in stack.apps if host.name in stack.shape[app] for name in stack.instances_of(app)]
-        services += ["nginx"] if host.name in stack.shape["edge"] else []
+        services += stack.edge_services if host.name in stack.shape["edge"] else []
         words = (release, f" {' '.join(services)} ready ") if services else ()
         for word in (*words, " none "):
             assert word in rows[host.name], done.stdout

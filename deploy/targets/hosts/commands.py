@@ -22,6 +22,7 @@ from deploy.core.apps import APPS, INSTANCES, PROJECT, django
 from deploy.core.console import Failed, follow, split, step, table
 from deploy.core.settings import SECRETS
 
+from . import upgrade
 from .fleet import GROUPS, HOST_COMMAND, Fleet
 
 
@@ -40,7 +41,7 @@ def on_fleet(command: Callable[[Fleet, argparse.Namespace], None]) -> Callable[[
 
 def plan(fleet: Fleet, what: str, *more: tuple[str, str]) -> None:
     print(f"{what} on {fleet.name}")
-    for name, value in (*more, *((name, ", ".join(fleet.groups[name])) for name in GROUPS)):
+    for name, value in (*more, *((name, ", ".join(fleet.groups[name])) for name in GROUPS if fleet.groups[name])):
         print(f"  {name:<10}{value}")
     print(flush=True)
 
@@ -235,20 +236,47 @@ def down(fleet: Fleet, _: argparse.Namespace) -> None:
 @on_fleet
 def drain(fleet: Fleet, options: argparse.Namespace) -> None:
     host = options.host
-    apps = [app for app in APPS if host in fleet.groups[app]]
-    if not apps:
-        raise Failed(f"HOST is {host!r}: should be one of {', '.join(fleet.app_hosts)}")
-    if alone := [app for app in apps if fleet.groups[app] == [host]]:
+    if host not in fleet.serving:
+        raise Failed(f"HOST is {host!r}: should be one of {', '.join(fleet.serving)}")
+    if alone := [group for group in fleet.groups_of(host) if fleet.groups[group] == [host]]:
         raise Failed(f"{host} is the only host in {' and '.join(alone)}: nothing would serve")
-    with fleet.lock(f"drain of {host}"), step(f"drain {' and '.join(apps)} on {host}, a minute at most"):
-        fleet.ask(host, f"{HOST_COMMAND} drain")
-    print(f"\n{host} is out of rotation and its instances are stopped. A reboot, or `make deploy`, starts them.")
+    with fleet.lock(f"drain of {host}"):
+        upgrade.drain(fleet, host)
+    print(f"\n{host} is out of rotation and its services are stopped. A reboot, or `make deploy`, starts them.")
+
+
+@on_fleet
+def upgrade_hosts(fleet: Fleet, options: argparse.Namespace) -> None:
+    """Upgrade the operating system of each host, and reboot it, one host at a time."""
+    with fleet.lock("upgrade of the hosts"):
+        with step("check that every service is ready"):
+            upgrade.wait_until_ready(fleet, within=0)
+        with step("look for newer packages"):
+            waiting = {host: what for host in upgrade.order(fleet) if (what := upgrade.pending(fleet, host))}
+        if not waiting:
+            print("\nEvery host is up to date.")
+            return
+        plan(fleet, "Upgrade", *((host, what + upgrade.interrupts(fleet, host)) for host, what in waiting.items()))
+        if options.force != "yes":
+            upgrade.confirm([host for host in waiting if upgrade.interrupts(fleet, host)])
+        for number, host in enumerate(waiting, start=1):
+            print(f"{host}, {number} of {len(waiting)}", flush=True)
+            try:
+                upgrade.upgrade(fleet, host)
+            except Failed as failed:
+                raise Failed(
+                    f"{failed}\n\n{host} is out of rotation, and the hosts after it were not touched. Fix the cause, "
+                    "reboot it, and run this again: it skips finished hosts"
+                ) from None
+    print("\nEvery host is up to date and serves.")
 
 
 @on_fleet
 def status(fleet: Fleet, _: argparse.Namespace) -> None:
     head = ("host", "groups", "release", "services", "disk", "security updates", "failed units", "newest backup")
     table([head, *(fleet_row(fleet, host) for host in fleet.hosts)])
+    for address, holders in fleet.virtual_addresses().items():
+        print(f"{address} is on {' and '.join(holders) or 'no host: journalctl --unit keepalived says why'}")
 
 
 fleet = status

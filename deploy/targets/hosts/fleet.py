@@ -2,6 +2,7 @@
 
 import contextlib
 import getpass
+import ipaddress
 import json
 import os
 import shlex
@@ -19,7 +20,7 @@ from deploy.core.console import Failed, printable
 ANSIBLE = PROJECT / "deploy/ansible"
 BIN = Path(sys.executable).parent
 # Each app has a group of its name.
-GROUPS = ("edge", *APPS, "data")
+GROUPS = ("edge", *APPS, "data", "monitoring")
 # What ssh() follows, and what it does not.
 CONNECTION = (
     *("ansible_host", "ansible_port", "ansible_user", "ansible_ssh_private_key_file", "ansible_ssh_common_args"),
@@ -132,13 +133,26 @@ class Fleet:
             words += [option, str(known[name])] if name in known else []
         return [*words, known.get("ansible_host", host), f"sudo -n sh -c {shlex.quote(command)}"]
 
-    def ask(self, host: str, command: str) -> str:
+    def ask(self, host: str, command: str, timeout: float = 120) -> str:
         """Return what a command on a host prints. Raises Failed if it fails or the host does not answer."""
-        done = subprocess.run(self.ssh(host, command), capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(self.ssh(host, command), capture_output=True, text=True, check=False, timeout=timeout)
         if done.returncode:
             said = (done.stderr or done.stdout).strip().split("\n")
             raise Failed(f"{host}: " + "\n".join(map(printable, said)))
         return done.stdout.strip()
+
+    def virtual_addresses(self) -> dict[str, list[str]]:
+        """Return the addresses that move between the edges, each with the edges that have it: one, unless it fails."""
+        edges = self.groups["edge"]
+        found: dict[str, list[str]] = {
+            str(ipaddress.ip_address(each)): [] for each in self.variables[edges[0]].get("virtual_addresses", [])
+        }
+        for host in edges if found else []:
+            with contextlib.suppress(Failed, subprocess.TimeoutExpired):
+                own = self.ask(host, "hostname --all-ip-addresses").split()
+                for address in found.keys() & own:
+                    found[address].append(host)
+        return found
 
     def show(self, host: str, command: str) -> None:
         """Run a command on a host and let it print. Raises Failed if it fails."""

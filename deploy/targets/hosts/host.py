@@ -17,6 +17,7 @@ from deploy.core.roll import wait_until
 from deploy.core.settings import one_at_a_time
 from deploy.servers.base import read
 
+from . import edge
 from .releases import APP_USER, PYTHON, as_app, check, discard, identity, prepare, prune, schema, switch
 from .system import LOCK, RELEASES, ROOT, VAR, current, groups, instances_here, read_environment
 from .target import HostTarget, programs_here, unit_of, write_programs
@@ -60,8 +61,11 @@ def maintenance(state: str, key: str = "") -> str:
 
 
 def drain() -> str:
-    """Stop the instances of this host when they hold no request. A reboot or a deploy starts them."""
+    """Stop nginx and the instances of this host when they hold no request. A reboot or a deploy starts them."""
+    nginx = ["nginx"] if "edge" in groups() else []
     with one_at_a_time(LOCK):
+        if nginx:
+            edge.leave()
         target = HostTarget()
         for instance in instances_here():
             target.take_out_of_rotation(instance)
@@ -70,7 +74,7 @@ def drain() -> str:
         stop_instances()
         for instance in instances_here():
             target.put_in_rotation(instance)
-    return f"{' '.join(map(str, instances_here()))} stopped"
+    return f"{' '.join([*nginx, *map(str, instances_here())])} stopped"
 
 
 def down() -> str:
@@ -109,6 +113,9 @@ def services() -> dict[str, str]:
         found[instance.name] = ", ".join(notes)
     if "edge" in groups():
         found["nginx"] = target.why_not_ready("nginx") or ("maintenance" if maintenance_mode.key_of(VAR) else "ready")
+        if edge.has_keepalived():
+            state = output("systemctl", "is-active", "keepalived").strip()
+            found["keepalived"] = "ready" if state == "active" else state
     return found
 
 

@@ -12,6 +12,7 @@ from deploy.core.cores import cores
 from deploy.core.roll import COMMAND_READY_AFTER, Target, wait_until
 from deploy.servers import SERVERS
 
+from . import edge
 from .system import CURRENT, ENVIRONMENT, RUN, SECRETS, VAR, current, instances_here, release_of
 
 # nginx's certificate, which is renewed every two months.
@@ -165,6 +166,7 @@ class HostTarget(Target):
             raise Failed(f"{failed}\n\nThe end of nginx's log:\n\n{self.log('nginx')}") from None
         failure = "nginx does not answer. The end of its log:\n\n"
         wait_until(lambda: not self.why_not_ready("nginx"), lambda: failure + self.log("nginx"))
+        edge.come_back()
         ok("nginx uses the files of this release")
 
     def why_not_served(self) -> str:

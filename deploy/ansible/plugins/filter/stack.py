@@ -1,5 +1,6 @@
 """Filters for the playbooks: the apps of deploy/apps.toml, and the settings of .env.example."""
 
+import ipaddress
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -137,6 +138,34 @@ def stack_hosts(names: Sequence[str], here: str, variables: Mapping[str, Any], p
     return " ".join(f"{name}={others.get(name, '')}" for name in names)
 
 
+def virtual_address_fault(addresses: Sequence[Any], edges: int, used: Sequence[str]) -> str:
+    """Return why the edges cannot share these addresses; empty if they can. `used` are the hosts' own addresses."""
+    versions = []
+    for address in map(str, addresses):
+        if address in used:
+            return f"{address} is a host's own address: should be one that no host has"
+        try:
+            versions.append(ipaddress.ip_address(address).version)
+        except ValueError:
+            return f"{address!r} should be an address without a network, for example 192.0.2.10"
+    if versions and 4 not in versions:
+        return "should have one of IPv4, by which the edges agree"
+    if versions and edges < 2:
+        return "edge has one host and should have two or more, between which the addresses move"
+    return ""
+
+
+def device_of(address: str, facts: Mapping[str, Any]) -> str:
+    """Return the network interface of a host whose network has this address; empty if none has."""
+    wanted = ipaddress.ip_address(address)
+    for name in facts["interfaces"]:
+        device = facts.get(name.replace("-", "_"), {})
+        for own in (device.get("ipv4", {}), *device.get("ipv4_secondaries", []), *device.get("ipv6", [])):
+            if own and wanted in ipaddress.ip_interface(f"{own['address']}/{own['prefix']}").network:
+                return str(name)
+    return ""
+
+
 def wrong_domains(names: Sequence[Any]) -> list[str]:
     """Return those of the names that nginx and Django would read differently, or not at all."""
     return [str(name) for name in names if not settings.is_host(str(name))]
@@ -150,6 +179,8 @@ class FilterModule:
             "app_ports": app_ports,
             "bucket_origin": nginx.bucket_origin,
             "certificate_fault": certificate_fault,
+            "device_of": device_of,
+            "virtual_address_fault": virtual_address_fault,
             "wrong_domains": wrong_domains,
             "app_secrets": app_secrets,
             "host_settings": host_settings,
