@@ -4,17 +4,21 @@ import os
 import sys
 
 from django.core.management import execute_from_command_line
-from django.db import OperationalError
+from django.db import Error, connection
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     try:
         execute_from_command_line(sys.argv)
         sys.stdout.flush()
-    except OperationalError as error:
-        if not str(error).startswith("connection failed"):
-            raise
-        sys.exit(f"database: {error}")
+    except Error:
+        # A database that nobody can connect to is a matter of DATABASE_URL, and not of the code.
+        connection.close()
+        try:
+            connection.ensure_connection()
+        except Error as error:
+            sys.exit(f"database: {error}")
+        raise
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.ENOSPC):
             raise

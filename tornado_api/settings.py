@@ -6,7 +6,9 @@
 import ipaddress
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 from environs import EnvValidationError, FileAwareEnv, ValidationError, validate
@@ -54,7 +56,9 @@ def database(value: str) -> str:
         raise ValidationError(SHAPES["DATABASE_URL"])
     try:
         if value.startswith("postgresql:"):
-            int(conninfo_to_dict(value).get("port") or 0)
+            parsed = conninfo_to_dict(value)
+            if int(parsed.get("port") or 0) > 65535 or not parsed.get("dbname"):
+                raise ValidationError(SHAPES["DATABASE_URL"])
     except (psycopg.ProgrammingError, ValueError) as error:
         raise ValidationError(SHAPES["DATABASE_URL"]) from error
     return value
@@ -68,6 +72,19 @@ def address(value: str) -> str:
         raise ValidationError(SHAPES["BIND"]) from error
 
 
+def url(pattern: str) -> Callable[[str], None]:
+    """Return a validator: empty, or a URL of this pattern whose host and port can exist."""
+
+    def check(value: str) -> None:
+        validate.Regexp(f"({pattern})?$")(value)
+        try:
+            _ = urlsplit(value).port
+        except ValueError as error:
+            raise ValidationError("no URL") from error
+
+    return check
+
+
 # Begins each line about a fault.
 speaker = os.environ.get("APP") or "tornado_api"
 try:
@@ -75,14 +92,14 @@ try:
     VAR_DIR: Path = env.absolute_path("VAR_DIR")
     DATABASE_URL: str = env.database("DATABASE_URL")
     DATABASE_POOLER = env.bool("DATABASE_POOLER", False)
-    REDIS_URL = env.str("REDIS_URL", "", validate=validate.Regexp(r"(rediss?://.+)?$"))
+    REDIS_URL = env.str("REDIS_URL", "", validate=url("rediss?://.+"))
     BIND: str = env.address("BIND", "")
     LOG_LEVEL = env.str("LOG_LEVEL", "INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR"]))
     APP = env.str("APP", validate=validate.Regexp("[a-z][a-z0-9_]*$"))
     INSTANCE = env.str("INSTANCE", validate=validate.Regexp("[a-z][a-z0-9_]*-[a-z]$"))
     DEBUG = env.bool("DEBUG", False)
-    SENTRY_DSN = env.str("SENTRY_DSN", "", validate=validate.Regexp(r"(https?://[^@/]+@[^@/]+/.*\d)?$"))
-    endpoint = validate.Regexp(r"(https?://[\w.:\[\]-]+(/[\w./-]*)?)?$")
+    SENTRY_DSN = env.str("SENTRY_DSN", "", validate=url(r"https?://[^@/]+@[^@/]+/.*\d"))
+    endpoint = url(r"https?://[\w.:\[\]-]+(/[\w./-]*)?")
     OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "", validate=endpoint)
     env.seal()
 except EnvValidationError as error:

@@ -238,7 +238,7 @@ def faults() -> list[str]:
     found = [
         f"{name} is {shown(value)}: should be {words}"
         for name, (shape, words) in SHAPES.items()
-        if not re.fullmatch(shape, value := given.get(name, ""))
+        if not re.fullmatch(shape, value := given.get(name, ""), re.A)
     ]
     # supervisord, uWSGI and nginx split their files at blanks.
     found += [

@@ -1,6 +1,7 @@
 """The site's settings. Values that differ between deployments come from the environment (.env.example)."""
 
 import re
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,12 @@ def parse_database(value: str) -> dj_database_url.DBConfig:
     try:
         # Keeping connections raises the throughput (measured: 1.31×). Each is checked before use, so that a restart of
         # the database causes no error.
-        return dj_database_url.parse(value, conn_max_age=600, conn_health_checks=True)
+        parsed = dj_database_url.parse(value, conn_max_age=600, conn_health_checks=True)
     except ValueError as error:
         raise ValidationError(SHAPES["DATABASE_URL"]) from error
+    if parsed["NAME"] in ("", "/"):
+        raise ValidationError(SHAPES["DATABASE_URL"])
+    return parsed
 
 
 def parse_bucket(value: str) -> dict[str, str]:
@@ -79,6 +83,19 @@ def parse_bucket(value: str) -> dict[str, str]:
     return options
 
 
+def url(pattern: str) -> Callable[[str], None]:
+    """Return a validator: empty, or a URL of this pattern whose host and port can exist."""
+
+    def check(value: str) -> None:
+        validate.Regexp(f"({pattern})?$")(value)
+        try:
+            _ = urlsplit(value).port
+        except ValueError as error:
+            raise ValidationError("no URL") from error
+
+    return check
+
+
 def parse_file(value: str) -> str:
     if value and not Path(value).is_file():
         raise ValidationError(SHAPES["CA_FILE"])
@@ -94,7 +111,7 @@ with read(SHAPES) as env:
     VAR_DIR: Path = env.absolute_path("VAR_DIR")
     DATABASE: dj_database_url.DBConfig = env.database("DATABASE_URL")
     DATABASE_POOLER = env.bool("DATABASE_POOLER", False)
-    REDIS_URL = env.str("REDIS_URL", "", validate=validate.Regexp(r"(rediss?://.+)?$"))
+    REDIS_URL = env.str("REDIS_URL", "", validate=url("rediss?://.+"))
     ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", validate=validate.Length(min=1))
     UPLOAD_LIMIT_MB = env.int("UPLOAD_LIMIT_MB", validate=validate.Range(1, 999))
     TLS = env.bool("TLS", False)
@@ -109,8 +126,8 @@ with read(SHAPES) as env:
     LOGIN_METHODS: list[str] = env.list("LOGIN_METHODS", ["username", "email"], validate=login_methods)
     EMAIL_VERIFICATION = env.str("EMAIL_VERIFICATION", "optional", validate=validate.OneOf(["optional", "mandatory"]))
     STAFF_TWO_FACTOR = env.bool("STAFF_TWO_FACTOR", False)
-    SENTRY_DSN = env.str("SENTRY_DSN", "", validate=validate.Regexp(r"(https?://[^@/]+@[^@/]+/.*\d)?$"))
-    endpoint = validate.Regexp(r"(https?://[\w.:\[\]-]+(/[\w./-]*)?)?$")
+    SENTRY_DSN = env.str("SENTRY_DSN", "", validate=url(r"https?://[^@/]+@[^@/]+/.*\d"))
+    endpoint = url(r"https?://[\w.:\[\]-]+(/[\w./-]*)?")
     OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", "", validate=endpoint)
     admins: list[str] = env.list("ADMINS", [], validate=lambda each: [validate.Email()(address) for address in each])
     USE_I18N = env.bool("USE_I18N", False)

@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 FORMATS = ["JPEG", "PNG", "WEBP", "GIF"]
 # The rest of a request is for the form's other fields.
 MAX_MB = max(1, settings.UPLOAD_LIMIT_MB - 1)
-# In millions. A file of a few kB can decode to gigabytes. This limit allows 5120 × 2880 pixels, for which a worker needs
+# Millions. A file of a few kB can decode to gigabytes. This limit allows 5120 × 2880 pixels, for which a worker needs
 # 390 MB.
 MAX_PIXELS = 16
-# Of a JPEG before it is made smaller, which a camera's picture may have. One of several scans, such as a progressive one,
-# takes up to 8 bytes for each: 177 million took 1.4 GB, in a file of 800 bytes.
+# Of a JPEG before it is made smaller, so that a camera's passes. One of several scans, such as a progressive one, takes
+# up to 8 bytes for each pixel: 177 million took 1.4 GB, in a file of 800 bytes.
 MAX_PIXELS_JPEG = 50
 # Each scan takes as long as a whole picture: 2,000 of them took 19 s, in a file of 22 kB. A progressive JPEG has ten.
 MAX_SCANS = 50

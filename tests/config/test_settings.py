@@ -151,6 +151,7 @@ def test_the_environment_wins(env_file: Path, monkeypatch: pytest.MonkeyPatch) -
             *("PROMETHEUS_PORT", "9090"),
             "PROMETHEUS_PORT is set, and METRICS_PORT is empty: should be a port too, for what Prometheus reads",
         ),
+        ("CPUS", "\u0661", "CPUS is '\u0661': should be a number of cores, for example 1.5; 0 for all"),
         ("UPLOAD_LIMIT_MB", "20 MB", "UPLOAD_LIMIT_MB is '20 MB': should be a number of megabytes from 1 to 999"),
     ],
 )

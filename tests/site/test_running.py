@@ -66,6 +66,18 @@ def test_a_reader_that_closes_the_pipe() -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+@pytest.mark.any_data
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:////nowhere/x", "sqlite:////etc/passwd", "postgresql://me@127.0.0.1:1/x", "postgresql://me@[::1]:1/x"],
+)
+def test_a_database_that_cannot_be_connected_to_is_a_line(url: str) -> None:
+    done = manage("migrate", "--check", DATABASE_URL=url)
+    assert done.returncode == 1
+    assert done.stderr.startswith("database: ")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_full_disk_is_a_line() -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "manage.py", "help"]

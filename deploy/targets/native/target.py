@@ -133,8 +133,10 @@ class NativeTarget(roll.Target):
         if service == "nginx" and not why:
             # Its workers serve without their master, but it is the one that reloads them.
             master = processes.find(nginx_master())
-            halted = bool(master) and processes.is_stopped(master.pid)
-            why = "its master has ended" if not master else "its master is stopped" if halted else ""
+            if not master:
+                return "its master has ended"
+            if processes.is_stopped(master.pid):
+                return "its master is stopped"
         return why
 
     def why_not_running(self, service: str) -> str:
