@@ -135,6 +135,7 @@ def test_a_key_of_another_certificate(tmp_path: Path, secrets: dict[str, str]) -
 @pytest.mark.parametrize(
     ("addresses", "edges", "fault"),
     [
+        ("192.0.2.9", 2, "should be a list"),
         ([], 1, ""),
         (["192.0.2.9", "2001:db8::9"], 2, ""),
         (["192.0.2.9"], 1, "edge has one host"),
@@ -144,7 +145,7 @@ def test_a_key_of_another_certificate(tmp_path: Path, secrets: dict[str, str]) -
         (["2001:db8::9"], 2, "should have one of IPv4"),
     ],
 )
-def test_virtual_addresses(filters: dict[str, Any], addresses: list[str], edges: int, fault: str) -> None:
+def test_virtual_addresses(filters: dict[str, Any], addresses: Any, edges: int, fault: str) -> None:
     found = filters["virtual_address_fault"](addresses, edges, ["192.0.2.1", "192.0.2.2"])
     assert fault in found
     assert bool(found) == bool(fault)

@@ -114,7 +114,7 @@ def services() -> dict[str, str]:
     if "edge" in groups():
         found["nginx"] = target.why_not_ready("nginx") or ("maintenance" if maintenance_mode.key_of(VAR) else "ready")
         if edge.has_keepalived():
-            state = output("systemctl", "is-active", "keepalived").strip()
+            state = output("systemctl", "show", "--property=ActiveState", "--value", "keepalived").strip()
             found["keepalived"] = "ready" if state == "active" else state
     return found
 

@@ -138,8 +138,10 @@ def stack_hosts(names: Sequence[str], here: str, variables: Mapping[str, Any], p
     return " ".join(f"{name}={others.get(name, '')}" for name in names)
 
 
-def virtual_address_fault(addresses: Sequence[Any], edges: int, used: Sequence[str]) -> str:
+def virtual_address_fault(addresses: Any, edges: int, used: Sequence[str]) -> str:
     """Return why the edges cannot share these addresses; empty if they can. `used` are the hosts' own addresses."""
+    if not isinstance(addresses, list):
+        return "should be a list, for example [192.0.2.10]"
     versions = []
     for address in map(str, addresses):
         if address in used:
