@@ -399,7 +399,8 @@ class ComposeTarget(Target):
         done = self.probe("nginx", "look", *listening)
         if done.returncode:
             with ThreadPoolExecutor() as pool:
-                return reasons | dict(zip(listening, pool.map(self.why_not_ready, listening), strict=True)), set()
+                answers = dict(zip(listening, pool.map(self.why_not_ready, listening), strict=True))
+            return reasons | answers, self.in_rotation()
         # Python may have warned before.
         answers, in_rotation = json.loads(done.stdout.splitlines()[-1])
         return reasons | answers, set(in_rotation)
