@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import servers
@@ -29,6 +30,10 @@ plugins = sorted(Path(__file__).parent.glob("*/plugin.py"), reverse=True)
 pytest_plugins = [f"tests.{plugin.parent.name}.plugin" for plugin in plugins]
 
 stack = ExitStack()
+
+# On a busy machine, examples take longer than Hypothesis' 200 ms. Everything else is as in its current profile.
+hypothesis.settings.register_profile("tests", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -26,7 +26,7 @@ PIECES = [
 USES: dict[str, Any] = {"REDIS_URL": redis.connection.parse_url, "SENTRY_DSN": Dsn}
 
 
-@effort(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@effort(max_examples=150, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     name=st.sampled_from(sorted(MODULES)),
     start=st.sampled_from(STARTS),

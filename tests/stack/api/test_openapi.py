@@ -49,6 +49,6 @@ def test_as_described(stack: Stack, described: Any, bearer: dict[str, str], mode
             session.mount(f"{stack.url}/", OwnAddress(stack))
             case.call_and_validate(session=session, headers=bearer, verify=stack.certificate or True)
 
-    bounds = settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+    bounds = settings(max_examples=25, derandomize=True, suppress_health_check=list(HealthCheck))
     for operation in operations:
         bounds(given(operation.as_strategy(generation_mode=mode))(check))()  # type: ignore[no-untyped-call]
