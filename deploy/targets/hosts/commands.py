@@ -20,7 +20,7 @@ import yaml
 from deploy.core import maintenance_mode
 from deploy.core.apps import APPS, INSTANCES, PROJECT, django
 from deploy.core.console import Failed, follow, split, step, table
-from deploy.core.settings import SECRETS
+from deploy.core.settings import HOST_SECRETS, SECRETS
 
 from .fleet import GROUPS, HOST_COMMAND, Fleet
 
@@ -55,7 +55,7 @@ def secrets(options: argparse.Namespace) -> None:
     file = fleet.directory / "group_vars/all/secrets.yml"
     contents = (yaml.safe_load(fleet.ansible("vault", "view", str(file))) or {}) if file.exists() else {}
     known = contents.setdefault("secrets", {})
-    made = {name: make() for name, make in SECRETS.items() if name not in known}
+    made = {name: make() for name, make in (SECRETS | HOST_SECRETS).items() if name not in known}
     if not made:
         print(f"{file} has all secrets already.")
         return
