@@ -47,7 +47,12 @@ POOL_SIZE = 4
 SHORT = 0.005
 WAITS = metrics.histogram("database_wait_seconds", "Waits for a connection of the pool")
 LIMITS = "-c statement_timeout=8s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s -c timezone=UTC"
-FAILURES = (sqlite3.OperationalError, sqlite3.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+# The server became a standby, or its provider stopped writes. A new connection may find the primary.
+READ_ONLY = psycopg.errors.ReadOnlySqlTransaction
+FAILURES = (
+    *(sqlite3.OperationalError, sqlite3.InterfaceError),
+    *(psycopg.OperationalError, psycopg.InterfaceError, READ_ONLY),
+)
 # A constraint rejects a row.
 REJECTIONS = (sqlite3.IntegrityError, psycopg.IntegrityError)
 
@@ -214,6 +219,9 @@ class Slot:
             if self.aborted:
                 raise psycopg.OperationalError("aborted")
             return work(self.connection)
+        except READ_ONLY:
+            self.close()
+            raise
         except FAILURES:
             if attempts == 1 or self.connection.is_ready():
                 raise

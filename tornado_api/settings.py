@@ -54,7 +54,9 @@ def database(value: str) -> str:
         raise ValidationError(SHAPES["DATABASE_URL"])
     try:
         if value.startswith("postgresql:"):
-            int(conninfo_to_dict(value).get("port") or 0)
+            # libpq takes a list of hosts, and one of ports.
+            for port in str(conninfo_to_dict(value).get("port") or 0).split(","):
+                int(port)
     except (psycopg.ProgrammingError, ValueError) as error:
         raise ValidationError(SHAPES["DATABASE_URL"]) from error
     return value

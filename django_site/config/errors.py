@@ -7,7 +7,7 @@ import logging
 import sys
 
 from django.conf import settings
-from django.db import DataError, InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse
 from django.template import loader
 from django.utils.log import log_response
@@ -16,6 +16,9 @@ from django.utils.translation import gettext_lazy as _
 from .media import Away
 
 logger = logging.getLogger(__name__)
+
+# PostgreSQL's read_only_sql_transaction: the server became a standby, or its provider stopped writes.
+READ_ONLY = "25006"
 
 PAGES = {
     "bad request": (_("This request made no sense"), _("Nothing was changed. Go back and try again.")),
@@ -56,7 +59,10 @@ def outage(error: BaseException | None) -> HttpResponse | None:
     while error:
         if isinstance(error, Away):
             return unavailable(str(error))
-        if isinstance(error, (OperationalError, InterfaceError)):
+        read_only = getattr(error.__cause__, "sqlstate", "") == READ_ONLY
+        if read_only:
+            connection.close()  # a new one may find the primary
+        if read_only or isinstance(error, (OperationalError, InterfaceError)):
             return unavailable(f"database: {' '.join(str(error).split()) or type(error).__name__}")
         error = error.__cause__ or error.__context__
     return None

@@ -137,6 +137,31 @@ def test_postgresql_restarted_between_two_requests(site: Callable[..., httpx.Cli
     assert [admin.get("/accounts/").status_code for _ in range(3)] == [200] * 3
 
 
+@pytest.mark.any_data
+def test_a_server_that_became_read_only(site: Callable[..., httpx.Client], database_url: str) -> None:
+    """Its connection is dropped, so that the next one can find the primary."""
+    admin = site()
+    assert log_in(admin).status_code == 302
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("ALTER ROLE CURRENT_USER SET default_transaction_read_only = on")
+    with gone(database_url):
+        pass
+    refused = post(admin, "/accounts/logout/")
+    assert refused.status_code == 503
+    assert "Back in a moment" in refused.text
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("SET default_transaction_read_only = off")
+        other.execute("ALTER ROLE CURRENT_USER RESET default_transaction_read_only")
+    assert post(admin, "/accounts/logout/").status_code == 302
+
+
+@pytest.mark.any_data
+def test_the_primary_of_several_servers_is_found() -> None:
+    with servers.postgresql_cluster() as (several, primary):
+        manage("migrate", "-v0", DATABASE_URL=several).check_returncode()
+        manage("migrate", "-v0", "--check", DATABASE_URL=primary).check_returncode()
+
+
 LOCKS = {
     "sqlite": ("PRAGMA busy_timeout = 100", "BEGIN IMMEDIATE"),
     "postgresql": ("SET lock_timeout = 100", "BEGIN; LOCK TABLE django_session, {} IN SHARE MODE"),
