@@ -50,8 +50,11 @@ deploy: ## Deploy a release with no failed request; a failed deploy is rolled ba
 rollback: ## Go back to the previous release, or another (RELEASE=…)
 	@$(HOSTS) --release "$(RELEASE)" --force "$(FORCE)" --batch "$(BATCH)"
 
-drain: ## Stop the apps on one of several hosts with no failed request (HOST=…)
+drain: ## Stop the apps, or PostgreSQL, on one of several hosts with no failed request (HOST=…)
 	@$(HOSTS) --host "$(HOST)"
+
+switchover: ## Make the synchronous standby of a cluster of PostgreSQL the primary
+	@$(HOSTS)
 
 backup: ## Back up the database and the uploads now, and copy the backup to backups/
 	@$(HOSTS)

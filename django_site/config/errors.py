@@ -17,8 +17,8 @@ from .media import Away
 
 logger = logging.getLogger(__name__)
 
-# PostgreSQL's read_only_sql_transaction: the server became a standby, or its provider stopped writes.
-READ_ONLY = "25006"
+# Of PostgreSQL: the server became a standby, or its provider stopped writes; and an administrator stopped it.
+READ_ONLY, SHUTDOWN = "25006", "57P01"
 
 PAGES = {
     "bad request": (_("This request made no sense"), _("Nothing was changed. Go back and try again.")),
@@ -59,11 +59,13 @@ def outage(error: BaseException | None) -> HttpResponse | None:
     while error:
         if isinstance(error, Away):
             return unavailable(str(error))
-        read_only = getattr(error.__cause__, "sqlstate", "") == READ_ONLY
-        if read_only:
-            connection.close()  # a new one may find the primary
-        if read_only or isinstance(error, (OperationalError, InterfaceError)):
-            return unavailable(f"database: {' '.join(str(error).split()) or type(error).__name__}")
+        state = getattr(error.__cause__, "sqlstate", "")
+        if state == READ_ONLY or isinstance(error, (OperationalError, InterfaceError)):
+            response = unavailable(f"database: {' '.join(str(error).split()) or type(error).__name__}")
+            if state in (READ_ONLY, SHUTDOWN) or (connection.connection and connection.connection.closed):
+                connection.close()  # a new one may find the primary
+                response.lost_connection = True  # type: ignore[attr-defined]
+            return response
         error = error.__cause__ or error.__context__
     return None
 

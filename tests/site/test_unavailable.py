@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,10 +14,12 @@ import httpx
 import psycopg
 import pytest
 from accounts.models import User
+from config import errors, middleware
 from django.conf import settings as site_settings
 from django.contrib.auth.signals import user_logged_in
 from django.db import connection
-from django.test import Client
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
 
 from tests import servers
 from tests.faults import away
@@ -159,7 +162,20 @@ def test_a_server_that_became_read_only(site: Callable[..., httpx.Client], datab
 def test_the_primary_of_several_servers_is_found() -> None:
     with servers.postgresql_cluster() as (several, primary):
         manage("migrate", "-v0", DATABASE_URL=several).check_returncode()
-        manage("migrate", "-v0", "--check", DATABASE_URL=primary).check_returncode()
+        # As in a switchover, there is no primary for a while.
+        with away(urlsplit(primary).port or 0, signal.SIGINT), ThreadPoolExecutor() as pool:
+            check = pool.submit(manage, "migrate", "-v0", "--check", DATABASE_URL=several)
+            time.sleep(2)
+        check.result().check_returncode()
+
+
+def test_a_page_that_lost_its_connection_is_built_again(rf: RequestFactory) -> None:
+    answers = [errors.unavailable("database: lost"), HttpResponse("built again")]
+    answers[0].lost_connection = True  # type: ignore[attr-defined]
+    for method in ("get", "post"):
+        left = iter(answers)
+        answer = middleware.repeat(lambda request, left=left: next(left))(getattr(rf, method)("/"))
+        assert answer is answers[method == "get"]
 
 
 LOCKS = {

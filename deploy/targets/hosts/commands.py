@@ -22,6 +22,7 @@ from deploy.core.apps import APPS, INSTANCES, PROJECT, django
 from deploy.core.console import Failed, follow, split, step, table
 from deploy.core.settings import HOST_SECRETS, SECRETS
 
+from . import cluster
 from .fleet import GROUPS, HOST_COMMAND, Fleet
 
 
@@ -236,19 +237,46 @@ def down(fleet: Fleet, _: argparse.Namespace) -> None:
 def drain(fleet: Fleet, options: argparse.Namespace) -> None:
     host = options.host
     apps = [app for app in APPS if host in fleet.groups[app]]
-    if not apps:
-        raise Failed(f"HOST is {host!r}: should be one of {', '.join(fleet.app_hosts)}")
+    possible = list(dict.fromkeys([*fleet.app_hosts, *cluster.hosts(fleet)]))
+    if host not in possible:
+        raise Failed(f"HOST is {host!r}: should be one of {', '.join(possible)}")
     if alone := [app for app in apps if fleet.groups[app] == [host]]:
         raise Failed(f"{host} is the only host in {' and '.join(alone)}: nothing would serve")
-    with fleet.lock(f"drain of {host}"), step(f"drain {' and '.join(apps)} on {host}, a minute at most"):
-        fleet.ask(host, f"{HOST_COMMAND} drain")
-    print(f"\n{host} is out of rotation and its instances are stopped. A reboot, or `make deploy`, starts them.")
+    with fleet.lock(f"drain of {host}"):
+        if apps:
+            with step(f"drain {' and '.join(apps)} on {host}, a minute at most"):
+                fleet.ask(host, f"{HOST_COMMAND} drain")
+        if host in cluster.hosts(fleet):
+            cluster.drain(fleet, host)
+    if apps:
+        print(f"\n{host} is out of rotation and its instances are stopped. A reboot, or `make deploy`, starts them.")
+    else:
+        print(f"\nPostgreSQL is stopped on {host}. A reboot, or `make provision`, starts it.")
+
+
+@on_fleet
+def switchover(fleet: Fleet, _: argparse.Namespace) -> None:
+    with fleet.lock("switchover"):
+        host = cluster.switch_over(fleet)
+    print(f"\n{host} is the primary.")
 
 
 @on_fleet
 def status(fleet: Fleet, _: argparse.Namespace) -> None:
     head = ("host", "groups", "release", "services", "disk", "security updates", "failed units", "newest backup")
-    table([head, *(fleet_row(fleet, host) for host in fleet.hosts)])
+    rows = [head, *(fleet_row(fleet, host) for host in fleet.hosts)]
+    if cluster.hosts(fleet):
+        rows = [(*row, said) for row, said in zip(rows, ["PostgreSQL", *databases(fleet)], strict=True)]
+    table(rows)
+
+
+def databases(fleet: Fleet) -> list[str]:
+    """Return what PostgreSQL is on each host of the fleet."""
+    try:
+        known = cluster.members(fleet)
+    except Failed as failed:
+        return [str(failed).splitlines()[-1][:60] if host in cluster.hosts(fleet) else "-" for host in fleet.hosts]
+    return [cluster.describe(known.get(host)) if host in cluster.hosts(fleet) else "-" for host in fleet.hosts]
 
 
 fleet = status

@@ -68,7 +68,8 @@ def app_secrets(given: Mapping[str, str], apps: Sequence[str]) -> dict[str, str]
     return {
         name: str(value)
         for name, value in given.items()
-        if name not in settings.COMPOSE_ONLY | settings.HOST_SECRETS.keys() and any(name not in APPS[app].without for app in apps)
+        if name not in settings.COMPOSE_ONLY | settings.HOST_SECRETS.keys()
+        and any(name not in APPS[app].without for app in apps)
     }
 
 
