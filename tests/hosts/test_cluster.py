@@ -25,7 +25,6 @@ from tests.sample import Crowd
 
 # Seconds in which writes have to return after a primary that lost its power. 20 of them are Patroni's `ttl`.
 RETURN = 30
-SQL = "psql --no-psqlrc -At --set=ON_ERROR_STOP=1 --dbname=tandem --command="
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +37,11 @@ def members(stack: HostsStack) -> dict[str, dict[str, Any]]:
     host = next(host for host in stack.on("data") if host.booted)
     listed = host.run("patronictl --config-file /etc/patroni/config.yml list --format json").stdout
     return {member["Member"]: member for member in json.loads(listed)}
+
+
+def run_sql(host: Host, statement: str) -> str:
+    command = ["psql", "--no-psqlrc", "-At", "--set=ON_ERROR_STOP=1", "--dbname=tandem", "--command", statement]
+    return host.run(f"cd / && {shlex.join(command)}", user="postgres").stdout
 
 
 def with_role(stack: HostsStack, role: str) -> Host:
@@ -174,7 +178,7 @@ async def test_the_primary_is_cut_off_from_the_others(seven: HostsStack, crowd: 
     """For 60 s the apps reach both sides. One server at a time acknowledges writes, and no such write is lost."""
     host = with_role(seven, "Leader")
     data = seven.on("data")
-    host.run(f"cd / && {SQL}'SET ROLE tandem; CREATE TABLE writers (number bigint)'", user="postgres")
+    run_sql(host, "SET ROLE tandem; CREATE TABLE writers (number bigint)")
     addresses = [each.address for each in data]
     write = ["/srv/app/current/.venv/bin/python", "-", "75", *addresses]
     script = (Path(__file__).parent / "writers.py").read_text()
@@ -186,8 +190,8 @@ async def test_the_primary_is_cut_off_from_the_others(seven: HostsStack, crowd: 
         seconds = await wait_until_complete(seven)
         acknowledged = json.loads((await writing).stdout)
     primary = with_role(seven, "Leader")
-    found = primary.run(f"cd / && {SQL}'SELECT number FROM writers'", user="postgres").stdout.split()
-    primary.run(f"cd / && {SQL}'DROP TABLE writers'", user="postgres")
+    found = run_sql(primary, "SELECT number FROM writers").split()
+    run_sql(primary, "DROP TABLE writers")
     note = f"no write for {pause(load):.1f} s; {len(acknowledged)} rows of writers on both sides; {load.saw()}"
     record("the primary is cut off from the other data hosts for 60 s", *load.figures(), seconds, note)
     in_turn = [address for address, _ in groupby(sorted(acknowledged, key=lambda row: row[2]), key=lambda row: row[0])]

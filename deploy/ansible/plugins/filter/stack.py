@@ -65,11 +65,11 @@ def trusted_proxies(given: Mapping[str, Any]) -> list[str]:
 
 def app_secrets(given: Mapping[str, str], apps: Sequence[str]) -> dict[str, str]:
     """Return the secrets that at least one of these apps gets."""
+    others = settings.COMPOSE_ONLY | settings.HOST_SECRETS.keys()
     return {
         name: str(value)
         for name, value in given.items()
-        if name not in settings.COMPOSE_ONLY | settings.HOST_SECRETS.keys()
-        and any(name not in APPS[app].without for app in apps)
+        if name not in others and any(name not in APPS[app].without for app in apps)
     }
 
 
