@@ -65,6 +65,9 @@ restore: ## Restore the newest backup, or another (BACKUP=…); over live data w
 restore-drill: ## Restore the newest backup into a scratch database and compare it
 	@$(HOSTS)
 
+move-data: ## Replace the database by that of another inventory, which accepts no more writes (FROM=…)
+	@$(HOSTS) --source "$(FROM)" --force "$(FORCE)"
+
 fleet: ## Show each host: release, services, disk, newest backup
 	@$(HOSTS)
 

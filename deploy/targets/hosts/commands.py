@@ -22,7 +22,7 @@ from deploy.core.apps import APPS, INSTANCES, PROJECT, django
 from deploy.core.console import Failed, follow, split, step, table
 from deploy.core.settings import HOST_SECRETS, SECRETS
 
-from . import cluster
+from . import cluster, move
 from .fleet import GROUPS, HOST_COMMAND, Fleet
 
 
@@ -259,6 +259,16 @@ def switchover(fleet: Fleet, _: argparse.Namespace) -> None:
     with fleet.lock("switchover"):
         host = cluster.switch_over(fleet)
     print(f"\n{host} is the primary.")
+
+
+@on_fleet
+def move_data(fleet: Fleet, options: argparse.Namespace) -> None:
+    """Replace the database by that of the inventory FROM."""
+    old = Fleet(options.source)
+    plan(fleet, "Move the data", ("from", old.name))
+    with old.lock("move of the data"), fleet.lock("move of the data"):
+        move.move(old, fleet, force=options.force == "yes")
+    print(f"\n{fleet.name} has the database. {old.name} accepts no more writes: send visitors to {fleet.name}.")
 
 
 @on_fleet
