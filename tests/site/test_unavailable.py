@@ -163,10 +163,11 @@ def test_the_primary_of_several_servers_is_found() -> None:
     with servers.postgresql_cluster() as (several, primary):
         manage("migrate", "-v0", DATABASE_URL=several).check_returncode()
         # As in a switchover, there is no primary for a while.
-        with away(urlsplit(primary).port or 0, signal.SIGINT), ThreadPoolExecutor() as pool:
-            check = pool.submit(manage, "migrate", "-v0", "--check", DATABASE_URL=several)
-            time.sleep(2)
-        check.result().check_returncode()
+        with ThreadPoolExecutor() as pool:
+            with away(urlsplit(primary).port or 0, signal.SIGINT):
+                check = pool.submit(manage, "migrate", "-v0", "--check", DATABASE_URL=several)
+                time.sleep(2)
+            check.result().check_returncode()
 
 
 def test_a_page_that_lost_its_connection_is_built_again(rf: RequestFactory) -> None:
