@@ -28,8 +28,10 @@ TARGETS = ("native", "compose", "hosts")
 # The target of the last `make up`.
 CHOSEN = VAR / "target"
 LOCAL = ("up", "down", "restart", "status", "logs", "manage", "maintenance", "dev", "destroy", "push", "install")
-HOSTS = ("provision", "deploy", "rollback", "drain", "switchover", "fleet", "secrets")
-HOSTS += ("backup", "restore", "restore-drill", "move-data")
+HOSTS = (
+    *("provision", "deploy", "rollback", "drain", "switchover", "fleet", "secrets"),
+    *("backup", "restore", "restore-drill", "move-data"),
+)
 # Verbs with a folder of their own, which may be left out. They look at every target, and also where nothing has run.
 TOOLS = tuple(file.parent.name for file in PROJECT.glob("deploy/*/main.py"))
 
