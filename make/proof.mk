@@ -34,7 +34,7 @@ test-compose: .venv-dev ## Test the stack in containers, if there is a Docker en
 test-releases: .venv-dev ## Release, restart, kill and edit the stack in containers, under load; as root
 	.venv/bin/pytest tests/dev tests/parts tests/scenarios tests/compose/chaos --short --stack=compose
 
-test-hosts: .venv-dev ## Boot, provision and deploy to hosts, one, five and seven; as root, with systemd-nspawn
+test-hosts: .venv-dev ## Boot, provision and deploy to hosts, one and five; as root, with systemd-nspawn
 	.venv/bin/pytest $(TARGET) tests/hosts tests/scenarios --short --stack=hosts
 
 chaos: .venv-dev ## Restarts, kills, outages and overload under load, and the table of what clients saw; ten minutes
