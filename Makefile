@@ -56,6 +56,9 @@ drain: ## Stop the services on one of several hosts with no failed request (HOST
 upgrade-hosts: ## Upgrade the operating system of each host and reboot it, one at a time (FORCE=yes does not ask)
 	@$(HOSTS) --force "$(FORCE)"
 
+switchover: ## Make the synchronous standby of a cluster of PostgreSQL the primary
+	@$(HOSTS)
+
 backup: ## Back up the database and the uploads now, and copy the backup to backups/
 	@$(HOSTS)
 
@@ -64,6 +67,9 @@ restore: ## Restore the newest backup, or another (BACKUP=…); over live data w
 
 restore-drill: ## Restore the newest backup into a scratch database and compare it
 	@$(HOSTS)
+
+move-data: ## Replace the database by that of another inventory, which accepts no more writes (FROM=…)
+	@$(HOSTS) --source "$(FROM)" --force "$(FORCE)"
 
 fleet: ## Show each host: release, services, disk, newest backup
 	@$(HOSTS)

@@ -29,8 +29,8 @@ TARGETS = ("native", "compose", "hosts")
 CHOSEN = VAR / "target"
 LOCAL = ("up", "down", "restart", "status", "logs", "manage", "maintenance", "dev", "destroy", "push", "install")
 HOSTS = (
-    *("provision", "deploy", "rollback", "drain", "upgrade-hosts", "fleet", "secrets"),
-    *("backup", "restore", "restore-drill"),
+    *("provision", "deploy", "rollback", "drain", "switchover", "upgrade-hosts", "fleet", "secrets"),
+    *("backup", "restore", "restore-drill", "move-data"),
 )
 # Verbs with a folder of their own, which may be left out. They look at every target, and also where nothing has run.
 TOOLS = tuple(file.parent.name for file in PROJECT.glob("deploy/*/main.py"))
@@ -51,6 +51,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--release", default="", help="of rollback: the release to go back to")
     parser.add_argument("--batch", default="", help="hosts rolled at a time: a number, or a share such as 25%%")
     parser.add_argument("--host", default="", help="of drain")
+    parser.add_argument("--source", default="", help="of move-data: the inventory that has the data")
     parser.add_argument("--backup", default="", help="of restore: the name of a backup")
     parser.add_argument("--state", default="", help="of maintenance: on or off")
     parser.add_argument("--watch", default="", help="of status: 1 shows the figures, and renews them each second")

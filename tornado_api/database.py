@@ -21,6 +21,7 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 from psycopg.types.datetime import TimestamptzLoader
 
@@ -43,11 +44,18 @@ AUTHORIZED = f"""
 """  # noqa: S608
 # Four processes on two cores make 16 connections. PostgreSQL allows 100, and the site needs some of them.
 POOL_SIZE = 4
+# Seconds without a primary that a new connection waits for. A switchover takes two or three.
+SWITCHOVER = 5
 # Seconds for a read of SQLite in the event loop.
 SHORT = 0.005
 WAITS = metrics.histogram("database_wait_seconds", "Waits for a connection of the pool")
 LIMITS = "-c statement_timeout=8s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s -c timezone=UTC"
-FAILURES = (sqlite3.OperationalError, sqlite3.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+# The server became a standby, or its provider stopped writes. A new connection may find the primary.
+READ_ONLY = psycopg.errors.ReadOnlySqlTransaction
+FAILURES = (
+    *(sqlite3.OperationalError, sqlite3.InterfaceError),
+    *(psycopg.OperationalError, psycopg.InterfaceError, READ_ONLY),
+)
 # A constraint rejects a row.
 REJECTIONS = (sqlite3.IntegrityError, psycopg.IntegrityError)
 
@@ -160,7 +168,7 @@ class PostgreSQLConnection(Connection):
             "application_name": name,
         }
         options |= {"prepare_threshold": None} if pooler else {"options": LIMITS}
-        self.driver = psycopg.connect(url, autocommit=True, **options)
+        self.driver = connect_to_primary(url, autocommit=True, **options)
         self.driver.adapters.register_loader("timestamptz", Loader)
         self.input = select.poll()
         self.input.register(self.driver, select.POLLIN)
@@ -178,6 +186,18 @@ class PostgreSQLConnection(Connection):
         # Not a request to cancel: a server that hangs does not react to it.
         with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self.driver.fileno())) as copy:
             copy.shutdown(socket.SHUT_RDWR)
+
+
+def connect_to_primary(url: str, **options: Any) -> psycopg.Connection:
+    """Connect. Of several servers, wait SWITCHOVER seconds until one is the primary."""
+    end = time.monotonic() + (SWITCHOVER if "," in str(conninfo_to_dict(url).get("host")) else 0)
+    while True:
+        try:
+            return psycopg.connect(url, **options)
+        except psycopg.OperationalError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(0.1)
 
 
 @lru_cache
@@ -214,6 +234,9 @@ class Slot:
             if self.aborted:
                 raise psycopg.OperationalError("aborted")
             return work(self.connection)
+        except READ_ONLY:
+            self.close()
+            raise
         except FAILURES:
             if attempts == 1 or self.connection.is_ready():
                 raise

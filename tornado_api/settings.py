@@ -57,7 +57,9 @@ def database(value: str) -> str:
     try:
         if value.startswith("postgresql:"):
             parsed = conninfo_to_dict(value)
-            if int(parsed.get("port") or 0) > 65535 or not parsed.get("dbname"):
+            # libpq takes a list of hosts, and one of ports.
+            ports = [int(port) for port in str(parsed.get("port") or 0).split(",")]
+            if max(ports) > 65535 or not parsed.get("dbname"):
                 raise ValidationError(SHAPES["DATABASE_URL"])
     except (psycopg.ProgrammingError, ValueError) as error:
         raise ValidationError(SHAPES["DATABASE_URL"]) from error

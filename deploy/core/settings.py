@@ -28,6 +28,8 @@ SECRETS: dict[str, Callable[[], str]] = {
     "POSTGRES_PASSWORD": lambda: secrets.token_urlsafe(24),
     "REDIS_PASSWORD": lambda: secrets.token_urlsafe(24),
 }
+# `make secrets` makes this one too, which no app gets: a cluster of PostgreSQL on several hosts needs it.
+HOST_SECRETS: dict[str, Callable[[], str]] = {"REPLICATION_PASSWORD": lambda: secrets.token_urlsafe(24)}
 # The name of containers and volumes from before each clone had its own. docker-compose.yml has the same default.
 OLD_NAME = "tandem"
 # `make up` makes this too, so that two clones on one Docker engine have containers and volumes of their own. A stack

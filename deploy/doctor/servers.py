@@ -2,8 +2,8 @@
 
 import re
 import time
-from urllib.parse import urlsplit
 
+from deploy.core import elsewhere
 from deploy.core.apps import django
 from deploy.core.console import readable
 from deploy.core.probe import why_no_page
@@ -22,7 +22,7 @@ def data(stack: NativeStack) -> Findings:
         url = stack.url(name)
         if not url.startswith(("postgresql:", "redis:", "rediss:")):
             continue
-        where, before = urlsplit(url).hostname, time.time()
+        where, before = ", ".join(elsewhere.hosts(url)), time.time()
         try:
             theirs = read_time(url)
         except ImportError:

@@ -7,7 +7,7 @@ import logging
 import sys
 
 from django.conf import settings
-from django.db import DataError, InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError, connection
 from django.http import HttpRequest, HttpResponse
 from django.template import loader
 from django.utils.log import log_response
@@ -16,6 +16,9 @@ from django.utils.translation import gettext_lazy as _
 from .media import Away
 
 logger = logging.getLogger(__name__)
+
+# Of PostgreSQL: the server became a standby, or its provider stopped writes; and an administrator stopped it.
+READ_ONLY, SHUTDOWN = "25006", "57P01"
 
 PAGES = {
     "bad request": (_("This request made no sense"), _("Nothing was changed. Go back and try again.")),
@@ -56,8 +59,13 @@ def outage(error: BaseException | None) -> HttpResponse | None:
     while error:
         if isinstance(error, Away):
             return unavailable(str(error))
-        if isinstance(error, (OperationalError, InterfaceError)):
-            return unavailable(f"database: {' '.join(str(error).split()) or type(error).__name__}")
+        state = getattr(error.__cause__, "sqlstate", "")
+        if state == READ_ONLY or isinstance(error, (OperationalError, InterfaceError)):
+            response = unavailable(f"database: {' '.join(str(error).split()) or type(error).__name__}")
+            if state in (READ_ONLY, SHUTDOWN) or (connection.connection and connection.connection.closed):
+                connection.close()  # a new one may find the primary
+                response.lost_connection = True  # type: ignore[attr-defined]
+            return response
         error = error.__cause__ or error.__context__
     return None
 

@@ -130,6 +130,18 @@ def check(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[Http
     return middleware
 
 
+def repeat(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Repeat a GET once if the database ended its connection, as in a switchover. A GET changes nothing."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        if request.method in ("GET", "HEAD") and getattr(response, "lost_connection", False):
+            response = get_response(request)
+        return response
+
+    return middleware
+
+
 def choose_language(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     """Choose the language by the cookie, or else by Accept-Language. Used with USE_I18N=on.
 

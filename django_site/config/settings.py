@@ -212,6 +212,10 @@ else:
         database_options["options"] = (
             "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=15s"
         )
+# A cluster has a primary, which may change.
+if "," in DATABASE.get("OPTIONS", {}).get("host", ""):
+    DATABASE["ENGINE"] = "config.postgresql"
+    MIDDLEWARE.insert(MIDDLEWARE.index("config.middleware.check") + 1, "config.middleware.repeat")
 # The URL's own query wins: `?options=-c%20statement_timeout=0` for a long migration.
 DATABASES = {
     "default": {

@@ -12,13 +12,14 @@ import pytest
 import yaml
 
 from deploy.core.apps import APPS, PROJECT
-from deploy.core.settings import EXAMPLE, SECRETS, parse
+from deploy.core.settings import EXAMPLE, HOST_SECRETS, SECRETS, parse
 from tests.faults import self_signed
 
 pytestmark = pytest.mark.slow
 
 ANSIBLE = PROJECT / "deploy/ansible"
 SHAPES = sorted(path.name for path in (ANSIBLE / "inventories").iterdir())
+ONE, CLUSTER = "one-vm", "seven-hosts"
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +74,11 @@ def test_settings_win_over_the_defaults(filters: dict[str, Any]) -> None:
 
 def test_an_app_gets_its_secrets_only(filters: dict[str, Any]) -> None:
     given = {name: "value" for name in parse(EXAMPLE.read_text()) if name in SECRETS} | {"SMS_TOKEN": "value"}
+    given |= dict.fromkeys(HOST_SECRETS, "value")
     for app in APPS.values():
         found = filters["app_secrets"](given, [app.name])
         assert "SMS_TOKEN" in found
-        assert not {*app.without, "POSTGRES_PASSWORD", "REDIS_PASSWORD"} & found.keys()
+        assert not {*app.without, *HOST_SECRETS, "POSTGRES_PASSWORD", "REDIS_PASSWORD"} & found.keys()
     assert filters["app_secrets"](given, []) == {}
 
 
@@ -117,8 +119,25 @@ def write(path: Path, shape: str, secrets: dict[str, str], **variables: Any) -> 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_examples_have_no_mistake(tmp_path: Path, secrets: dict[str, str], shape: str) -> None:
-    write(tmp_path / "hosts.yml", shape, secrets)
+    write(tmp_path / "hosts.yml", shape, secrets | (in_cluster() if shape == CLUSTER else {}))
     assert check(tmp_path / "hosts.yml") == ""
+
+
+def in_cluster() -> dict[str, str]:
+    """Return the secrets that several data hosts need beside those of one."""
+    bucket = {"S3_URL": "https://k:s@s3.example.org/bucket"} if "S3_URL" in parse(EXAMPLE.read_text()) else {}
+    return {name: make() for name, make in HOST_SECRETS.items()} | bucket
+
+
+def test_a_cluster_needs_three_hosts_and_its_secrets(tmp_path: Path, secrets: dict[str, str]) -> None:
+    file = tmp_path / "hosts.yml"
+    inventory = write(file, CLUSTER, secrets)
+    del inventory["data"]["hosts"]["data-3"], inventory["all"]["hosts"]["data-3"]
+    file.write_text(yaml.safe_dump(inventory))
+    said = check(file)
+    assert "has 2 hosts; should have one, or three for a cluster" in said
+    for name in in_cluster():
+        assert name in said
 
 
 def test_a_key_of_another_certificate(tmp_path: Path, secrets: dict[str, str]) -> None:
@@ -176,7 +195,7 @@ def test_services_elsewhere(tmp_path: Path, secrets: dict[str, str]) -> None:
     file, url = tmp_path / "hosts.yml", "postgresql://u:p@db.example.org/n?sslmode=verify-full"
 
     def said(**given: str) -> str:
-        inventory = write(file, SHAPES[-1], secrets | given)
+        inventory = write(file, ONE, secrets | given)
         del inventory["data"]
         file.write_text(yaml.safe_dump(inventory))
         return check(file)
@@ -184,14 +203,14 @@ def test_services_elsewhere(tmp_path: Path, secrets: dict[str, str]) -> None:
     assert said(DATABASE_URL=url, S3_URL="https://k:s@s3.example.org/bucket") == ""
     assert "add to `secrets`: DATABASE_URL, S3_URL" in said()
     assert "how to verify it" in said(DATABASE_URL=url.partition("?")[0], S3_URL="https://k:s@s3.example.org/bucket")
-    write(file, SHAPES[-1], secrets | {"DATABASE_URL": url})
+    write(file, ONE, secrets | {"DATABASE_URL": url})
     assert "Remove the group, or DATABASE_URL" in check(file)
 
 
 def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     file = tmp_path / "hosts.yml"
     wrong = {"tls": "none", "admin_addresses": "home", "connections_per_address": 0, "virtual_addresses": "home"}
-    inventory = write(file, SHAPES[-1], {}, settings={"LOG_LEVLE": "INFO"}, **wrong)
+    inventory = write(file, ONE, {}, settings={"LOG_LEVLE": "INFO"}, **wrong)
     app = next(iter(APPS))
     del inventory[app]
     file.write_text(yaml.safe_dump(inventory))
@@ -213,7 +232,7 @@ def test_a_host_for_prometheus(tmp_path: Path, secrets: dict[str, str]) -> None:
     file = tmp_path / "hosts.yml"
 
     def said(settings: dict[str, Any], **more: str) -> str:
-        inventory = write(file, SHAPES[-1], secrets | more, settings=settings)
+        inventory = write(file, ONE, secrets | more, settings=settings)
         inventory["monitoring"] = {"hosts": {"monitoring-1": {"ansible_host": "192.0.2.41"}}}
         file.write_text(yaml.safe_dump(inventory))
         return check(file)

@@ -39,6 +39,7 @@ CACHE = Path(os.environ.get("HOSTS_DIR", "/var/cache/stack-hosts"))
 # Processes claim their N with a lock that ends with the process.
 NUMBERS = Path("/run/stack-hosts")
 INVENTORIES = Path(__file__).resolve().parents[2] / "deploy/ansible/inventories"
+SHAPES = {"one": "one-vm", "five": "five-hosts", "seven": "seven-hosts"}
 SUITES = ("bookworm", "trixie", "noble")
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PACKAGES = "systemd,systemd-sysv,dbus,openssh-server,python3,sudo,ca-certificates,iproute2"
@@ -624,7 +625,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("up", "down"):
         commands.add_parser(name).add_argument("directory", type=Path)
-    commands.choices["up"].add_argument("hosts", choices=["one", "five"])
+    commands.choices["up"].add_argument("hosts", choices=SHAPES)
     commands.choices["up"].add_argument("--suite", choices=SUITES, default="bookworm")
     arguments = parser.parse_args()
     directory = arguments.directory.resolve()
@@ -633,7 +634,7 @@ def main() -> None:
         if arguments.command == "down":
             down(directory)
         else:
-            up(directory, {"one": "one-vm", "five": "five-hosts"}[arguments.hosts], arguments.suite)
+            up(directory, SHAPES[arguments.hosts], arguments.suite)
     except Missing as missing:
         sys.exit(f"missing: {missing}")
 

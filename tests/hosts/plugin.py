@@ -1,4 +1,4 @@
-"""Stacks on booted hosts: one VM for everything, and five hosts. `--suite` chooses their operating system."""
+"""Stacks on booted hosts: one VM for everything, five hosts, and seven. `--suite` chooses their operating system."""
 
 from collections.abc import Iterator
 
@@ -38,3 +38,8 @@ def hosts(pytestconfig: pytest.Config) -> Iterator[HostsStack]:
 @pytest.fixture(scope="session")
 def five(pytestconfig: pytest.Config) -> Iterator[HostsStack]:
     yield from serving(pytestconfig, "five-hosts")
+
+
+@pytest.fixture(scope="session")
+def seven(pytestconfig: pytest.Config) -> Iterator[HostsStack]:
+    yield from serving(pytestconfig, "seven-hosts")

@@ -82,6 +82,11 @@ class HostsStack(Stack):
             said += done.stdout
             if target == "secrets":
                 self.add_secret("EMAIL_URL", f"smtp://{self.outward}:{self.mail_port}")
+                if len(self.shape["data"]) > 1:
+                    # A project may have no site.
+                    from tests.site.media.buckets import bucket
+
+                    self.add_secret("S3_URL", self.ending.enter_context(bucket(self.outward)))
         Path(self.certificate).write_text(self.first("nginx").run("cat /srv/app/secrets/tls_certificate").stdout)
         return said
 

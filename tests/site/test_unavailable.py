@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,10 +14,12 @@ import httpx
 import psycopg
 import pytest
 from accounts.models import User
+from config import errors, middleware
 from django.conf import settings as site_settings
 from django.contrib.auth.signals import user_logged_in
 from django.db import connection
-from django.test import Client
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, RequestFactory
 
 from tests import servers
 from tests.faults import away
@@ -135,6 +138,48 @@ def test_postgresql_restarted_between_two_requests(site: Callable[..., httpx.Cli
     with gone(database_url):
         pass
     assert [admin.get("/accounts/").status_code for _ in range(3)] == [200] * 3
+
+
+@pytest.mark.any_data
+def test_a_server_that_became_read_only(site: Callable[..., httpx.Client], database_url: str) -> None:
+    """Its connection is dropped, so that the next one can find the primary."""
+    admin = site()
+    assert log_in(admin).status_code == 302
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("ALTER ROLE CURRENT_USER SET default_transaction_read_only = on")
+    with gone(database_url):
+        pass
+    refused = post(admin, "/accounts/logout/")
+    assert refused.status_code == 503
+    assert "Back in a moment" in refused.text
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute("SET default_transaction_read_only = off")
+        other.execute("ALTER ROLE CURRENT_USER RESET default_transaction_read_only")
+    assert post(admin, "/accounts/logout/").status_code == 302
+
+
+@pytest.mark.any_data
+def test_the_primary_of_several_servers_is_found() -> None:
+    with servers.postgresql_cluster() as (several, primary):
+        manage("migrate", "-v0", DATABASE_URL=several).check_returncode()
+        # As in a switchover, there is no primary for a while.
+        with ThreadPoolExecutor() as pool:
+            with away(urlsplit(primary).port or 0, signal.SIGINT):
+                check = pool.submit(manage, "migrate", "-v0", "--check", DATABASE_URL=several)
+                time.sleep(2)
+            check.result().check_returncode()
+
+
+def test_a_page_that_lost_its_connection_is_built_again(rf: RequestFactory) -> None:
+    answers = [errors.unavailable("database: lost"), HttpResponse("built again")]
+    answers[0].lost_connection = True  # type: ignore[attr-defined]
+    for request, expected in ((rf.get("/"), answers[1]), (rf.post("/"), answers[0])):
+        left = iter(answers)
+
+        def view(_: HttpRequest, left: Iterator[HttpResponse] = left) -> HttpResponse:
+            return next(left)
+
+        assert middleware.repeat(view)(request) is expected
 
 
 LOCKS = {

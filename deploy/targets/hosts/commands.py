@@ -20,9 +20,9 @@ import yaml
 from deploy.core import maintenance_mode
 from deploy.core.apps import APPS, INSTANCES, PROJECT, django
 from deploy.core.console import Failed, follow, split, step, table
-from deploy.core.settings import SECRETS
+from deploy.core.settings import HOST_SECRETS, SECRETS
 
-from . import upgrade
+from . import cluster, move, upgrade
 from .fleet import GROUPS, HOST_COMMAND, Fleet
 
 
@@ -56,7 +56,7 @@ def secrets(options: argparse.Namespace) -> None:
     file = fleet.directory / "group_vars/all/secrets.yml"
     contents = (yaml.safe_load(fleet.ansible("vault", "view", str(file))) or {}) if file.exists() else {}
     known = contents.setdefault("secrets", {})
-    made = {name: make() for name, make in SECRETS.items() if name not in known}
+    made = {name: make() for name, make in (SECRETS | HOST_SECRETS).items() if name not in known}
     if not made:
         print(f"{file} has all secrets already.")
         return
@@ -236,13 +236,14 @@ def down(fleet: Fleet, _: argparse.Namespace) -> None:
 @on_fleet
 def drain(fleet: Fleet, options: argparse.Namespace) -> None:
     host = options.host
-    if host not in fleet.serving:
-        raise Failed(f"HOST is {host!r}: should be one of {', '.join(fleet.serving)}")
+    possible = list(dict.fromkeys([*fleet.serving, *cluster.hosts(fleet)]))
+    if host not in possible:
+        raise Failed(f"HOST is {host!r}: should be one of {', '.join(possible)}")
     if alone := [group for group in fleet.groups_of(host) if fleet.groups[group] == [host]]:
         raise Failed(f"{host} is the only host in {' and '.join(alone)}: nothing would serve")
     with fleet.lock(f"drain of {host}"):
         upgrade.drain(fleet, host)
-    print(f"\n{host} is out of rotation and its services are stopped. A reboot, or `make deploy`, starts them.")
+    print(f"\n{host} is out of rotation and its services are stopped. A reboot starts them.")
 
 
 @on_fleet
@@ -272,11 +273,40 @@ def upgrade_hosts(fleet: Fleet, options: argparse.Namespace) -> None:
 
 
 @on_fleet
+def switchover(fleet: Fleet, _: argparse.Namespace) -> None:
+    with fleet.lock("switchover"):
+        host = cluster.switch_over(fleet)
+    print(f"\n{host} is the primary.")
+
+
+@on_fleet
+def move_data(fleet: Fleet, options: argparse.Namespace) -> None:
+    """Replace the database by that of the inventory FROM."""
+    old = Fleet(options.source)
+    plan(fleet, "Move the data", ("from", old.name))
+    with old.lock("move of the data"), fleet.lock("move of the data"):
+        move.move(old, fleet, force=options.force == "yes")
+    print(f"\n{fleet.name} has the database. {old.name} accepts no more writes: send visitors to {fleet.name}.")
+
+
+@on_fleet
 def status(fleet: Fleet, _: argparse.Namespace) -> None:
     head = ("host", "groups", "release", "services", "disk", "security updates", "failed units", "newest backup")
-    table([head, *(fleet_row(fleet, host) for host in fleet.hosts)])
+    rows = [head, *(fleet_row(fleet, host) for host in fleet.hosts)]
+    if cluster.hosts(fleet):
+        rows = [(*row, said) for row, said in zip(rows, ["PostgreSQL", *databases(fleet)], strict=True)]
+    table(rows)
     for address, holders in fleet.virtual_addresses().items():
         print(f"{address} is on {' and '.join(holders) or 'no host: journalctl --unit keepalived says why'}")
+
+
+def databases(fleet: Fleet) -> list[str]:
+    """Return what PostgreSQL is on each host of the fleet."""
+    try:
+        known = cluster.members(fleet)
+    except Failed as failed:
+        return [str(failed).splitlines()[-1][:60] if host in cluster.hosts(fleet) else "-" for host in fleet.hosts]
+    return [cluster.describe(known.get(host)) if host in cluster.hosts(fleet) else "-" for host in fleet.hosts]
 
 
 fleet = status

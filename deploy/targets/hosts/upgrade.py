@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from deploy.core.console import Failed, step
 
+from . import cluster
 from .fleet import HOST_COMMAND, Fleet
 
 # With the new packages that a newer kernel or library needs. Settings that were changed on the host stay.
@@ -68,8 +69,7 @@ def confirm(hosts: Sequence[str]) -> None:
 
 def upgrade(fleet: Fleet, host: str) -> None:
     """Drain a host, upgrade its packages, reboot it, and wait until every service is ready."""
-    if host in fleet.serving:
-        drain(fleet, host)
+    drain(fleet, host)
     with step("upgrade the packages"):
         fleet.ask(host, UPGRADE, timeout=3600)
     # Always: whatever was upgraded, no process keeps an old library.
@@ -81,8 +81,11 @@ def upgrade(fleet: Fleet, host: str) -> None:
 
 def drain(fleet: Fleet, host: str) -> None:
     """Take a host out of service with no failed request. A reboot or a deploy brings it back."""
-    with step(f"drain {host}, a minute at most"):
-        fleet.ask(host, f"{HOST_COMMAND} drain")
+    if host in fleet.serving:
+        with step(f"drain {host}, a minute at most"):
+            fleet.ask(host, f"{HOST_COMMAND} drain")
+    if host in cluster.hosts(fleet):
+        cluster.drain(fleet, host)
 
 
 def reboot(fleet: Fleet, host: str) -> None:
@@ -100,7 +103,11 @@ def reboot(fleet: Fleet, host: str) -> None:
 def wait_until_ready(fleet: Fleet, within: float) -> None:
     """Return when every service of the fleet is ready. Raises Failed after `within` seconds, with the others."""
     deadline = time.monotonic() + within
-    while faults := [fault for host in fleet.hosts for fault in why_not_ready(fleet, host)] + unheld(fleet):
+    while faults := [
+        *(fault for host in fleet.hosts for fault in why_not_ready(fleet, host)),
+        *unheld(fleet),
+        *cluster.faults(fleet),
+    ]:
         if time.monotonic() >= deadline:
             raise Failed("\n".join(faults))
         time.sleep(1)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import httpx
+import psycopg
 import pytest
 from redis.asyncio import Redis
 
@@ -168,6 +169,38 @@ async def test_postgresql_restarted_between_two_requests() -> None:
             pass
         answers = await asyncio.gather(*(write(api, subject) for _ in range(10)))
         assert [answer.status_code for answer in answers] == [201] * 10
+
+
+@pytest.mark.any_data
+async def test_a_server_that_became_read_only() -> None:
+    """Its connections are dropped, so that the next ones can find the primary."""
+    async with other_postgresql() as (api, port):
+        subject, url = await fresh(api), api.app.database.url
+        with psycopg.connect(url, autocommit=True) as other:
+            other.execute("ALTER ROLE CURRENT_USER SET default_transaction_read_only = on")
+            with away(port, signal.SIGINT):
+                pass
+        for _ in range(2):
+            response = await write(api, subject)
+            problem(response, 503)
+            assert int(response.headers["Retry-After"]) > 0
+        with psycopg.connect(url, autocommit=True) as other:
+            other.execute("SET default_transaction_read_only = off")
+            other.execute("ALTER ROLE CURRENT_USER RESET default_transaction_read_only")
+        assert (await write(api, subject)).status_code == 201
+
+
+@pytest.mark.any_data
+async def test_the_primary_of_several_servers_is_found() -> None:
+    with servers.postgresql_cluster() as (several, primary):
+        create_tables(primary)
+        async with serve(several, features=ALL) as api:
+            subject = await fresh(api)
+            # As in a switchover, there is no primary for a while.
+            with away(urlsplit(primary).port or 0, signal.SIGINT):
+                began = asyncio.ensure_future(write(api, subject))
+                await asyncio.sleep(1)
+            assert (await began).status_code == 201
 
 
 @pytest.mark.any_data

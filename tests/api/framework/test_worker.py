@@ -316,6 +316,7 @@ async def test_directory_that_is_not_there(directory: Path, database_url: str) -
         ("VAR_DIR", "var"),
         ("DATABASE_URL", "mysql://localhost/x"),
         ("DATABASE_URL", "postgresql://localhost:port/x"),
+        ("DATABASE_URL", "postgresql:///x?host=one,two&port=5432,port"),
         ("DATABASE_POOLER", "perhaps"),
         ("REDIS_URL", "localhost:6379"),
         ("BIND", "localhost"),

@@ -66,10 +66,11 @@ def trusted_proxies(given: Mapping[str, Any]) -> list[str]:
 
 def app_secrets(given: Mapping[str, str], apps: Sequence[str]) -> dict[str, str]:
     """Return the secrets that at least one of these apps gets."""
+    others = settings.COMPOSE_ONLY | settings.HOST_SECRETS.keys()
     return {
         name: str(value)
         for name, value in given.items()
-        if name not in settings.COMPOSE_ONLY and any(name not in APPS[app].without for app in apps)
+        if name not in others and any(name not in APPS[app].without for app in apps)
     }
 
 
@@ -103,7 +104,8 @@ def setting_faults(given: Mapping[str, Any], secrets: Mapping[str, str]) -> list
         trusted_proxies(given)
     except Failed as error:
         found.append(f"settings: {error}")
-    found += [f"secrets: {name} is not in .env.example" for name in secrets if name not in known]
+    unknown = [name for name in secrets if name not in known and name not in settings.HOST_SECRETS]
+    found += [f"secrets: {name} is not in .env.example" for name in unknown]
     wanted = [name for name in settings.SECRETS if name in known]
     found += [f"secrets: {name} is missing; `make secrets` makes it" for name in wanted if not secrets.get(name)]
     found += [f"secrets: {fault}" for fault in elsewhere.faults(secrets)]

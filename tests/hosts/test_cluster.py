@@ -1,0 +1,202 @@
+"""The cluster of PostgreSQL on three hosts: it loses hosts, the server and the network, and switches over, under load.
+
+In every test the load proves that no acknowledged vote is lost, and that each counts once.
+"""
+
+import asyncio
+import json
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chaos.load import GETS, POSTS, Load
+from tests.chaos.recovery import seconds_until
+from tests.chaos.table import Record
+from tests.hosts.hosts import Host
+from tests.hosts.stack import HostsStack
+from tests.hosts.test_hosts_lost import is_whole
+from tests.sample import Crowd
+
+# Seconds in which writes have to return after a primary that lost its power. 20 of them are Patroni's `ttl`.
+RETURN = 30
+
+
+@pytest.fixture(scope="module")
+def crowd(seven: HostsStack) -> Crowd:
+    return Crowd.gather(seven)
+
+
+def members(stack: HostsStack) -> dict[str, dict[str, Any]]:
+    """Return Patroni's members of the cluster by host."""
+    host = next(host for host in stack.on("data") if host.booted)
+    listed = host.run("patronictl --config-file /etc/patroni/config.yml list --format json").stdout
+    return {member["Member"]: member for member in json.loads(listed)}
+
+
+def run_sql(host: Host, statement: str) -> str:
+    command = ["psql", "--no-psqlrc", "-At", "--set=ON_ERROR_STOP=1", "--dbname=tandem", "--command", statement]
+    return host.run(f"cd / && {shlex.join(command)}", user="postgres").stdout
+
+
+def with_role(stack: HostsStack, role: str) -> Host:
+    [name] = [name for name, member in members(stack).items() if member["Role"] == role]
+    return stack.network[name]
+
+
+def is_complete(stack: HostsStack) -> bool:
+    """Return whether the cluster has a primary and two standbys without a lag, and every service is ready."""
+    found = members(stack)
+    roles = sorted(member["Role"] for member in found.values())
+    return (
+        roles == ["Leader", "Replica", "Sync Standby"]
+        and {member["State"] for member in found.values()} <= {"running", "streaming"}
+        and not any(member.get("Lag in MB") for member in found.values())
+        and len({member["TL"] for member in found.values()}) == 1
+        and is_whole(stack)
+    )
+
+
+def pause(load: Load) -> float:
+    """Return the longest time in seconds without an acknowledged write of the api."""
+    return max(later - earlier for earlier, later in pairwise(sorted(load.counted.values())))
+
+
+async def wait_until_complete(stack: HostsStack) -> float:
+    return await seconds_until(is_complete, stack, limit=180)
+
+
+@pytest.mark.long
+async def test_the_primary_loses_power(seven: HostsStack, crowd: Crowd, record: Record) -> None:
+    """Another host becomes the primary. Meanwhile clients get a 503 with Retry-After. The host rejoins by itself."""
+    host = with_role(seven, "Leader")
+    async with Load(seven, crowd, refusable=GETS + POSTS) as load:
+        await asyncio.sleep(5)
+        await asyncio.to_thread(host.power_off)
+        await asyncio.sleep(RETURN + 5)
+        await asyncio.to_thread(host.power_on)
+        seconds = await wait_until_complete(seven)
+        await asyncio.sleep(3)
+    note = f"no write for {pause(load):.1f} s; {load.saw()}"
+    record("the primary loses power", *load.figures(), seconds, note)
+    assert load.failed() == 0, load.report()
+    assert pause(load) < RETURN
+    assert with_role(seven, "Leader").name != host.name
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("role", ["Sync Standby", "Replica"])
+async def test_a_standby_loses_power(seven: HostsStack, crowd: Crowd, record: Record, role: str) -> None:
+    """No request fails. Writes wait until Patroni chooses the other standby."""
+    host = with_role(seven, role)
+    async with Load(seven, crowd) as load:
+        await asyncio.sleep(3)
+        await asyncio.to_thread(host.power_off)
+        await asyncio.sleep(15)
+        await asyncio.to_thread(host.power_on)
+        seconds = await wait_until_complete(seven)
+        await asyncio.sleep(3)
+    which = "the synchronous standby" if role == "Sync Standby" else "the other standby"
+    record(f"{which} loses power", *load.figures(), seconds, f"no write for {pause(load):.1f} s; {load.saw()}")
+    assert load.failed() == 0, load.report()
+
+
+@pytest.mark.long
+async def test_postgresql_on_the_primary_is_killed(seven: HostsStack, crowd: Crowd, record: Record) -> None:
+    """Patroni starts it again on the same host."""
+    host = with_role(seven, "Leader")
+    async with Load(seven, crowd, refusable=GETS + POSTS) as load:
+        await asyncio.sleep(3)
+        await asyncio.to_thread(host.run, "kill -9 $(head -1 /var/lib/postgresql/*/main/postmaster.pid)")
+        seconds = await wait_until_complete(seven)
+        await asyncio.sleep(3)
+    note = f"no write for {pause(load):.1f} s; {load.saw()}"
+    record("kill -9 of PostgreSQL on the primary", *load.figures(), seconds, note)
+    assert load.failed() == 0, load.report()
+    assert pause(load) < RETURN
+
+
+@pytest.mark.long
+async def test_switchover(seven: HostsStack, crowd: Crowd, record: Record) -> None:
+    """No request fails: those that meet no primary wait for it."""
+    host = with_role(seven, "Leader")
+    async with Load(seven, crowd) as load:
+        await asyncio.sleep(3)
+        began = time.monotonic()
+        done = await asyncio.to_thread(seven.make, "switchover")
+        seconds = time.monotonic() - began
+        await wait_until_complete(seven)
+        await asyncio.sleep(3)
+    assert done.returncode == 0, done.stdout
+    record("make switchover", *load.figures(), seconds, f"no write for {pause(load):.1f} s; {load.saw()}")
+    assert load.failed(GETS) == 0, load.report()
+    assert with_role(seven, "Leader").name != host.name
+
+
+@pytest.mark.long
+async def test_the_primary_is_drained_and_returns(seven: HostsStack, crowd: Crowd, record: Record) -> None:
+    host = with_role(seven, "Leader")
+    async with Load(seven, crowd) as load:
+        await asyncio.sleep(3)
+        began = time.monotonic()
+        done = await asyncio.to_thread(seven.make, "drain", HOST=host.name)
+        seconds = time.monotonic() - began
+        assert done.returncode == 0, done.stdout
+        # As for an upgrade of the operating system.
+        await asyncio.to_thread(host.reboot)
+        await wait_until_complete(seven)
+        await asyncio.sleep(3)
+    note = f"no write for {pause(load):.1f} s; {load.saw()}"
+    record("make drain of the primary, reboot", *load.figures(), seconds, note)
+    assert load.failed(GETS) == 0, load.report()
+    assert with_role(seven, "Leader").name != host.name
+
+
+@contextmanager
+def cut_off(host: Host, others: list[Host]) -> Iterator[None]:
+    """For the block, no packet passes between a host and others."""
+    addresses = ", ".join(other.address for other in others)
+    rules = f"""
+        table inet cut {{
+            chain input {{ type filter hook input priority -10; ip saddr {{ {addresses} }} drop; }}
+            chain output {{ type filter hook output priority -10; ip daddr {{ {addresses} }} drop; }}
+        }}
+    """
+    host.run("nft --file -", input=rules)
+    try:
+        yield
+    finally:
+        host.run("nft delete table inet cut")
+
+
+@pytest.mark.long
+async def test_the_primary_is_cut_off_from_the_others(seven: HostsStack, crowd: Crowd, record: Record) -> None:
+    """For 60 s the apps reach both sides. One server at a time acknowledges writes, and no such write is lost."""
+    host = with_role(seven, "Leader")
+    data = seven.on("data")
+    run_sql(host, "SET ROLE tandem; CREATE TABLE writers (number bigint)")
+    addresses = [each.address for each in data]
+    write = ["/srv/app/current/.venv/bin/python", "-", "75", *addresses]
+    script = (Path(__file__).parent / "writers.py").read_text()
+    async with Load(seven, crowd, refusable=GETS + POSTS) as load:
+        writing = asyncio.create_task(asyncio.to_thread(seven.network["app-1"].run, shlex.join(write), input=script))
+        await asyncio.sleep(8)
+        with cut_off(host, [other for other in data if other is not host]):
+            await asyncio.sleep(60)
+        seconds = await wait_until_complete(seven)
+        acknowledged = json.loads((await writing).stdout)
+    primary = with_role(seven, "Leader")
+    found = run_sql(primary, "SELECT number FROM writers").split()
+    run_sql(primary, "DROP TABLE writers")
+    note = f"no write for {pause(load):.1f} s; {len(acknowledged)} rows of writers on both sides; {load.saw()}"
+    record("the primary is cut off from the other data hosts for 60 s", *load.figures(), seconds, note)
+    in_turn = [address for address, _ in groupby(sorted(acknowledged, key=lambda row: row[2]), key=lambda row: row[0])]
+    assert in_turn == [host.address, primary.address]
+    assert {number for _, number, _ in acknowledged} <= {*map(int, found)}
+    assert load.failed() == 0, load.report()
+    assert pause(load) < RETURN
