@@ -53,13 +53,13 @@ rollback: ## Go back to the previous release, or another (RELEASE=…)
 drain: ## Stop the apps on one of several hosts with no failed request (HOST=…)
 	@$(HOSTS) --host "$(HOST)"
 
-backup: ## Back up the database and the uploads now, and copy the backup to backups/
+backup: ## Back up the database and the uploads now, to BACKUP_URL
 	@$(HOSTS)
 
-restore: ## Restore the newest backup, or another (BACKUP=…); over live data with FORCE=yes
-	@$(HOSTS) --backup "$(BACKUP)" --force "$(FORCE)"
+restore: ## Restore the newest backup, or the data of a time in UTC (TO='2026-11-29 12:00'); over live data with FORCE=yes
+	@$(HOSTS) --to "$(TO)" --force "$(FORCE)"
 
-restore-drill: ## Restore the newest backup into a scratch database and compare it
+restore-drill: ## Restore the newest backup beside the database and compare it
 	@$(HOSTS)
 
 fleet: ## Show each host: release, services, disk, newest backup
