@@ -46,7 +46,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--release", default="", help="of rollback: the release to go back to")
     parser.add_argument("--batch", default="", help="hosts rolled at a time: a number, or a share such as 25%%")
     parser.add_argument("--host", default="", help="of drain")
-    parser.add_argument("--to", default="", help="of restore: a time in UTC such as '2026-11-29 12:00'; empty for the newest")
+    parser.add_argument(
+        "--to", default="", help="of restore: a time in UTC such as '2026-11-29 12:00'; empty for the newest"
+    )
     parser.add_argument("--state", default="", help="of maintenance: on or off")
     parser.add_argument("--watch", default="", help="of status: 1 shows the figures, and renews them each second")
     parser.add_argument("--force", default="", choices=["", "yes"])

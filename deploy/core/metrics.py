@@ -154,7 +154,9 @@ def of_machine(certificate: str) -> Iterator[str]:
         yield family("certificate_expiry_timestamp_seconds", "gauge", "Of nginx's certificate", (ends, ()))
     with suppress(OSError, ValueError):
         state = json.loads(BACKUPS.read_text())
-        times = [(state[part], (("part", part),)) for part in ("database", "archive", "uploads", "drill") if part in state]
+        times = [
+            (state[part], (("part", part),)) for part in ("database", "archive", "uploads", "drill") if part in state
+        ]
         yield family("backup_timestamp_seconds", "gauge", "Of the newest backup, archived WAL and drill", *times)
 
 

@@ -35,6 +35,7 @@ SETTINGS = Path("/etc/data-backup")
 PGBACKREST = Path("/etc/pgbackrest/pgbackrest.conf")
 # The results of check and drill, for metrics and for everybody.
 STATE = Path("/var/lib/data-backup")
+LOGS = Path("/var/log/postgresql")
 STANZA = "main"
 DATABASE = "tandem"
 # The daily backup's time varies by an hour. The uploads follow hourly, and the check writes to the archive each time.
@@ -89,11 +90,12 @@ def main() -> None:
 
 def run(command: list[str], **options: Any) -> str:
     """Return what a command prints. Raises Failed with its errors."""
-    done = subprocess.run(command, capture_output=True, text=True, cwd="/", **options)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    done = subprocess.run(command, text=True, cwd="/", check=False, **pipes)
     if done.returncode:
-        said = done.stderr.strip() or done.stdout.strip()
+        said = (done.stderr or done.stdout or "").strip()
         raise Failed(f"{command[0]}: {said or f'ended with {done.returncode}'}")
-    return done.stdout
+    return str(done.stdout or "")
 
 
 def run_as_postgres(command: list[str], **options: Any) -> str:
@@ -390,7 +392,7 @@ def exchange(data: Path, fresh: Path, replaced: Path) -> None:
 
 def start(unit: str, data: Path) -> None:
     """Start PostgreSQL. Return when it has recovered."""
-    log = Path(f"/var/log/postgresql/postgresql-{data.parent.name}-{data.name}.log")
+    log = LOGS / f"postgresql-{data.parent.name}-{data.name}.log"
     size = log.stat().st_size if log.exists() else 0
     subprocess.run(["systemctl", "start", unit], check=False, capture_output=True)
     while not is_running() or sql("SELECT pg_is_in_recovery()") == "t":
@@ -462,8 +464,8 @@ def drill() -> str:
         start_scratch(scratch, programs / "pg_ctl")
         good = compare(before, after, sql(TABLES, DATABASE, f"--host={scratch}"))
     finally:
-        stop = [programs / "pg_ctl", f"--pgdata={scratch}", "--mode=immediate", "stop"]
-        subprocess.run(stop, check=False, capture_output=True)
+        with contextlib.suppress(Failed):
+            run_as_postgres([str(programs / "pg_ctl"), f"--pgdata={scratch}", "--mode=immediate", "stop"])
         shutil.rmtree(scratch, ignore_errors=True)
     if settings()["UPLOADS"]:
         drill_uploads(system_of(info))
@@ -479,7 +481,8 @@ def start_scratch(scratch: Path, pg_ctl: Path) -> None:
     # The unit forbids what JIT needs. Standby queries would need as many connections as the live server has.
     own = f"listen_addresses = ''\nunix_socket_directories = '{scratch}'\nhot_standby = off\njit = off\n"
     (scratch / "postgresql.conf").write_text(own)
-    run([str(pg_ctl), f"--pgdata={scratch}", f"--log={scratch}/log", "--wait", "--timeout=86400", "start"])
+    command = [str(pg_ctl), f"--pgdata={scratch}", f"--log={scratch}/log", "--wait", "--timeout=86400", "start"]
+    run_as_postgres(command, stdout=subprocess.DEVNULL)
 
 
 def drill_uploads(system: str) -> None:
