@@ -29,6 +29,15 @@ maintenance: ## Answer visitors with 503 (make maintenance on), or serve them ag
 	@$(DEPLOY) maintenance --state "$(filter on off,$(MAKECMDGOALS))" --inventory "$(INVENTORY)"
 on off: maintenance; @:
 
+backup: ## Back up the database and the uploads now, to BACKUP_URL (INVENTORY=…)
+	@$(DEPLOY) backup --inventory "$(INVENTORY)"
+
+restore: ## Restore the newest backup, or of a time in UTC (TO='2026-11-29 12:00'); over live data FORCE=yes (INVENTORY=…)
+	@$(DEPLOY) restore --inventory "$(INVENTORY)" --to "$(TO)" --origin "$(FROM)" --force "$(FORCE)"
+
+restore-drill: ## Restore the newest backup beside the database and compare them (INVENTORY=…)
+	@$(DEPLOY) restore-drill --inventory "$(INVENTORY)"
+
 destroy: ## Stop everything and delete the data, after asking
 	@$(DEPLOY) destroy
 
@@ -52,15 +61,6 @@ rollback: ## Go back to the previous release, or another (RELEASE=…)
 
 drain: ## Stop the apps on one of several hosts with no failed request (HOST=…)
 	@$(HOSTS) --host "$(HOST)"
-
-backup: ## Back up the database and the uploads now, to BACKUP_URL
-	@$(HOSTS)
-
-restore: ## Restore the newest backup, or the data of a time in UTC (TO='2026-11-29 12:00'); over live data with FORCE=yes
-	@$(HOSTS) --to "$(TO)" --force "$(FORCE)"
-
-restore-drill: ## Restore the newest backup beside the database and compare it
-	@$(HOSTS)
 
 fleet: ## Show each host: release, services, disk, newest backup
 	@$(HOSTS)

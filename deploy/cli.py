@@ -28,7 +28,8 @@ TARGETS = ("native", "compose", "hosts")
 # The target of the last `make up`.
 CHOSEN = VAR / "target"
 LOCAL = ("up", "down", "restart", "status", "logs", "manage", "maintenance", "dev", "destroy", "push", "install")
-HOSTS = ("provision", "deploy", "rollback", "drain", "backup", "restore", "restore-drill", "fleet", "secrets")
+LOCAL += ("backup", "restore", "restore-drill")
+HOSTS = ("provision", "deploy", "rollback", "drain", "fleet", "secrets")
 # Verbs with a folder of their own, which may be left out. They look at every target, and also where nothing has run.
 TOOLS = tuple(file.parent.name for file in PROJECT.glob("deploy/*/main.py"))
 
@@ -49,6 +50,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--to", default="", help="of restore: a time in UTC such as '2026-11-29 12:00'; empty for the newest"
     )
+    parser.add_argument("--origin", default="", help="of restore: another stack's name in BACKUP_URL")
     parser.add_argument("--state", default="", help="of maintenance: on or off")
     parser.add_argument("--watch", default="", help="of status: 1 shows the figures, and renews them each second")
     parser.add_argument("--force", default="", choices=["", "yes"])
