@@ -21,7 +21,6 @@ import contextlib
 import fcntl
 import json
 import os
-import pwd
 import shutil
 import subprocess
 import sys
@@ -91,7 +90,7 @@ def main() -> None:
 def run(command: list[str], **options: Any) -> str:
     """Return what a command prints. Raises Failed with its errors."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
-    done = subprocess.run(command, text=True, cwd="/", check=False, **pipes)
+    done = subprocess.run(command, text=True, errors="replace", cwd="/", check=False, **pipes)
     if done.returncode:
         said = (done.stderr or done.stdout or "").strip()
         raise Failed(f"{command[0]}: {said or f'ended with {done.returncode}'}")
@@ -149,10 +148,12 @@ def read_info() -> dict[str, Any]:
     """Return what pgBackRest has of the stanza. Raises Failed if it cannot be read. An empty repository has no `db`."""
     try:
         # It tries again for several times as long.
-        [info] = json.loads(run_as_postgres(["pgbackrest", f"--stanza={STANZA}", "--io-timeout=5", "--log-level-console=error",
-                                             "--output=json", "info"], timeout=120))  # fmt: skip
+        words = ["--io-timeout=5", "--log-level-console=error", "--output=json"]
+        said = run_as_postgres(["pgbackrest", f"--stanza={STANZA}", *words, "info"], timeout=120)
     except subprocess.TimeoutExpired:
         raise Failed("BACKUP_URL does not answer: check its host, and the network in between") from None
+    # Its messages have line breaks that JSON does not allow.
+    [info] = json.loads(said, strict=False)
     message = info["repo"][0]["status"]["message"]
     if info["repo"][0]["status"]["code"] == 99:
         if "FormatError" in message or "CryptoError" in message:
@@ -316,9 +317,9 @@ def check_version(info: dict[str, Any], data: Path) -> None:
         raise Failed(f"The backups are of PostgreSQL {made}, and this host has {here}: should be the same")
 
 
-def is_running() -> bool:
+def is_running(*where: str) -> bool:
     with contextlib.suppress(Failed):
-        return bool(sql("SELECT 1"))
+        return bool(sql("SELECT 1", "postgres", *where))
     return False
 
 
@@ -349,7 +350,9 @@ def restore(to: str, force: bool) -> None:
         pgbackrest("check")
     print(f"{chosen['label']}, then the archive until {shown(wanted) if wanted else 'its end'}", flush=True)
     try:
-        fetch(fresh, chosen["label"], *until(wanted))
+        # pgBackRest would write this with the path of the directory, which is renamed later.
+        command = f'restore_command=pgbackrest --stanza={STANZA} archive-get %f "%p"'
+        fetch(fresh, chosen["label"], f"--recovery-option={command}", *until(wanted))
         restore_uploads(system_of(info), wanted)
         exchange(data, fresh, replaced)
     finally:
@@ -369,9 +372,7 @@ def until(wanted: float) -> list[str]:
 def fetch(directory: Path, label: str, *options: str) -> None:
     """Get a backup's files, and the settings to recover with."""
     run_as_postgres(["mkdir", "--mode=700", str(directory)])
-    # pgBackRest would write this with the path of the directory, which is renamed later.
-    command = f'restore_command=pgbackrest --stanza={STANZA} archive-get %f "%p"'
-    pgbackrest("restore", f"--pg1-path={directory}", f"--set={label}", f"--recovery-option={command}", *options)
+    pgbackrest("restore", f"--pg1-path={directory}", f"--set={label}", *options)
 
 
 def exchange(data: Path, fresh: Path, replaced: Path) -> None:
@@ -427,14 +428,14 @@ def restore_uploads(system: str, wanted: float) -> None:
     chosen = found[-1:]
     if wanted:
         chosen = [each for each in found if each[0] <= wanted][-1:] + [each for each in found if each[0] > wanted][:1]
+    owner = Path(directory).stat() if chosen else None
     for made, snapshot in chosen:
         restic("restore", snapshot, "--target=/", f"--include={directory}")
         print(f"Uploads of {shown(made)}", flush=True)
-    if chosen:
+    if owner:
         # restic restores numbers, and another host may have other ones.
-        owner = pwd.getpwnam("app")
         for path in [Path(directory), *Path(directory).rglob("*")]:
-            os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 # The drill
@@ -482,7 +483,16 @@ def start_scratch(scratch: Path, pg_ctl: Path) -> None:
     own = f"listen_addresses = ''\nunix_socket_directories = '{scratch}'\nhot_standby = off\njit = off\n"
     (scratch / "postgresql.conf").write_text(own)
     command = [str(pg_ctl), f"--pgdata={scratch}", f"--log={scratch}/log", "--wait", "--timeout=86400", "start"]
-    run_as_postgres(command, stdout=subprocess.DEVNULL)
+    try:
+        run_as_postgres(command, stdout=subprocess.DEVNULL)
+        # pg_ctl does not wait for a recovery without standby queries.
+        while not is_running(f"--host={scratch}"):
+            if not (scratch / "postmaster.pid").exists():
+                raise Failed("the scratch cluster does not recover")
+            time.sleep(0.5)
+    except Failed as failed:
+        end = (scratch / "log").read_text(errors="replace").splitlines()[-10:]
+        raise Failed("\n".join([str(failed), *end])) from None
 
 
 def drill_uploads(system: str) -> None:
