@@ -221,7 +221,7 @@ def test_mistakes_are_found_before_anything_stops(data: Data) -> None:
         data_backup.restore("", force=True)
     data.configure(f"{data.bucket.url.removesuffix('backups')}nothing-here/{data.prefix}")
     with pytest.raises(data_backup.Failed, match="BACKUP_URL cannot be read: .*404"):
-        data_backup.attempt()
+        data_backup.attempt(str(data.directory / "pgbackrest.conf"))
     data.configure(f"{data.bucket.url}/{data.prefix}")
     usage = data_backup.shutil.disk_usage
     with pytest.MonkeyPatch.context() as patch:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Back up, check, rehearse and restore the data host. pgBackRest and restic do the work.
 
-    data-backup try                      as postgres: do BACKUP_URL and BACKUP_PASSWORD work?
+    data-backup try FILE                 as postgres: do BACKUP_URL and BACKUP_PASSWORD work, as pgBackRest's settings have them?
     data-backup reach                    as postgres: prints new without a backup, foreign if they are another's
     data-backup all                      as postgres: backs up the database, then the uploads
     data-backup uploads                  as postgres: backs up the uploads alone
@@ -59,7 +59,7 @@ class Failed(Exception):
 def main() -> None:
     parser = argparse.ArgumentParser(prog="data-backup")
     commands = {
-        "try": attempt,
+        "try": lambda: attempt(given.to),
         "reach": reach,
         "all": backup,
         "uploads": uploads,
@@ -206,7 +206,8 @@ def read_status() -> dict[str, Any]:
     return state
 
 
-def attempt() -> str:
+def attempt(file: str) -> str:
+    os.environ["PGBACKREST_CONFIG"] = file
     read_info()
     return ""
 
