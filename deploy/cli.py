@@ -27,8 +27,8 @@ PYTHON = preflight.VENV / "bin/python"
 TARGETS = ("native", "compose", "hosts")
 # The target of the last `make up`.
 CHOSEN = VAR / "target"
-LOCAL = ("up", "down", "restart", "status", "logs", "manage", "maintenance", "dev", "destroy", "push", "install")
-LOCAL += ("backup", "restore", "restore-drill")
+LOCAL = ("up", "down", "restart", "status", "logs", "manage", "maintenance", "dev", "destroy", "push", "install",
+         "backup", "restore", "restore-drill")  # fmt: skip
 HOSTS = ("provision", "deploy", "rollback", "drain", "fleet", "secrets")
 # Verbs with a folder of their own, which may be left out. They look at every target, and also where nothing has run.
 TOOLS = tuple(file.parent.name for file in PROJECT.glob("deploy/*/main.py"))

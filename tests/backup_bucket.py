@@ -1,7 +1,7 @@
 """S3-compatible storage over TLS for the tests of backups: moto's server, which gunicorn serves.
 
-Run by gunicorn as `tests.backup_bucket:application()`. pgBackRest connects with TLS alone, and needs connections that end as
-TLS demands, which moto's own server does not do.
+gunicorn runs it as `tests.backup_bucket:application()`. pgBackRest connects by TLS alone, and needs connections that
+end as TLS demands, which moto's own server does not do.
 """
 
 import socket
@@ -31,7 +31,7 @@ class Bucket(NamedTuple):
 def application() -> Any:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    return DomainDispatcherApplication(create_backend_app)  # type: ignore[no-untyped-call]
+    return DomainDispatcherApplication(create_backend_app)
 
 
 def client(bucket: Bucket) -> Any:

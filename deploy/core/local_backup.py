@@ -1,8 +1,8 @@
 """Backups of a stack on this machine, by restic: a copy of the database, and the uploads. Standard library only.
 
-Each target says how its data is read and written (`Data`). A backup is two snapshots with a tag for their time: the database
-first, because a file is written before the row that names it. Their other tag has the machine and the directory of the
-stack, so no other stack's backups are taken for its own.
+Each target says how its data is read and written (`Data`). A backup is two snapshots with a tag for their time: the
+database first, because a file is written before the row that names it. Another tag has the machine and the directory of
+the stack, so no other stack's backups are taken for its own.
 """
 
 import argparse
@@ -17,7 +17,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from deploy.core import backups

@@ -31,7 +31,7 @@ from deploy.core.settings import ENV_FILE, read_file, replace
 from deploy.core.stack import Stack
 from deploy.servers.base import read
 
-# What pgBackRest and restic have, as the check of the backups wrote it (deploy/ansible/roles/data/files/data_backup.py).
+# What pgBackRest and restic have, as the check of the backups wrote it (data_backup.py in deploy/ansible/roles/data).
 BACKUPS = Path("/var/lib/data-backup/state.json")
 RULES = PROJECT / "deploy/prometheus/rules.yml"
 # The parts of a readiness check, and how people call them.

@@ -1,6 +1,7 @@
 """Backups of a data host by pgBackRest and restic: on a private PostgreSQL, in a bucket over TLS."""
 
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from tests.servers import AS_POSTGRES, free_port, program
 
 pytestmark = pytest.mark.slow
 
-PASSWORD = "password-of-these-tests"  # noqa: S105
+PASSWORD = "password-of-these-tests"
 FIRST_DATA = """
 CREATE TABLE orders (id bigserial PRIMARY KEY, text text, made timestamptz DEFAULT now());
 INSERT INTO orders (text) SELECT 'number ' || n FROM generate_series(1, 1000) n;
@@ -96,7 +97,7 @@ class Data:
         return [str(text) for (text,) in self.sql("SELECT text FROM orders ORDER BY id")]
 
     def add(self, text: str) -> None:
-        self.sql(f"INSERT INTO orders (text) VALUES ('{text}')")
+        self.sql(f"INSERT INTO orders (text) VALUES ('{text}')")  # noqa: S608
 
 
 SYSTEMCTL = """#!/bin/sh
@@ -129,8 +130,8 @@ def data(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Ite
         "PGBACKREST_CONFIG": str(tmp_path / "pgbackrest.conf"),
     }.items():
         monkeypatch.setenv(name, value)
-    for name, path in {"SETTINGS": "settings", "PGBACKREST": "pgbackrest.conf", "STATE": "state", "LOGS": ""}.items():
-        monkeypatch.setattr(data_backup, name, tmp_path / path)
+    for name, file in {"SETTINGS": "settings", "PGBACKREST": "pgbackrest.conf", "STATE": "state", "LOGS": ""}.items():
+        monkeypatch.setattr(data_backup, name, tmp_path / file)
     made.start()
     try:
         data_backup.pgbackrest("stanza-create")
@@ -163,7 +164,7 @@ def test_a_wrong_delete_is_undone(data: Data) -> None:
     time.sleep(1)
     data.sql("DELETE FROM orders WHERE id % 2 = 0")
     (data.media / "one.webp").unlink()
-    with pytest.raises(data_backup.Failed, match="The database is live: 501 rows. Nothing was restored"):
+    with pytest.raises(data_backup.Failed, match=r"The database is live: 501 rows. Nothing was restored"):
         data_backup.restore(to, force=False)
     assert "postgresql" not in systemctl(data)
     data_backup.restore(to, force=True)
@@ -220,12 +221,12 @@ def test_mistakes_are_found_before_anything_stops(data: Data) -> None:
     with pytest.raises(data_backup.Failed, match="BACKUP_PASSWORD does not open the backups"):
         data_backup.restore("", force=True)
     data.configure(f"{data.bucket.url.removesuffix('backups')}nothing-here/{data.prefix}")
-    with pytest.raises(data_backup.Failed, match="BACKUP_URL cannot be read: .*404"):
+    with pytest.raises(data_backup.Failed, match=r"BACKUP_URL cannot be read: .*404"):
         data_backup.attempt(str(data.directory / "pgbackrest.conf"))
     data.configure(f"{data.bucket.url}/{data.prefix}")
-    usage = data_backup.shutil.disk_usage
+    usage = shutil.disk_usage
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data_backup.shutil, "disk_usage", lambda path: usage(path)._replace(free=1000))
+        patch.setattr(shutil, "disk_usage", lambda path: usage(path)._replace(free=1000))
         with pytest.raises(data_backup.Failed, match="GB free: the restored database needs"):
             data_backup.restore("", force=True)
     assert "postgresql" not in systemctl(data)
@@ -242,7 +243,7 @@ def test_another_databases_backups_are_not_taken_for_these(data: Data, monkeypat
 
 
 def test_old_backups_are_found(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(data_backup.Failed, match="database: there is none; .*uploads: there is none"):
+    with pytest.raises(data_backup.Failed, match=r"database: there is none; .*uploads: there is none"):
         data_backup.check()
     (data.media / "one.webp").write_text("one")
     data_backup.backup()
@@ -255,6 +256,6 @@ def test_old_backups_are_found(data: Data, monkeypatch: pytest.MonkeyPatch) -> N
         (4 * 3600, "uploads: the newest"),
         (27 * 3600, "database: the newest"),
     ):
-        monkeypatch.setattr(data_backup.time, "time", lambda later=later: clock() + later)
+        monkeypatch.setattr(time, "time", lambda later=later: clock() + later)
         with pytest.raises(data_backup.Failed, match=words):
             data_backup.check()

@@ -37,8 +37,8 @@ def test_prometheus_reads_each_host(stack: HostsStack) -> None:
         counted = 'database_query_seconds_count{app="jobs"' in found
         assert counted == (host.name in stack.shape["jobs"])
     lines = [line for line in read(prometheus, data(stack)).splitlines() if line.startswith("backup_timestamp")]
-    found = {line.split('"')[1]: float(line.split()[1]) for line in lines}
-    assert {"database", "archive", "uploads"} <= {part for part, seconds in found.items() if seconds >= made - 2}
+    times = {line.split('"')[1]: float(line.split()[1]) for line in lines}
+    assert {"database", "archive", "uploads"} <= {part for part, seconds in times.items() if seconds >= made - 2}
     # The stack page of each nginx shows all hosts.
     rows = json.loads(
         stack.first("edge").run("cd /srv/app/current && python3 -m deploy.targets.hosts.host rows").stdout

@@ -138,7 +138,8 @@ class PostgreSQL(Data):
         self.sql(
             "postgres",
             f'DROP DATABASE IF EXISTS "{replaced}" WITH (FORCE);\n'
-            f'ALTER DATABASE "{self.name}" RENAME TO "{replaced}";\nALTER DATABASE "{self.scratch}" RENAME TO "{self.name}";',
+            f'ALTER DATABASE "{self.name}" RENAME TO "{replaced}";\n'
+            f'ALTER DATABASE "{self.scratch}" RENAME TO "{self.name}";',
         )
 
     def extract(self, content: IO[bytes]) -> None:

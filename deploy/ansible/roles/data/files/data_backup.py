@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Back up, check, rehearse and restore the data host. pgBackRest and restic do the work.
 
-    data-backup try FILE                 as postgres: do BACKUP_URL and BACKUP_PASSWORD work, as pgBackRest's settings have them?
+    data-backup try FILE                 as postgres: do these settings of pgBackRest reach BACKUP_URL?
     data-backup reach                    as postgres: prints new without a backup, foreign if they are another's
     data-backup all                      as postgres: backs up the database, then the uploads
     data-backup uploads                  as postgres: backs up the uploads alone
@@ -11,8 +11,8 @@
     data-backup restore [TO] [--force]   as root: puts it in place of the database; TO is a time in UTC
 
 Provision writes the settings of both programs: /etc/pgbackrest/pgbackrest.conf and /etc/data-backup. This needs only
-Debian's own Python. The stanza in the repository has the system identifier of its database, and the uploads have it as a
-tag. So no other database's backups are taken for these.
+Debian's own Python. The stanza in the repository has the system identifier of its database, and the uploads have it as
+a tag. So no other database's backups are taken for these.
 """
 
 import argparse
@@ -59,7 +59,6 @@ class Failed(Exception):
 def main() -> None:
     parser = argparse.ArgumentParser(prog="data-backup")
     commands = {
-        "try": lambda: attempt(given.to),
         "reach": reach,
         "all": backup,
         "uploads": uploads,
@@ -67,7 +66,7 @@ def main() -> None:
         "check": check,
         "drill": drill,
     }
-    parser.add_argument("command", choices=[*commands, "restore"])
+    parser.add_argument("command", choices=[*commands, "try", "restore"])
     parser.add_argument("to", nargs="?", default="")
     parser.add_argument("--force", action="store_true")
     given = parser.parse_args()
@@ -75,7 +74,9 @@ def main() -> None:
     try:
         if (os.geteuid() == 0) != (given.command == "restore"):
             raise Failed("only `restore` is for root; the rest is for postgres")
-        if given.command == "restore":
+        if given.command == "try":
+            attempt(given.to)
+        elif given.command == "restore":
             with alone():
                 restore(given.to, given.force)
         elif said := commands[given.command]():
@@ -190,7 +191,7 @@ def shown(timestamp: float) -> str:
 
 
 def read_status() -> dict[str, Any]:
-    """Return timestamps: of the newest backup of the database, of the uploads, of the archive, and of the last drill."""
+    """Return timestamps: of the newest backup of the database and of the uploads, the archive's end, the last drill."""
     info = read_info()
     system, here = system_of(info), system_here()
     state: dict[str, Any] = {"foreign": bool(system) and system != here}
@@ -206,10 +207,9 @@ def read_status() -> dict[str, Any]:
     return state
 
 
-def attempt(file: str) -> str:
+def attempt(file: str) -> None:
     os.environ["PGBACKREST_CONFIG"] = file
     read_info()
-    return ""
 
 
 def reach() -> str:
@@ -250,7 +250,7 @@ def check() -> str:
 
 
 def backup() -> str:
-    """Make a full backup if the newest one is a week old, else an increment. pgBackRest then deletes what has expired."""
+    """Make a full backup if the newest is a week old, else an increment. pgBackRest then deletes what has expired."""
     with alone():
         full = [each["timestamp"]["stop"] for each in backups(read_info()) if each["type"] == "full"]
         # Less than seven days, because the time of the daily backup varies.
@@ -262,7 +262,8 @@ def backup() -> str:
             days = settings()["DAYS"]
             restic("forget", f"--tag={system_here()}", "--group-by=tags", f"--keep-within={days}d", "--prune")
     newest = backups(read_info())[-1]
-    return f"{newest['label']}: {newest['info']['size'] / 1e6:,.1f} MB, {newest['info']['repository']['delta'] / 1e6:,.1f} MB new"
+    size, new = newest["info"]["size"], newest["info"]["repository"]["delta"]
+    return f"{newest['label']}: {size / 1e6:,.1f} MB, {new / 1e6:,.1f} MB new"
 
 
 def uploads() -> str:
@@ -443,7 +444,7 @@ def restore_uploads(system: str, wanted: float) -> None:
 
 
 def drill() -> str:
-    """Restore the newest backup and the whole archive into a scratch cluster, and compare its tables with the live ones.
+    """Restore the newest backup and the archive into a scratch cluster, and compare its tables with the live ones.
 
     A table that changes meanwhile is only counted: nobody knows its rows at the moment that was restored.
     """
