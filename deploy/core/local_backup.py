@@ -15,9 +15,10 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import IO, Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from deploy.core import backups
 from deploy.core.console import Failed, run, step, table
@@ -25,6 +26,11 @@ from deploy.core.settings import VAR, values
 
 TIME = "%Y-%m-%dT%H%M%SZ"
 PARTS = ("database", "uploads")
+# "schema.table" and its rows.
+COUNTS = r"""
+SELECT format('SELECT %L, count(*) FROM %I.%I', schemaname || '.' || tablename, schemaname, tablename)
+FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1 \gexec
+"""
 
 
 class Backup(NamedTuple):
@@ -40,9 +46,12 @@ class Data(ABC):
     kind: str
 
     @abstractmethod
-    @contextmanager
-    def dump(self, part: str) -> Iterator[IO[bytes]]:
-        """Yield the content of a part. Raises Failed at the end if it is not whole."""
+    def dump_database(self) -> AbstractContextManager[IO[bytes]]:
+        """Return its content, for a block. Raises Failed at the end if it is not whole."""
+
+    @abstractmethod
+    def dump_uploads(self) -> AbstractContextManager[IO[bytes]]:
+        """Return a tar file, in the same way."""
 
     @abstractmethod
     def counts(self, scratch: bool = False) -> dict[str, int]:
@@ -62,6 +71,69 @@ class Data(ABC):
     @abstractmethod
     def extract(self, content: IO[bytes]) -> None:
         """Write the uploads of a tar file. Others stay."""
+
+
+@contextmanager
+def output_of(*command: str, **options: Any) -> Iterator[IO[bytes]]:
+    """Yield what a command prints. Raises Failed with its errors, at the end."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
+        assert process.stdout
+        assert process.stderr
+        yield process.stdout
+        said = process.stderr.read().decode(errors="replace")
+    if process.returncode:
+        raise Failed(f"{command[0]}: {said.strip()}")
+
+
+class PostgreSQL(Data):
+    """A database in DATABASE_URL. Its role may create databases, for the scratch one."""
+
+    kind = "postgresql"
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self.name = unquote(parts.path.lstrip("/"))
+        # A password in a command line is in the list of processes.
+        self.environment = os.environ | ({"PGPASSWORD": unquote(parts.password)} if parts.password else {})
+        user, host = parts.netloc.rpartition("@")[0].partition(":")[0], parts.netloc.rpartition("@")[2]
+        self.url = parts._replace(netloc=f"{user}@{host}" if user else host)
+        self.scratch = f"{self.name}_restored"
+
+    def command(self, program: str, database: str, *words: str) -> list[str]:
+        return [program, f"--dbname={self.url._replace(path=f'/{database}').geturl()}", *words]
+
+    def sql(self, database: str, statements: str) -> str:
+        words = ["--no-psqlrc", "--no-align", "--tuples-only", "--quiet", "--set=ON_ERROR_STOP=1"]
+        return run(*self.command("psql", database, *words), env=self.environment, input=statements)
+
+    def dump_database(self) -> AbstractContextManager[IO[bytes]]:
+        command = self.command("pg_dump", self.name, "--format=custom", "--no-owner")
+        return output_of(*command, env=self.environment)
+
+    def counts(self, scratch: bool = False) -> dict[str, int]:
+        lines = self.sql(self.scratch if scratch else self.name, COUNTS).splitlines()
+        return {name: int(count) for name, count in (line.rsplit("|", 1) for line in lines)}
+
+    def load_scratch(self, content: IO[bytes]) -> None:
+        self.drop_scratch()
+        self.sql(self.name, f'CREATE DATABASE "{self.scratch}" TEMPLATE template0;')
+        command = self.command("pg_restore", self.scratch, "--no-owner", "--single-transaction")
+        done = subprocess.run(command, env=self.environment, stdin=content, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Failed(f"pg_restore: {done.stderr.strip()}")
+
+    def drop_scratch(self) -> None:
+        self.sql(self.name, f'DROP DATABASE IF EXISTS "{self.scratch}" WITH (FORCE);')
+
+    def replace(self) -> None:
+        """Keep the replaced database beside it until the next restore. Nothing may be connected to a renamed one."""
+        replaced = f"{self.name}_replaced"
+        self.sql(
+            "postgres",
+            f'DROP DATABASE IF EXISTS "{replaced}" WITH (FORCE);\n'
+            f'ALTER DATABASE "{self.name}" RENAME TO "{replaced}";\n'
+            f'ALTER DATABASE "{self.scratch}" RENAME TO "{self.name}";',
+        )
 
 
 class Repository:
@@ -129,7 +201,7 @@ class Repository:
             assert restic.stdin
             assert restic.stderr
             try:
-                with data.dump(part) as content:
+                with data.dump_database() if part == "database" else data.dump_uploads() as content:
                     shutil.copyfileobj(content, restic.stdin, 1 << 20)
             except BrokenPipeError:
                 pass
@@ -239,15 +311,3 @@ def drill(data: Data) -> None:
     with step("content of all files in the repository"):
         repository.restic("check", "--read-data")
     print(f"\nThe backup of {chosen.time:%Y-%m-%d %H:%M:%S} UTC can be restored: {time.monotonic() - started:.1f} s")
-
-
-@contextmanager
-def output_of(*command: str, **options: Any) -> Iterator[IO[bytes]]:
-    """Yield what a command prints. Raises Failed with its errors, at the end."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options) as process:
-        assert process.stdout
-        assert process.stderr
-        yield process.stdout
-        said = process.stderr.read().decode(errors="replace")
-    if process.returncode:
-        raise Failed(f"{command[0]}: {said.strip()}")

@@ -29,6 +29,8 @@ INSERT INTO orders (text) SELECT 'number ' || n FROM generate_series(1, 1000) n;
 
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    for name in ("pgbackrest", "restic"):
+        program(name, name)
     directory = tmp_path_factory.mktemp("bucket")
     for path in (directory, *directory.parents[:2]):
         path.chmod(0o755)
@@ -113,7 +115,8 @@ def data(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Ite
     for path in (tmp_path, *tmp_path.parents[:2]):
         path.chmod(0o755)
     made = Data(tmp_path, bucket, tmp_path.name)
-    subprocess.run(["chown", "-R", "postgres", str(tmp_path)], check=bool(AS_POSTGRES))
+    if AS_POSTGRES:
+        subprocess.run(["chown", "-R", "postgres", str(tmp_path)], check=True)
     log = tmp_path / f"postgresql-{made.version}-main.log"
     (tmp_path / "bin").mkdir()
     systemctl = tmp_path / "bin/systemctl"

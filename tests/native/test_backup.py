@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from tests.backup_bucket import Bucket, backup_bucket
-from tests.servers import postgresql
+from tests.servers import postgresql, program
 from tests.stacks import NativeStack, directory, running
 
 PASSWORD = "password-of-these-tests"
@@ -20,6 +20,7 @@ PICTURE = "media/pictures/of-these-tests.webp"
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[Bucket]:
+    program("restic", "restic")
     with directory() as files, backup_bucket(files) as made:
         yield made
 
