@@ -14,7 +14,7 @@ import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from typing import IO, Any, NamedTuple
@@ -279,7 +279,7 @@ def loaded(repository: Repository, data: Data, backup: Backup) -> Iterator[None]
         data.drop_scratch()
 
 
-def restore(data: Data, options: argparse.Namespace, stop: Any, start: Any) -> None:
+def restore(data: Data, options: argparse.Namespace, stop: Callable[[], bool], start: Callable[[], None]) -> None:
     """Restore a backup. Nothing stops before its database has been loaded."""
     repository = Repository(options.origin)
     chosen = choose(repository, data, options.to)
@@ -288,14 +288,17 @@ def restore(data: Data, options: argparse.Namespace, stop: Any, start: Any) -> N
         raise Failed(f"The database has {rows} rows. Nothing was restored; FORCE=yes replaces them")
     print(f"Restore the backup of {chosen.time:%Y-%m-%d %H:%M:%S} UTC", flush=True)
     with loaded(repository, data, chosen):
+        # Before the rows that name them. Others stay, so nothing is lost if the rest fails.
+        with step("uploads"), repository.content(chosen.ids["uploads"], "uploads") as content:
+            data.extract(content)
         with step("stop"):
             was_running = stop()
-        with step("exchange the databases"):
-            data.replace()
-    with step("uploads"), repository.content(chosen.ids["uploads"], "uploads") as content:
-        data.extract(content)
-    if was_running:
-        start()
+        try:
+            with step("exchange the databases"):
+                data.replace()
+        finally:
+            if was_running:
+                start()
 
 
 def drill(data: Data) -> None:

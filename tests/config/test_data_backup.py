@@ -63,7 +63,7 @@ class Data:
         restic |= {"DAYS": "30", "UPLOADS": str(self.media)}
         (self.directory / "settings").write_text("".join(f"{name}={value}\n" for name, value in restic.items()))
 
-    def start(self) -> None:
+    def start(self, first_data: str = FIRST_DATA) -> None:
         push = f"pgbackrest --config={self.directory}/pgbackrest.conf --stanza=main archive-push %p"
         own = {"archive_mode": "on", "archive_command": push, "archive_timeout": "60", "listen_addresses": ""}
         own |= {"unix_socket_directories": str(self.directory), "port": str(self.port)}
@@ -80,7 +80,7 @@ class Data:
         self.pg_ctl("start")
         self.run([program("createdb", "postgresql"), "--host", str(self.directory), "--port", str(self.port), "-U",
                   "postgres", DATABASE])  # fmt: skip
-        self.sql(FIRST_DATA)
+        self.sql(first_data)
 
     def run(self, command: list[str]) -> None:
         subprocess.run([*AS_POSTGRES, *command], check=True, capture_output=True, cwd="/")
@@ -180,6 +180,26 @@ def test_a_wrong_delete_is_undone(data: Data) -> None:
     data_backup.check()
     data_backup.restore("", force=True)
     assert data.orders() == [*before, "after the restore"]
+
+
+def test_a_new_host_gets_everything(data: Data) -> None:
+    (data.media / "one.webp").write_text("one")
+    data_backup.backup()
+    data.add("after the backup")
+    before = data.orders()
+    # Everything until now is in the archive, as a minute later.
+    data_backup.pgbackrest("check")
+    data.pg_ctl("stop")
+    shutil.rmtree(data.data)
+    (data.media / "one.webp").unlink()
+    data.start("SELECT 1")
+    assert data_backup.reach() == "foreign"
+    data_backup.restore("", force=False)
+    assert data.orders() == before
+    assert (data.media / "one.webp").read_text() == "one"
+    assert data_backup.reach() == ""
+    data_backup.backup()
+    data_backup.check()
 
 
 def test_the_drill_restores_everything(data: Data, capsys: pytest.CaptureFixture[str]) -> None:
