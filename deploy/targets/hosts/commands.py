@@ -263,9 +263,9 @@ def fleet_row(fleet: Fleet, host: str) -> tuple[str, ...]:
     groups = fleet.groups_of(host)
     try:
         found = json.loads(fleet.ask(host, f"{HOST_COMMAND} status"))
-        newest = newest_backup(json.loads(fleet.ask(host, BACKUP_STATUS))) if "data" in groups else "-"
     except (Failed, ValueError, subprocess.TimeoutExpired) as error:
         return host, " ".join(groups), "-", str(error).splitlines()[-1][:60], "-", "-", "-", "-"
+    newest = newest_backup(fleet, host) if "data" in groups else "-"
     ready = [name for name, state in found["services"].items() if state == "ready"]
     said = [f"{' '.join(ready)} ready"] if ready else []
     said += [f"{name}: {state}" for name, state in found["services"].items() if state != "ready"]
@@ -278,8 +278,12 @@ def fleet_row(fleet: Fleet, host: str) -> tuple[str, ...]:
     return host, " ".join(groups), found["release"], services, disk, updates, failed, newest
 
 
-def newest_backup(state: dict[str, Any]) -> str:
-    """Return the times of the newest backup and of the archive's end, of what `data-backup status` prints."""
+def newest_backup(fleet: Fleet, host: str) -> str:
+    """Return the times of the newest backup and of the archive's end, or why nobody knows them."""
+    try:
+        state = json.loads(fleet.ask(host, BACKUP_STATUS))
+    except (Failed, ValueError, subprocess.TimeoutExpired) as error:
+        return str(error).splitlines()[-1][:60]
     if state["foreign"]:
         return "BACKUP_URL has another database's"
     times = {name: f"{datetime.fromtimestamp(state[name], UTC):%Y-%m-%d %H:%M}" for name in state if name in SHOWN}
