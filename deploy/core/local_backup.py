@@ -137,7 +137,10 @@ class PostgreSQL(Data):
 
 
 class Repository:
-    """restic's repository in BACKUP_URL, or on this machine."""
+    """restic's repository in BACKUP_URL, or on this machine.
+
+    Make it before root becomes the stack's owner, who may not read .env.
+    """
 
     def __init__(self, tag: str = "") -> None:
         given = values()
@@ -230,8 +233,7 @@ class Repository:
         return int(json.loads(self.restic(*words))["total_size"])
 
 
-def back_up(data: Data) -> None:
-    repository = Repository()
+def back_up(data: Data, repository: Repository) -> None:
     repository.open(create=True)
     made = f"{datetime.now(UTC):{TIME}}"
     for part in PARTS:
@@ -279,9 +281,10 @@ def loaded(repository: Repository, data: Data, backup: Backup) -> Iterator[None]
         data.drop_scratch()
 
 
-def restore(data: Data, options: argparse.Namespace, stop: Callable[[], bool], start: Callable[[], None]) -> None:
+def restore(
+    data: Data, repository: Repository, options: argparse.Namespace, stop: Callable[[], bool], start: Callable[[], None]
+) -> None:
     """Restore a backup. Nothing stops before its database has been loaded."""
-    repository = Repository(options.origin)
     chosen = choose(repository, data, options.to)
     rows = sum(data.counts().values())
     if rows and options.force != "yes":
@@ -301,9 +304,8 @@ def restore(data: Data, options: argparse.Namespace, stop: Callable[[], bool], s
                 start()
 
 
-def drill(data: Data) -> None:
+def drill(data: Data, repository: Repository) -> None:
     """Restore the newest backup beside the database, and show how many rows each has."""
-    repository = Repository()
     chosen, started = choose(repository, data, ""), time.monotonic()
     with loaded(repository, data, chosen):
         restored, current = data.counts(scratch=True), data.counts()

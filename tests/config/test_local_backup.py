@@ -15,7 +15,7 @@ import pytest
 
 from deploy.core import local_backup, settings
 from deploy.core.console import Failed
-from deploy.core.local_backup import Data
+from deploy.core.local_backup import Data, Repository
 from deploy.targets.native import backup as native
 from tests.backup_bucket import Bucket, backup_bucket
 from tests.servers import postgresql, program
@@ -48,7 +48,7 @@ class Stack:
 
     def restore(self, to: str = "", force: str = "yes", origin: str = "") -> None:
         options = argparse.Namespace(to=to, force=force, origin=origin)
-        local_backup.restore(self.data, options, self.stop, lambda: self.calls.append("start"))
+        local_backup.restore(self.data, Repository(origin), options, self.stop, lambda: self.calls.append("start"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -93,13 +93,13 @@ def stack(
 
 
 def test_a_backup_is_restored(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
-    local_backup.back_up(stack.data)
+    local_backup.back_up(stack.data, Repository())
     to = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     time.sleep(1.1)
     stack.execute("DELETE FROM orders")
     (stack.media / "one.webp").unlink()
-    local_backup.back_up(stack.data)
-    local_backup.drill(stack.data)
+    local_backup.back_up(stack.data, Repository())
+    local_backup.drill(stack.data, Repository())
     assert "can be restored" in capsys.readouterr().out
     assert stack.calls == []
     stack.restore(to)
@@ -116,7 +116,7 @@ def test_mistakes_are_found_before_anything_stops(stack: Stack, request: pytest.
             stack.restore(**options)
 
     refused("has no backups that can be read")
-    local_backup.back_up(stack.data)
+    local_backup.back_up(stack.data, Repository())
     refused("FORCE=yes replaces them", force="")
     refused("should be a time in UTC", to="yesterday")
     refused("should be in the past", to="2999-01-01")
@@ -135,7 +135,7 @@ def test_mistakes_are_found_before_anything_stops(stack: Stack, request: pytest.
 def test_a_dump_that_fails_makes_no_backup(stack: Stack) -> None:
     shutil.rmtree(stack.media)
     with pytest.raises(Failed, match="tar"):
-        local_backup.back_up(stack.data)
+        local_backup.back_up(stack.data, Repository())
     with pytest.raises(Failed, match="has no backup of"):
         stack.restore()
 
@@ -143,7 +143,7 @@ def test_a_dump_that_fails_makes_no_backup(stack: Stack) -> None:
 def test_an_empty_url_is_this_machine(stack: Stack, request: pytest.FixtureRequest, tmp_path: Path,
                                       capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     request.node.changed["BACKUP_URL"] = ""
-    local_backup.back_up(stack.data)
+    local_backup.back_up(stack.data, Repository())
     assert f"backups stay in {tmp_path}/backups on this machine" in capsys.readouterr().out
     stack.execute("DELETE FROM orders")
     stack.restore()

@@ -116,7 +116,7 @@ def push(_: argparse.Namespace) -> None:
 def backup(_: argparse.Namespace) -> None:
     target = running_target()
     with one_at_a_time():
-        local_backup.back_up(PostgreSQLInContainer(target))
+        local_backup.back_up(PostgreSQLInContainer(target), local_backup.Repository())
 
 
 def restore(options: argparse.Namespace) -> None:
@@ -127,13 +127,14 @@ def restore(options: argparse.Namespace) -> None:
         return True
 
     with one_at_a_time():
-        local_backup.restore(PostgreSQLInContainer(target), options, stop, lambda: up_steps.up(target))
+        repository = local_backup.Repository(options.origin)
+        local_backup.restore(PostgreSQLInContainer(target), repository, options, stop, lambda: up_steps.up(target))
 
 
 def restore_drill(_: argparse.Namespace) -> None:
     target = running_target()
     with one_at_a_time():
-        local_backup.drill(PostgreSQLInContainer(target))
+        local_backup.drill(PostgreSQLInContainer(target), local_backup.Repository())
 
 
 def restart(options: argparse.Namespace) -> None:

@@ -76,25 +76,28 @@ def destroy(_: argparse.Namespace) -> None:
 
 
 def backup(_: argparse.Namespace) -> None:
+    repository = local_backup.Repository()
     target = last_target()
     with one_at_a_time():
-        local_backup.back_up(data_of(target.variables))
+        local_backup.back_up(data_of(target.variables), repository)
 
 
 def restore(options: argparse.Namespace) -> None:
+    repository = local_backup.Repository(options.origin)
     target = last_target()
 
     def stop() -> bool:
         return bool(target.shut_down())
 
     with one_at_a_time():
-        local_backup.restore(data_of(target.variables), options, stop, lambda: up_steps.up(target))
+        local_backup.restore(data_of(target.variables), repository, options, stop, lambda: up_steps.up(target))
 
 
 def restore_drill(_: argparse.Namespace) -> None:
+    repository = local_backup.Repository()
     target = last_target()
     with one_at_a_time():
-        local_backup.drill(data_of(target.variables))
+        local_backup.drill(data_of(target.variables), repository)
 
 
 def restart(options: argparse.Namespace) -> None:
