@@ -146,6 +146,8 @@ class Repository:
         given = values()
         if not shutil.which("restic"):
             raise Failed("restic is not installed, and it makes the backups: apt-get install restic")
+        if found := backups.faults(given):
+            raise Failed("\n".join(found))
         if not given["BACKUP_PASSWORD"]:
             raise Failed("BACKUP_PASSWORD is empty: `make up` makes one")
         if not given["BACKUP_URL"]:
