@@ -1,5 +1,6 @@
 """The stack as a diagram in HTML, for /stack/: one page, which each reading replaces. Standard library only."""
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from html import escape
@@ -52,6 +53,10 @@ def card(row: Row) -> str:
     )
 
 
+# From good to bad.
+TONES = ("good", "busy", "bad")
+
+
 def part(rows: list[Row], name: str, title: str, note: str = "") -> str:
     cards = "".join(card(row) for row in rows if row.part == name)
     note = f"<p>{note}</p>" if note else ""
@@ -65,7 +70,7 @@ def total(rows: Iterable[Row], label: str) -> str:
 def diagram(rows: list[Row]) -> str:
     edge = [row for row in rows if row.part == "nginx"]
     watchers = total(rows, "watchers")
-    bad = [row for row in rows if row.tone == "bad"]
+    tones = Counter(row.tone for row in rows)
     said = [
         ("requests a second", total(edge, "req/s"), ""),
         (
@@ -74,7 +79,7 @@ def diagram(rows: list[Row]) -> str:
             "good" if total(edge, "failed") == "0" else "bad",
         ),
         ("watchers", watchers, ""),
-        ("of the parts serve", f"{len(rows) - len(bad)} of {len(rows)}", "bad" if bad else "good"),
+        ("services ready", f"{tones['good']} of {len(rows)}", max(tones, key=TONES.index, default="")),
     ]
     totals = "".join(f'<div class="{tone}"><dt>{label}</dt><dd>{value}</dd></div>' for label, value, tone in said)
     listening = [app for app in APPS.values() if app.server.listens]

@@ -68,11 +68,12 @@ def total(samples: Samples, name: str, **labels: str) -> float:
 
 
 def count(samples: Samples, name: str, **labels: str) -> Counts:
-    """Return what a histogram has counted."""
+    """Return what a histogram has counted. Its buckets leave live connections out."""
     counted = [(own, value) for own, value in samples.get(f"{name}_count", []) if labels.items() <= own.items()]
     buckets: defaultdict[float, float] = defaultdict(float)
     for own, value in samples.get(f"{name}_bucket", []):
-        if labels.items() <= own.items():
+        # Live connections end when the client leaves, or when the instance drains.
+        if labels.items() <= own.items() and "/live/" not in own.get("route", ""):
             buckets[float(own["le"])] += value
     return Counts(
         sum(value for _, value in counted),

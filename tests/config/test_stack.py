@@ -16,7 +16,7 @@ LABELS = f'app="{INSTANCE.app.name}",instance="{INSTANCE.name}"'
 
 
 def text(requests: int, ready: int = 1, in_rotation: int = 1, failed: int = 0) -> str:
-    """Return the metrics of an instance with two workers whose requests all took 25 ms at most."""
+    """Return the metrics of an instance with two workers. Requests took 25 ms at most, and live connections longer."""
     served = f'{LABELS},method="GET",route="/a \\"b\\", c",status'
     return f"""# HELP instance_ready 1 if the instance is ready
 # TYPE instance_ready gauge
@@ -30,6 +30,8 @@ http_request_duration_seconds_bucket{{{served}="200",le="0.025"}} {requests}
 http_request_duration_seconds_bucket{{{served}="200",le="+Inf"}} {requests}
 http_request_duration_seconds_count{{{served}="200"}} {requests}
 http_request_duration_seconds_count{{{served}="503"}} {failed}
+http_request_duration_seconds_bucket{{{LABELS},route="/v1/live/x",le="0.025"}} 0
+http_request_duration_seconds_bucket{{{LABELS},route="/v1/live/x",le="+Inf"}} {requests}
 nginx_connections{{state="waiting"}} 3
 nginx_requests_total{{}} {requests}
 nginx_failed_requests_total{{}} {failed}
@@ -92,6 +94,11 @@ def test_the_states_of_an_instance(clock: list[float], ready: int, in_rotation: 
     assert (rows[INSTANCE.name].state, rows[INSTANCE.name].tone) == state
     assert rows["Database"].tone == ("good" if ready else "bad")
     assert "Redis" not in rows
+    # nginx is good in each case.
+    others = rows[INSTANCE.name].tone, rows["Database"].tone
+    tone = "bad" if "bad" in others else others[0]
+    ready_now = 1 + others.count("good")
+    assert f'<div class="{tone}"><dt>services ready</dt><dd>{ready_now} of 3</dd>' in diagram([*rows.values()])
 
 
 def test_a_host_that_does_not_answer_keeps_its_rows(clock: list[float]) -> None:
