@@ -29,6 +29,15 @@ maintenance: ## Answer visitors with 503 (make maintenance on), or serve them ag
 	@$(DEPLOY) maintenance --state "$(filter on off,$(MAKECMDGOALS))" --inventory "$(INVENTORY)"
 on off: maintenance; @:
 
+backup: ## Back up the database and the uploads now, to BACKUP_URL (INVENTORY=…)
+	@$(DEPLOY) backup --inventory "$(INVENTORY)"
+
+restore: ## Restore the newest backup, or of a time in UTC (TO='2026-11-29 12:00'); over live data FORCE=yes (INVENTORY=…)
+	@$(DEPLOY) restore --inventory "$(INVENTORY)" --to "$(TO)" --origin "$(FROM)" --force "$(FORCE)"
+
+restore-drill: ## Restore the newest backup beside the database and compare them (INVENTORY=…)
+	@$(DEPLOY) restore-drill --inventory "$(INVENTORY)"
+
 destroy: ## Stop everything and delete the data, after asking
 	@$(DEPLOY) destroy
 
@@ -57,15 +66,6 @@ upgrade-hosts: ## Upgrade the operating system of each host and reboot it, one a
 	@$(HOSTS) --force "$(FORCE)"
 
 switchover: ## Make the synchronous standby of a cluster of PostgreSQL the primary
-	@$(HOSTS)
-
-backup: ## Back up the database and the uploads now, and copy the backup to backups/
-	@$(HOSTS)
-
-restore: ## Restore the newest backup, or another (BACKUP=…); over live data with FORCE=yes
-	@$(HOSTS) --backup "$(BACKUP)" --force "$(FORCE)"
-
-restore-drill: ## Restore the newest backup into a scratch database and compare it
 	@$(HOSTS)
 
 move-data: ## Replace the database by that of another inventory, which accepts no more writes (FROM=…)

@@ -27,11 +27,11 @@ PYTHON = preflight.VENV / "bin/python"
 TARGETS = ("native", "compose", "hosts")
 # The target of the last `make up`.
 CHOSEN = VAR / "target"
-LOCAL = ("up", "down", "restart", "status", "logs", "manage", "maintenance", "dev", "destroy", "push", "install")
-HOSTS = (
-    *("provision", "deploy", "rollback", "drain", "switchover", "upgrade-hosts", "fleet", "secrets"),
-    *("backup", "restore", "restore-drill", "move-data"),
+LOCAL = (
+    *("up", "down", "restart", "status", "logs", "manage", "maintenance", "dev", "destroy", "push", "install"),
+    *("backup", "restore", "restore-drill"),
 )
+HOSTS = ("provision", "deploy", "rollback", "drain", "switchover", "upgrade-hosts", "move-data", "fleet", "secrets")
 # Verbs with a folder of their own, which may be left out. They look at every target, and also where nothing has run.
 TOOLS = tuple(file.parent.name for file in PROJECT.glob("deploy/*/main.py"))
 
@@ -52,7 +52,10 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--batch", default="", help="hosts rolled at a time: a number, or a share such as 25%%")
     parser.add_argument("--host", default="", help="of drain")
     parser.add_argument("--source", default="", help="of move-data: the inventory that has the data")
-    parser.add_argument("--backup", default="", help="of restore: the name of a backup")
+    parser.add_argument(
+        "--to", default="", help="of restore: a time in UTC such as '2026-11-29 12:00'; empty for the newest"
+    )
+    parser.add_argument("--origin", default="", help="of restore: another stack's name in BACKUP_URL")
     parser.add_argument("--state", default="", help="of maintenance: on or off")
     parser.add_argument("--watch", default="", help="of status: 1 shows the figures, and renews them each second")
     parser.add_argument("--force", default="", choices=["", "yes"])

@@ -31,8 +31,8 @@ from deploy.core.settings import ENV_FILE, read_file, replace
 from deploy.core.stack import Stack
 from deploy.servers.base import read
 
-# The service of the backups touches it at the end of each.
-BACKUP = Path("/var/backups/app-newest")
+# What pgBackRest and restic have, as the check of the backups wrote it (data_backup.py in deploy/ansible/roles/data).
+BACKUPS = Path("/var/lib/data-backup/state.json")
 RULES = PROJECT / "deploy/prometheus/rules.yml"
 # The parts of a readiness check, and how people call them.
 DEPENDENCIES = {"database": "database", "bus": "redis"}
@@ -152,8 +152,12 @@ def of_machine(certificate: str) -> Iterator[str]:
         yield family("release_info", "gauge", "The current release", (1, (("release", PROJECT.name),)))
     if ends := expiry(certificate):
         yield family("certificate_expiry_timestamp_seconds", "gauge", "Of nginx's certificate", (ends, ()))
-    if BACKUP.exists():
-        yield family("backup_timestamp_seconds", "gauge", "Of the newest backup", (BACKUP.stat().st_mtime, ()))
+    with suppress(OSError, ValueError):
+        state = json.loads(BACKUPS.read_text())
+        times = [
+            (state[part], (("part", part),)) for part in ("database", "archive", "uploads", "drill") if part in state
+        ]
+        yield family("backup_timestamp_seconds", "gauge", "Of the newest backup, archived WAL and drill", *times)
 
 
 def expiry(certificate: str) -> float:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from deploy.core import elsewhere
+from deploy.core import backups, elsewhere
 from deploy.core.apps import INSTANCES, App
 from deploy.core.apps import PROJECT as PROJECT
 from deploy.core.certificate import why_no_pair
@@ -27,6 +27,7 @@ SECRETS: dict[str, Callable[[], str]] = {
     "TOKEN_KEYS": lambda: f"first:{secrets.token_urlsafe(48)}",
     "POSTGRES_PASSWORD": lambda: secrets.token_urlsafe(24),
     "REDIS_PASSWORD": lambda: secrets.token_urlsafe(24),
+    "BACKUP_PASSWORD": lambda: secrets.token_urlsafe(24),
 }
 # `make secrets` makes this one too, which no app gets: a cluster of PostgreSQL on several hosts needs it.
 HOST_SECRETS: dict[str, Callable[[], str]] = {"REPLICATION_PASSWORD": lambda: secrets.token_urlsafe(24)}
@@ -179,7 +180,7 @@ def is_secret(name: str) -> bool:
 
 def of_app(app: App, variables: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that an app gets: all but nginx's, compose's, and those that the registry leaves out."""
-    left_out = NGINX_ONLY | COMPOSE_ONLY | set(app.without)
+    left_out = NGINX_ONLY | COMPOSE_ONLY | backups.SETTINGS | set(app.without)
     return {name: value for name, value in variables.items() if name not in left_out}
 
 
@@ -269,7 +270,7 @@ def faults() -> list[str]:
     found += [f"{name} is empty in the environment: unset it" for name in SECRETS if os.environ.get(name) == ""]
     if (debug := os.environ.get("DEBUG", given.get("DEBUG", ""))) not in ("", "off"):
         found.append(f"DEBUG is {shown(debug)}: remove it, and use `make dev`, which shows debug pages")
-    found += [*stack_page_faults(given), *prometheus_faults(given), *elsewhere.faults(given)]
+    found += [*stack_page_faults(given), *prometheus_faults(given), *elsewhere.faults(given), *backups.faults(given)]
     if given["TLS"] == "on":
         found += tls_faults(given)
     elif given["ACME_EMAIL"]:

@@ -245,8 +245,8 @@ def test_every_query_names_metrics_and_labels_that_exist(
         client.get("/api/v1/faults/sleep?seconds=x")
     wait_until(read)
     # A stack on this machine has no backup, release and certificate.
-    (tmp_path / "backup").touch()
-    monkeypatch.setattr(metrics, "BACKUP", tmp_path / "backup")
+    (tmp_path / "backups").write_text('{"database": 1, "archive": 1, "uploads": 1, "drill": 1}')
+    monkeypatch.setattr(metrics, "BACKUPS", tmp_path / "backups")
     monkeypatch.setattr(metrics, "PROJECT", tmp_path)
     (tmp_path / "RELEASE.json").touch()
     monkeypatch.setenv("VAR_DIR", str(tmp_path))

@@ -1,7 +1,5 @@
 """Commands for hosts, as far as they can be tried without hosts: the previous release, backups, connections."""
 
-import argparse
-import inspect
 import json
 import os
 import subprocess
@@ -95,47 +93,6 @@ def fleet(directory: Path, **variables: Any) -> Fleet:
     made.password = directory / ".vault-password"
     made.hosts, made.variables = ["web"], {"web": variables}
     return made
-
-
-def test_backups_of_two_inventories_of_the_same_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(commands, "PROJECT", tmp_path)
-    one, two = fleet(tmp_path / "h1/inventory"), fleet(tmp_path / "h2/inventory")
-    played: list[dict[str, Any]] = []
-
-    def play_data(_: Fleet, playbook: str, **variables: Any) -> None:
-        played.append(variables)
-        if playbook == "backup":
-            Path(variables["backups"]).mkdir(parents=True, exist_ok=True)
-            (Path(variables["backups"]) / "2026-01-01T000000Z.tar").touch()
-
-    def ask(*_: str) -> str:
-        return '{"newest": "2026-01-01T000000Z", "bytes": 1}'
-
-    monkeypatch.setattr(commands, "play_data", play_data)
-    for each in (one, two):
-        each.groups, each.ask = {"data": ["web"]}, ask  # type: ignore[assignment,method-assign]
-    # As they are inside @on_fleet, which reads an inventory.
-    backup, restore = (
-        inspect.getclosurevars(each).nonlocals["command"] for each in (commands.backup, commands.restore)
-    )
-    no, yes = (argparse.Namespace(backup="", force=force) for force in ("", "yes"))
-    backup(one, no)
-    restore(one, no)
-    restore(two, no)
-    assert f"are those of {one.directory}. Not taken" in capsys.readouterr().out
-    restore(two, yes)
-    shared = str(tmp_path / "backups/inventory")
-    assert [each["backups"] == shared for each in played] == [True, True, False, True]
-    backup(two, no)
-    restore(two, yes)
-    assert played[-1]["backups"] == played[-2]["backups"] != shared
-    # An inventory that moved.
-    one.directory.rename(tmp_path / "h3")
-    one.directory = tmp_path / "h3/inventory"
-    restore(one, no)
-    assert played[-1]["backups"] == shared
 
 
 @pytest.mark.parametrize("name", CONNECTION)

@@ -140,10 +140,21 @@ CASES = [
         gauge("certificate_expiry_timestamp_seconds", f"{14 * 24 * 3600 + 600}+0x90", 'host="h"'),
         *(72, 70, HOST, "h: the certificate expires in 13d 22h 58m 0s"),
     ),
+    # promtool's clock starts at 0.
     Case(
-        # promtool's clock starts at 0.
-        *("BackupTooOld", gauge("backup_timestamp_seconds", f"-{26 * 3600 - 600}+0x60", 'host="h"'), 22, 20, HOST),
-        "h: the newest backup is 1d 2h 12m 0s old",
+        "BackupTooOld",
+        gauge("backup_timestamp_seconds", f"-{26 * 3600 - 600}+0x60", 'host="h",part="database"'),
+        *(22, 20, HOST | {"part": "database"}, "h: the newest backup of database is 1d 2h 12m 0s old"),
+    ),
+    Case(
+        "ArchiveTooOld",
+        gauge("backup_timestamp_seconds", "-1500+0x60", 'host="h",part="archive"'),
+        *(12, 10, HOST | {"part": "archive"}, "h: all that was written in the last 37m 0s is in no backup"),
+    ),
+    Case(
+        "RestoreDrillTooOld",
+        gauge("backup_timestamp_seconds", f"-{8 * 86400}+0x90", 'host="h",part="drill"'),
+        *(62, 60, HOST | {"part": "drill"}, "h: the last restore drill that succeeded is 8d 1h 2m 0s ago"),
     ),
     Case("JobsFail", gauge("jobs", "0 0 1+0x60", 'app="jobs",status="failed"'), 2, 1, JOBS, "jobs: failures: 1"),
     Case("JobsFail", attempts("failed", 1), 10, 2, JOBS | MAIL_JOB, "jobs: failures of jobs.mail.send: 10"),

@@ -19,6 +19,7 @@ import yaml
 
 from deploy.core import supervisor
 from deploy.targets.hosts.target import has_own_unit
+from tests.backup_bucket import Bucket, backup_bucket
 from tests.faults import self_signed
 from tests.hosts.hosts import Host, Network, hosts, members, shape
 from tests.servers import free_port
@@ -45,6 +46,8 @@ class HostsStack(Stack):
     entry = ""
     # What the hosts send to alert_url.
     alerts: Queue[Any]
+    # BACKUP_URL has a prefix in it.
+    bucket: Bucket
 
     def __init__(
         self, directory: Path, project: Path, inventory: str, suite: str, groups: Mapping[str, list[str]] = {}
@@ -71,6 +74,8 @@ class HostsStack(Stack):
         route = ["ip", "route", "replace", "local", str(self.clients), "dev", "lo"]
         subprocess.run(route, check=True)
         self.ending.callback(subprocess.run, ["delete" if word == "replace" else word for word in route], check=True)
+        directory = Path(self.certificate).parent
+        self.bucket = self.ending.enter_context(backup_bucket(directory, self.outward))
         self.write_inventory()
         self.commit("The first release")
         said = ""
@@ -87,6 +92,7 @@ class HostsStack(Stack):
                     from tests.site.media.buckets import bucket
 
                     self.add_secret("S3_URL", self.ending.enter_context(bucket(self.outward)))
+                self.add_secret("BACKUP_URL", f"{self.bucket.url}/shop")
         Path(self.certificate).write_text(self.first("nginx").run("cat /srv/app/secrets/tls_certificate").stdout)
         return said
 
@@ -95,6 +101,7 @@ class HostsStack(Stack):
         # `localhost` because tests of every target use it.
         settings = {"DEBUG_UPSTREAM": True, "TRUSTED_PROXIES": self.proxy, "METRICS_PORT": METRICS_PORT}
         variables: dict[str, Any] = {"domains": [*edges, "localhost", "[::1]"], "cores": 2, "settings": settings}
+        variables["ca_file"] = str(self.bucket.authority)
         variables["alert_url"] = f"http://{self.outward}:{self.alert_port}/"
         variables["prometheus_addresses"] = [self.first("site").address]
         if len(edges) > 1:
@@ -110,7 +117,7 @@ class HostsStack(Stack):
         directory = Path(self.environment["INVENTORY"])
         vault, file = Path(sys.executable).with_name("ansible-vault"), directory / "group_vars/all/secrets.yml"
         command = [str(vault), "edit", f"--vault-password-file={directory}/.vault-password", str(file)]
-        editor = f"sed --in-place 's|^secrets:|&\\n  {name}: {value}|'"
+        editor = f"sed --in-place -e '/^  {name}:/d' -e 's|^secrets:|&\\n  {name}: {value}|'"
         subprocess.run(command, env=os.environ | {"EDITOR": editor}, check=True)
 
     def deploy(self) -> subprocess.CompletedProcess[str]:

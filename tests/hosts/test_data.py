@@ -2,8 +2,11 @@
 
 import shutil
 import ssl
+import time
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -58,24 +61,27 @@ def upload(stack: HostsStack) -> None:
 
 @pytest.mark.parametrize("shape", ["hosts", FIVE_LONG])
 def test_backup_and_restore(shape: str, request: pytest.FixtureRequest) -> None:
-    """The newest backup brings everything back, over live data only with FORCE, and on a new data host."""
+    """A wrong DELETE is undone, over live data only with FORCE, and a new data host gets everything from the bucket."""
     stack: HostsStack = request.getfixturevalue(shape)
     upload(stack)
-    before = people(stack)
     made = stack.make("backup")
     assert made.returncode == 0, made.stdout
+    add_people(stack, 5)
+    before = people(stack)
     drill = stack.make("restore-drill")
     assert drill.returncode == 0, drill.stdout
     assert "DIFFERENT" not in drill.stdout
     assert "public.accounts_user" in drill.stdout
 
+    to = now()
     add_people(stack, 5)
     data(stack).run(f"rm /srv/app/var/media/{PICTURE}")
-    refused = stack.make("restore")
-    assert refused.returncode != 0
-    assert "is live" in refused.stdout
+    for arguments, words in (({}, "is live"), ({"TO": "2001-01-01"}, "the first backup is of")):
+        refused = stack.make("restore", **arguments)
+        assert refused.returncode != 0
+        assert words in refused.stdout
     assert people(stack) == before + 5
-    restored = stack.make("restore", FORCE="yes")
+    restored = stack.make("restore", FORCE="yes", TO=to)
     assert restored.returncode == 0, restored.stdout
     assert people(stack) == before
     assert picture(stack) == b"a picture"
@@ -95,18 +101,46 @@ def test_backup_and_restore(shape: str, request: pytest.FixtureRequest) -> None:
         wait_until_whole(stack)
 
 
+def now() -> str:
+    """Return this second, in UTC, when it is over."""
+    moment = datetime.now(UTC) + timedelta(seconds=1)
+    time.sleep(2)
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
 def test_a_backup_that_fails_is_seen(hosts: HostsStack) -> None:
+    """So is a check that fails, in whose alert the age of the backups is."""
     host = data(hosts)
-    host.run("mv /srv/app/var/media /srv/app/var/media.away")
+    host.run("mv /etc/data-backup /etc/data-backup.away")
     try:
         failed = hosts.make("backup")
         assert failed.returncode != 0
-        assert "media" in failed.stdout
+        assert "/etc/data-backup" in failed.stdout
+        host.run("systemctl start tandem-backup@check", check=False)
         # Other tests make other services fail.
-        while "backup failed" not in hosts.alerts.get(timeout=60)["text"]:
-            pass
-        assert "tandem-backup.service" in host.run("systemctl --failed").stdout
+        wanted = {"tandem-backup@all failed", "tandem-backup@check failed"}
+        while wanted:
+            said = hosts.alerts.get(timeout=60)["text"]
+            wanted -= {each for each in wanted if each in said}
+        assert "tandem-backup@all.service" in host.run("systemctl --failed").stdout
     finally:
-        host.run("mv /srv/app/var/media.away /srv/app/var/media")
+        host.run("mv /etc/data-backup.away /etc/data-backup")
     assert hosts.make("backup").returncode == 0
-    assert "tandem-backup.service" not in host.run("systemctl --failed").stdout
+    host.run("systemctl start tandem-backup@check")
+    assert "tandem-backup@" not in host.run("systemctl --failed").stdout
+    assert "archive 20" in hosts.make("fleet").stdout
+
+
+def test_provision_stops_with_a_wrong_password(hosts: HostsStack) -> None:
+    """The archive goes on with the settings from before."""
+    file = Path(hosts.environment["INVENTORY"]) / "group_vars/all/secrets.yml"
+    own = file.read_text()
+    hosts.add_secret("BACKUP_PASSWORD", "another-password-of-these")
+    try:
+        refused = hosts.make("provision")
+    finally:
+        file.write_text(own)
+    assert refused.returncode != 0
+    assert "BACKUP_PASSWORD does not open the backups in BACKUP_URL" in refused.stdout
+    data(hosts).run("cd / && pgbackrest --stanza=main check", user="postgres")
+    data(hosts).run("rm /etc/pgbackrest/pgbackrest.conf.new")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from deploy.core import maintenance_mode
+from deploy.core import local_backup, maintenance_mode
 from deploy.core.apps import APPS, INSTANCES, django
 from deploy.core.console import (
     Failed,
@@ -28,6 +28,7 @@ from deploy.core.settings import VAR, bracketed, make_env_file, one_at_a_time, s
 
 from . import generate
 from . import up as up_steps
+from .backup import PostgreSQLInContainer
 from .target import ComposeTarget, engine, git, release
 
 
@@ -109,6 +110,30 @@ def push(_: argparse.Namespace) -> None:
         target.push()
     print(f"Pushed release {release()}. On a server, check out this commit, set this in .env, and run `make up`:\n")
     print(f"  IMAGE={image}", *([f"  RELEASE={release()}"] if setting("RELEASE") else []), sep="\n")
+
+
+def backup(_: argparse.Namespace) -> None:
+    target = running_target()
+    with one_at_a_time():
+        local_backup.back_up(PostgreSQLInContainer(target), local_backup.Repository())
+
+
+def restore(options: argparse.Namespace) -> None:
+    target = running_target()
+
+    def stop() -> bool:
+        target.compose("stop", "nginx", *INSTANCES)
+        return True
+
+    with one_at_a_time():
+        repository = local_backup.Repository(options.origin)
+        local_backup.restore(PostgreSQLInContainer(target), repository, options, stop, lambda: up_steps.up(target))
+
+
+def restore_drill(_: argparse.Namespace) -> None:
+    target = running_target()
+    with one_at_a_time():
+        local_backup.drill(PostgreSQLInContainer(target), local_backup.Repository())
 
 
 def restart(options: argparse.Namespace) -> None:

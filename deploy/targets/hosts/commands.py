@@ -289,6 +289,11 @@ def move_data(fleet: Fleet, options: argparse.Namespace) -> None:
     print(f"\n{fleet.name} has the database. {old.name} accepts no more writes: send visitors to {fleet.name}.")
 
 
+# Times (UTC) in the output of data-backup, and the words before them.
+SHOWN = {"database": "", "archive": "archive "}
+BACKUP_STATUS = "runuser -u postgres -- data-backup status"
+
+
 @on_fleet
 def status(fleet: Fleet, _: argparse.Namespace) -> None:
     head = ("host", "groups", "release", "services", "disk", "security updates", "failed units", "newest backup")
@@ -316,22 +321,31 @@ def fleet_row(fleet: Fleet, host: str) -> tuple[str, ...]:
     groups = fleet.groups_of(host)
     try:
         found = json.loads(fleet.ask(host, f"{HOST_COMMAND} status"))
-        backup = (
-            json.loads(fleet.ask(host, "app-backup status")) if "data" in groups else {"newest": "-", "failed": False}
-        )
     except (Failed, ValueError, subprocess.TimeoutExpired) as error:
         return host, " ".join(groups), "-", str(error).splitlines()[-1][:60], "-", "-", "-", "-"
+    newest = newest_backup(fleet, host) if "data" in groups and not cluster.hosts(fleet) else "-"
     ready = [name for name, state in found["services"].items() if state == "ready"]
     said = [f"{' '.join(ready)} ready"] if ready else []
     said += [f"{name}: {state}" for name, state in found["services"].items() if state != "ready"]
     failed = " ".join(found["failed"]) or "none"
-    newest = f"{backup['newest'] or 'none'}{', the last one failed' if backup['failed'] else ''}"
     updates = "-"
     # Earlier releases do not report it.
     if "updates" in found:
         updates = f"{found['updates']} pending" if found["updates"] else "installed"
     services, disk = "; ".join(said) or "-", f"{found['disk']:.0%}"
     return host, " ".join(groups), found["release"], services, disk, updates, failed, newest
+
+
+def newest_backup(fleet: Fleet, host: str) -> str:
+    """Return the times of the newest backup and of the archive's end, or why nobody knows them."""
+    try:
+        state = json.loads(fleet.ask(host, BACKUP_STATUS))
+    except (Failed, ValueError, subprocess.TimeoutExpired) as error:
+        return str(error).splitlines()[-1][:60]
+    if state["foreign"]:
+        return "BACKUP_URL has another database's"
+    times = {name: f"{datetime.fromtimestamp(state[name], UTC):%Y-%m-%d %H:%M}" for name in state if name in SHOWN}
+    return ", ".join(f"{SHOWN[name]}{times[name]}" for name in SHOWN if name in times) or "none"
 
 
 def logs(options: argparse.Namespace) -> None:
@@ -360,52 +374,21 @@ def play_data(fleet: Fleet, playbook: str, **variables: Any) -> None:
             f"{fleet.name} has no data host: the provider of DATABASE_URL makes and restores the backups. For a copy "
             "of your own, use pg_dump"
         )
-    shown = [(name, str(variables[name])) for name in ("backup", "backups") if name in variables]
-    plan(fleet, playbook.replace("-", " ").capitalize(), *shown)
+    if cluster.hosts(fleet):
+        raise Failed(f"{fleet.name} has a cluster, which {playbook} does not know: see docs/backups.md, A cluster")
+    plan(fleet, playbook.replace("-", " ").capitalize(), *([("to", variables["to"])] if variables.get("to") else []))
     if not fleet.play(playbook, **variables):
         raise Failed(f"{playbook} failed: see above")
 
 
-# In a directory of backups: the path of the inventory that they are of.
-OWNER = "inventory"
-
-
-def backups_of(fleet: Fleet, of_others: bool = False) -> Path:
-    """Return the directory on this machine with an inventory's backups. Two inventories may have the same last name.
-
-    `of_others` also takes the directory of that name if it belongs to another inventory, or does not say whose it is.
-    """
-    directory = PROJECT / "backups" / fleet.directory.name
-    if not any(directory.glob("*.tar")):
-        return directory
-    owner = (directory / OWNER).read_text().strip() if (directory / OWNER).exists() else ""
-    # An inventory that moved keeps its backups.
-    if owner and (owner == str(fleet.directory) or not Path(owner).exists()):
-        return directory
-    own = directory.with_name(f"{directory.name}-{hashlib.sha256(os.fsencode(fleet.directory)).hexdigest()[:6]}")
-    whose = f"those of {owner}" if owner else f"of an unknown inventory: it has no file `{OWNER}` with a path"
-    if of_others and not any(own.glob("*.tar")):
-        print(f"The backups in {directory} are {whose}. FORCE=yes takes them.", flush=True)
-        return directory
-    print(f"The backups in {directory} are {whose}. Not taken; `make restore` takes them with FORCE=yes.", flush=True)
-    return own
-
-
 @on_fleet
 def backup(fleet: Fleet, _: argparse.Namespace) -> None:
-    directory = backups_of(fleet)
-    play_data(fleet, "backup", backups=str(directory))
-    (directory / OWNER).write_text(f"{fleet.directory}\n")
-    state = json.loads(fleet.ask(fleet.groups["data"][0], "app-backup status"))
-    shown = directory.relative_to(PROJECT)
-    print(f"\n{state['newest']}: {state['bytes'] / 1e6:,.1f} MB, on the host and in {shown}")
+    play_data(fleet, "backup")
 
 
 @on_fleet
 def restore(fleet: Fleet, options: argparse.Namespace) -> None:
-    force = options.force == "yes"
-    directory = backups_of(fleet, force)
-    play_data(fleet, "restore", backup=options.backup or "newest", force=force, backups=str(directory))
+    play_data(fleet, "restore", to=options.to, force=options.force == "yes")
 
 
 @on_fleet

@@ -7,7 +7,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 
-from deploy.core import maintenance_mode, processes
+from deploy.core import local_backup, maintenance_mode, processes
 from deploy.core.apps import APPS, INSTANCES, django
 from deploy.core.console import Failed, confirm, follow, nothing_runs, split, table
 from deploy.core.owner import act_as_owner, act_as_owner_of_project, take_over
@@ -15,6 +15,7 @@ from deploy.core.preflight import ENVIRONMENT, READABLE, VENV
 from deploy.core.settings import PROJECT, VAR, make_env_file, one_at_a_time, read_file
 
 from . import up as up_steps
+from .backup import data_of
 from .target import LOG, RUN, NativeTarget, variables
 
 STATES = {"R": "running", "S": "sleeping", "D": "waiting for the disk", "T": "stopped", "t": "traced", "I": "idle"}
@@ -72,6 +73,31 @@ def destroy(_: argparse.Namespace) -> None:
         for path in VAR.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     print("Deleted. `make up` starts from nothing.")
+
+
+def backup(_: argparse.Namespace) -> None:
+    repository = local_backup.Repository()
+    target = last_target()
+    with one_at_a_time():
+        local_backup.back_up(data_of(target.variables), repository)
+
+
+def restore(options: argparse.Namespace) -> None:
+    repository = local_backup.Repository(options.origin)
+    target = last_target()
+
+    def stop() -> bool:
+        return bool(target.shut_down())
+
+    with one_at_a_time():
+        local_backup.restore(data_of(target.variables), repository, options, stop, lambda: up_steps.up(target))
+
+
+def restore_drill(_: argparse.Namespace) -> None:
+    repository = local_backup.Repository()
+    target = last_target()
+    with one_at_a_time():
+        local_backup.drill(data_of(target.variables), repository)
 
 
 def restart(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 DEPLOY = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(DEPLOY.parent))
 
-from deploy.core import alertmanager, elsewhere, metrics, nginx, settings  # noqa: E402
+from deploy.core import alertmanager, backups, elsewhere, metrics, nginx, settings  # noqa: E402
 from deploy.core.apps import APPS  # noqa: E402
 from deploy.core.certificate import why_no_pair  # noqa: E402
 from deploy.core.console import Failed  # noqa: E402
@@ -66,7 +66,7 @@ def trusted_proxies(given: Mapping[str, Any]) -> list[str]:
 
 def app_secrets(given: Mapping[str, str], apps: Sequence[str]) -> dict[str, str]:
     """Return the secrets that at least one of these apps gets."""
-    others = settings.COMPOSE_ONLY | settings.HOST_SECRETS.keys()
+    others = settings.COMPOSE_ONLY | settings.HOST_SECRETS.keys() | backups.SETTINGS
     return {
         name: str(value)
         for name, value in given.items()
@@ -108,8 +108,15 @@ def setting_faults(given: Mapping[str, Any], secrets: Mapping[str, str]) -> list
     found += [f"secrets: {name} is not in .env.example" for name in unknown]
     wanted = [name for name in settings.SECRETS if name in known]
     found += [f"secrets: {name} is missing; `make secrets` makes it" for name in wanted if not secrets.get(name)]
-    found += [f"secrets: {fault}" for fault in elsewhere.faults(secrets)]
+    known_backups = {**host_settings(given), **secrets}
+    found += [f"secrets: {fault}" for fault in (*elsewhere.faults(secrets), *backups.faults(known_backups))]
     return found
+
+
+def backup_directory(url: str) -> str:
+    """Return the directory of a BACKUP_URL; empty if it is a bucket."""
+    place = backups.parse(url)
+    return place.path if place and not place.bucket else ""
 
 
 def certificate_fault(certificate: str, key: str) -> str:
@@ -181,6 +188,7 @@ class FilterModule:
             "alert_fault": alert_fault,
             "alertmanager_configuration": alertmanager.configuration,
             "app_ports": app_ports,
+            "backup_directory": backup_directory,
             "bucket_origin": nginx.bucket_origin,
             "certificate_fault": certificate_fault,
             "device_of": device_of,
@@ -188,8 +196,10 @@ class FilterModule:
             "wrong_domains": wrong_domains,
             "app_secrets": app_secrets,
             "host_settings": host_settings,
+            "pgbackrest_options": backups.pgbackrest_options,
             "prometheus_configuration": prometheus_configuration,
             "registered_apps": registered_apps,
+            "restic_environment": backups.restic_environment,
             "setting_faults": setting_faults,
             "stack_hosts": stack_hosts,
             "trusted_proxies": trusted_proxies,

@@ -1,0 +1,528 @@
+#!/usr/bin/env python3
+"""Back up, check, rehearse and restore the data host. pgBackRest and restic do the work.
+
+    data-backup try FILE                 as postgres: do these settings of pgBackRest reach BACKUP_URL?
+    data-backup reach                    as postgres: prints new without a backup, foreign if they are another's
+    data-backup all                      as postgres: backs up the database, then the uploads
+    data-backup uploads                  as postgres: backs up the uploads alone
+    data-backup status                   as postgres: the newest backups, as JSON
+    data-backup check                    as postgres: the same for metrics; fails if one is too old
+    data-backup drill                    as postgres: restores into a scratch cluster, and compares it
+    data-backup restore [TO] [--force]   as root: puts it in place of the database; TO is a time in UTC
+
+Provision writes the settings of both programs: /etc/pgbackrest/pgbackrest.conf and /etc/data-backup. This needs only
+Debian's own Python. The stanza in the repository has the system identifier of its database, and the uploads have it as
+a tag. So no other database's backups are taken for these.
+"""
+
+import argparse
+import configparser
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+SETTINGS = Path("/etc/data-backup")
+PGBACKREST = Path("/etc/pgbackrest/pgbackrest.conf")
+# The results of check and drill, for metrics and for everybody.
+STATE = Path("/var/lib/data-backup")
+LOGS = Path("/var/log/postgresql")
+STANZA = "main"
+DATABASE = "tandem"
+# The daily backup's time varies by an hour. The uploads follow hourly, and the check writes to the archive each time.
+HOURS_OF_DATABASE, HOURS_OF_UPLOADS, MINUTES_OF_ARCHIVE, DAYS_OF_DRILL = 26, 3, 30, 8
+PSQL = ["psql", "--no-psqlrc", "--no-align", "--tuples-only", "--quiet", "--set=ON_ERROR_STOP=1"]
+
+# "schema.table", its rows, and the sum of their hashes, which finds a changed row and does not depend on the order.
+TABLES = r"""
+SELECT format(
+    'SELECT %L, count(*), coalesce(sum((''x'' || left(md5(t::text), 15))::bit(60)::bigint), 0) FROM %I.%I t',
+    schemaname || '.' || tablename, schemaname, tablename
+) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1 \gexec
+"""
+# A commit, so that recovery to a time before it ends, and so that an idle server archives something too.
+HEARTBEAT = "SELECT pg_logical_emit_message(true, 'data-backup', 'heartbeat')"
+
+
+class Failed(Exception):
+    """The message that the command ends with."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="data-backup")
+    commands = {
+        "reach": reach,
+        "all": backup,
+        "uploads": uploads,
+        "status": status,
+        "check": check,
+        "drill": drill,
+    }
+    parser.add_argument("command", choices=[*commands, "try", "restore"])
+    parser.add_argument("to", nargs="?", default="")
+    parser.add_argument("--force", action="store_true")
+    given = parser.parse_args()
+    os.umask(0o077)
+    try:
+        if (os.geteuid() == 0) != (given.command == "restore"):
+            raise Failed("only `restore` is for root; the rest is for postgres")
+        if given.command == "try":
+            attempt(given.to)
+        elif given.command == "restore":
+            with alone():
+                restore(given.to, given.force)
+        elif said := commands[given.command]():
+            print(said)
+    except (Failed, OSError, subprocess.CalledProcessError) as error:
+        sys.exit(f"data-backup: {error}")
+
+
+# The programs
+
+
+def run(command: list[str], **options: Any) -> str:
+    """Return what a command prints. Raises Failed with its errors."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    done = subprocess.run(command, text=True, errors="replace", cwd="/", check=False, **pipes)
+    if done.returncode:
+        said = (done.stderr or done.stdout or "").strip()
+        raise Failed(f"{command[0]}: {said or f'ended with {done.returncode}'}")
+    return str(done.stdout or "")
+
+
+def run_as_postgres(command: list[str], **options: Any) -> str:
+    who = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+    # Rows are compared as text, so in one time zone.
+    return run(command, env=os.environ | {"PGTZ": "UTC", "PGCLIENTENCODING": "UTF8"}, **who, **options)
+
+
+def sql(statements: str, database: str = "postgres", *where: str) -> str:
+    return run_as_postgres([*PSQL, f"--dbname={database}", *where], input=statements).strip()
+
+
+def pgbackrest(command: str, *options: str) -> str:
+    return run_as_postgres(["pgbackrest", f"--stanza={STANZA}", *options, command])
+
+
+def restic(*words: str) -> str:
+    cache = os.environ.get("CACHE_DIRECTORY")
+    return run(
+        ["restic", *([f"--cache-dir={cache}"] if cache else ["--no-cache"]), *words], env=os.environ | settings()
+    )
+
+
+def settings() -> dict[str, str]:
+    """Return restic's environment, and UPLOADS: their directory, empty if they are in a bucket."""
+    lines = SETTINGS.read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def data_directory() -> Path:
+    parser = configparser.RawConfigParser()
+    parser.read(PGBACKREST)
+    return Path(parser[STANZA]["pg1-path"])
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other process backs up or restores. The lock ends with its process."""
+    directory = os.open(STATE, os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(directory)
+
+
+# What there is
+
+
+def read_info() -> dict[str, Any]:
+    """Return what pgBackRest has of the stanza. Raises Failed if it cannot be read. An empty repository has no `db`."""
+    try:
+        # It tries again for several times as long.
+        words = ["--io-timeout=5", "--log-level-console=error", "--output=json"]
+        said = run_as_postgres(["pgbackrest", f"--stanza={STANZA}", *words, "info"], timeout=120)
+    except subprocess.TimeoutExpired:
+        raise Failed("BACKUP_URL does not answer: check its host, and the network in between") from None
+    # Its messages have line breaks that JSON does not allow.
+    [info] = json.loads(said, strict=False)
+    message = info["repo"][0]["status"]["message"]
+    if info["repo"][0]["status"]["code"] == 99:
+        if "FormatError" in message or "CryptoError" in message:
+            raise Failed(
+                "BACKUP_PASSWORD does not open the backups in BACKUP_URL: should be the one that they were made with"
+            )
+        raise Failed(f"BACKUP_URL cannot be read: {message.splitlines()[0]}")
+    return dict(info)
+
+
+def backups(info: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the backups of the newest database in the stanza, the newest last."""
+    newest = info["db"][-1]["id"] if info["db"] else None
+    return [each for each in info["backup"] if each["database"]["id"] == newest and not each["error"]]
+
+
+def system_of(info: dict[str, Any]) -> str:
+    return str(info["db"][-1]["system-id"]) if info["db"] else ""
+
+
+def system_here() -> str:
+    return sql("SELECT system_identifier FROM pg_control_system()")
+
+
+def snapshots(system: str) -> list[tuple[float, str]]:
+    """Return time and id of each snapshot of the uploads that are of a database, the newest last."""
+    found = json.loads(restic("snapshots", "--json", "--no-lock", f"--tag={system}"))
+    # restic writes nine digits of a second, and the host's time zone, which is UTC.
+    return sorted((datetime.fromisoformat(each["time"][:19] + "+00:00").timestamp(), each["id"]) for each in found)
+
+
+def shown(timestamp: float) -> str:
+    return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def read_status() -> dict[str, Any]:
+    """Return timestamps: of the newest backup of the database and of the uploads, the archive's end, the last drill."""
+    info = read_info()
+    system, here = system_of(info), system_here()
+    state: dict[str, Any] = {"foreign": bool(system) and system != here}
+    if found := [] if state["foreign"] else backups(info):
+        state["database"] = found[-1]["timestamp"]["stop"]
+        state["bytes"] = found[-1]["info"]["repository"]["size"]
+        archived = sql("SELECT extract(epoch FROM last_archived_time)::bigint FROM pg_stat_archiver")
+        state |= {"archive": int(archived)} if archived else {}
+    if settings()["UPLOADS"] and (kept := snapshots(here)):
+        state["uploads"] = kept[-1][0]
+    if (drilled := STATE / "drilled").exists():
+        state["drill"] = drilled.stat().st_mtime
+    return state
+
+
+def attempt(file: str) -> None:
+    os.environ["PGBACKREST_CONFIG"] = file
+    read_info()
+
+
+def reach() -> str:
+    info = read_info()
+    system = system_of(info)
+    return "foreign" if system and system != system_here() else "" if backups(info) else "new"
+
+
+def status() -> str:
+    return json.dumps(read_status())
+
+
+def check() -> str:
+    """Write the status for metrics. Raises Failed with everything that is too old or missing."""
+    sql(HEARTBEAT)
+    state = read_status()
+    partial = STATE / "state.json.new"
+    partial.write_text(json.dumps(state))
+    partial.chmod(0o644)
+    partial.rename(STATE / "state.json")
+    if state["foreign"]:
+        raise Failed(
+            "BACKUP_URL has the backups of another database: `make restore` brings it here, or choose another prefix"
+        )
+    limits = {"database": HOURS_OF_DATABASE * 3600, "archive": MINUTES_OF_ARCHIVE * 60}
+    limits |= {"uploads": HOURS_OF_UPLOADS * 3600} if settings()["UPLOADS"] else {}
+    # The first drill comes within a week.
+    limits |= {"drill": DAYS_OF_DRILL * 86400} if "drill" in state else {}
+    now = time.time()
+    old = [f"{name}: the newest is of {shown(state[name])}" if name in state else f"{name}: there is none"
+           for name, seconds in limits.items() if now - state.get(name, 0) > seconds]  # fmt: skip
+    if old:
+        raise Failed("too old: " + "; ".join(old))
+    return "All backups are new enough"
+
+
+# Backup
+
+
+def backup() -> str:
+    """Make a full backup if the newest is a week old, else an increment. pgBackRest then deletes what has expired."""
+    with alone():
+        full = [each["timestamp"]["stop"] for each in backups(read_info()) if each["type"] == "full"]
+        # Less than seven days, because the time of the daily backup varies.
+        kind = "incr" if full and time.time() - full[-1] < 6.5 * 86400 else "full"
+        pgbackrest("backup", f"--type={kind}")
+        sql(HEARTBEAT)
+        copy_uploads()
+        if settings()["UPLOADS"]:
+            days = settings()["DAYS"]
+            restic("forget", f"--tag={system_here()}", "--group-by=tags", f"--keep-within={days}d", "--prune")
+    newest = backups(read_info())[-1]
+    size, new = newest["info"]["size"], newest["info"]["repository"]["delta"]
+    return f"{newest['label']}: {size / 1e6:,.1f} MB, {new / 1e6:,.1f} MB new"
+
+
+def uploads() -> str:
+    with alone():
+        copy_uploads()
+    return ""
+
+
+def copy_uploads() -> None:
+    """A file is written before the row that names it. So a copy after the database's has the files of all its rows."""
+    if directory := settings()["UPLOADS"]:
+        restic("backup", "--quiet", "--host=data", f"--tag={system_here()}", directory)
+
+
+# Restore
+
+
+def read_time(to: str) -> float:
+    """Return the seconds since 1970 of a time in the past, in UTC without an offset. Raises Failed."""
+    try:
+        moment = datetime.fromisoformat(to)
+    except ValueError:
+        raise Failed(f"TO is {to!r}: should be a time in UTC, for example '2026-11-29 12:00'") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment.timestamp() > time.time():
+        raise Failed(f"TO is {to!r}: should be in the past; it is {shown(time.time())} now")
+    return moment.timestamp()
+
+
+def choose(info: dict[str, Any], to: str) -> tuple[dict[str, Any], float]:
+    """Return the backup to start from, and the time to recover to, 0 for the newest. Raises Failed."""
+    wanted = read_time(to) if to else 0
+    found = backups(info)
+    if not found:
+        raise Failed("BACKUP_URL has no backup of a database: check its prefix")
+    before = [each for each in found if not wanted or each["timestamp"]["stop"] <= wanted]
+    if not before:
+        raise Failed(f"TO is {to!r}: the first backup is of {shown(found[0]['timestamp']['stop'])}")
+    return before[-1], wanted
+
+
+def check_space(directory: Path, needed: int) -> None:
+    free = shutil.disk_usage(directory).free
+    if free < needed * 1.1:
+        raise Failed(
+            f"{directory} has {free / 1e9:,.1f} GB free: the restored database needs {needed * 1.1 / 1e9:,.1f} GB"
+        )
+
+
+def check_version(info: dict[str, Any], data: Path) -> None:
+    made, here = info["db"][-1]["version"], data.parent.name
+    if made != here:
+        raise Failed(f"The backups are of PostgreSQL {made}, and this host has {here}: should be the same")
+
+
+def is_running(*where: str) -> bool:
+    with contextlib.suppress(Failed):
+        return bool(sql("SELECT 1", "postgres", *where))
+    return False
+
+
+def check_not_live() -> None:
+    if not is_running():
+        raise Failed("PostgreSQL does not run here, so nobody knows what it has. FORCE=yes replaces it")
+    exists = sql(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'")  # noqa: S608
+    rows = sum(int(line.split("|")[1]) for line in (sql(TABLES, DATABASE).splitlines() if exists else []))
+    if rows:
+        raise Failed(f"The database is live: {rows} rows. Nothing was restored; FORCE=yes replaces it")
+
+
+def restore(to: str, force: bool) -> None:
+    """Restore beside the database, then stop it and exchange the two. The replaced one stays until the next restore."""
+    info = read_info()
+    chosen, wanted = choose(info, to)
+    data = data_directory()
+    check_version(info, data)
+    if not force:
+        check_not_live()
+    fresh, replaced = (data.with_name(f"{data.name}.{suffix}") for suffix in ("restored", "replaced"))
+    for left_behind in (fresh, replaced):
+        shutil.rmtree(left_behind, ignore_errors=True)
+    check_space(data.parent, chosen["info"]["size"])
+    if is_running() and system_here() == system_of(info):
+        # Everything until now is in the archive after this.
+        sql(HEARTBEAT)
+        pgbackrest("check")
+    print(f"{chosen['label']}, then the archive until {shown(wanted) if wanted else 'its end'}", flush=True)
+    try:
+        # pgBackRest would write this with the path of the directory, which is renamed later.
+        command = f'restore_command=pgbackrest --stanza={STANZA} archive-get %f "%p"'
+        fetch(fresh, chosen["label"], f"--recovery-option={command}", *until(wanted))
+        restore_uploads(system_of(info), wanted)
+        exchange(data, fresh, replaced)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    # Its cache is of the replaced database. Clients that lose their subscriptions read again.
+    run(["systemctl", "restart", "redis-server.service"])
+    run(["systemctl", "start", "--no-block", "tandem-backup@all.service"])
+    print(f"In place. What was there is {replaced}, until the next restore")
+
+
+def until(wanted: float) -> list[str]:
+    """Return pgBackRest's options to recover until a time, 0 for the end of the archive."""
+    target = f"--target={datetime.fromtimestamp(wanted, UTC).isoformat(sep=' ')}"
+    return ["--type=time", target, "--target-action=promote"] if wanted else []
+
+
+def fetch(directory: Path, label: str, *options: str) -> None:
+    """Get a backup's files, and the settings to recover with."""
+    run_as_postgres(["mkdir", "--mode=700", str(directory)])
+    pgbackrest("restore", f"--pg1-path={directory}", f"--set={label}", *options)
+
+
+def exchange(data: Path, fresh: Path, replaced: Path) -> None:
+    """Start PostgreSQL on the restored files. If it does not, start it on those from before. Raises Failed."""
+    unit = f"postgresql@{data.parent.name}-{data.name}.service"
+    run(["systemctl", "stop", unit])
+    data.rename(replaced)
+    fresh.rename(data)
+    try:
+        start(unit, data)
+    except BaseException:
+        run(["systemctl", "stop", unit])
+        data.rename(fresh)
+        replaced.rename(data)
+        run(["systemctl", "start", unit])
+        raise
+
+
+def start(unit: str, data: Path) -> None:
+    """Start PostgreSQL. Return when it has recovered."""
+    log = LOGS / f"postgresql-{data.parent.name}-{data.name}.log"
+    size = log.stat().st_size if log.exists() else 0
+    subprocess.run(["systemctl", "start", unit], check=False, capture_output=True)
+    while not is_running() or sql("SELECT pg_is_in_recovery()") == "t":
+        with log.open(errors="replace") as file:
+            file.seek(size)
+            said = file.read()
+        if "recovery ended before configured recovery target was reached" in said:
+            # No later commit is in the archive, so its end is the state at that time.
+            print("The archive ends before TO: its end is what is restored", flush=True)
+            with (data / "postgresql.auto.conf").open("a") as file:
+                file.write("recovery_target_time = ''\n")
+            size = log.stat().st_size
+            run(["systemctl", "stop", unit])
+            subprocess.run(["systemctl", "start", unit], check=False, capture_output=True)
+        elif (
+            "FATAL:  " in said
+            and run(["systemctl", "show", "--property=ActiveState", "--value", unit]).strip() == "failed"
+        ):
+            raise Failed(
+                f"PostgreSQL does not start on the restored files. The database is the one from before. {log} says why"
+            )
+        time.sleep(0.5)
+
+
+def restore_uploads(system: str, wanted: float) -> None:
+    """Restore the newest files, or those of the last copy before a time and of the first after it. Others stay.
+
+    Their names are random, so a file that is left over replaces none.
+    """
+    directory = settings()["UPLOADS"]
+    found = snapshots(system) if directory else []
+    chosen = found[-1:]
+    if wanted:
+        chosen = [each for each in found if each[0] <= wanted][-1:] + [each for each in found if each[0] > wanted][:1]
+    owner = Path(directory).stat() if chosen else None
+    for made, snapshot in chosen:
+        restic("restore", snapshot, "--target=/", f"--include={directory}")
+        print(f"Uploads of {shown(made)}", flush=True)
+    if owner:
+        # restic restores numbers, and another host may have other ones.
+        for path in [Path(directory), *Path(directory).rglob("*")]:
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+# The drill
+
+
+def drill() -> str:
+    """Restore the newest backup and the archive into a scratch cluster, and compare its tables with the live ones.
+
+    A table that changes meanwhile is only counted: nobody knows its rows at the moment that was restored.
+    """
+    info = read_info()
+    chosen, _ = choose(info, "")
+    data, started = data_directory(), time.monotonic()
+    scratch = data.with_name("drill")
+    programs = Path(f"/usr/lib/postgresql/{data.parent.name}/bin")
+    shutil.rmtree(scratch, ignore_errors=True)
+    check_space(data.parent, chosen["info"]["size"])
+    name = f"drill {time.time()}"
+    before = sql(TABLES, DATABASE)
+    sql(f"SELECT pg_create_restore_point('{name}')")
+    after = sql(TABLES, DATABASE)
+    pgbackrest("check")
+    try:
+        fetch(
+            scratch, chosen["label"], "--archive-mode=off", "--type=name", f"--target={name}", "--target-action=promote"
+        )
+        start_scratch(scratch, programs / "pg_ctl")
+        good = compare(before, after, sql(TABLES, DATABASE, f"--host={scratch}"))
+    finally:
+        with contextlib.suppress(Failed):
+            run_as_postgres([str(programs / "pg_ctl"), f"--pgdata={scratch}", "--mode=immediate", "stop"])
+        shutil.rmtree(scratch, ignore_errors=True)
+    if settings()["UPLOADS"]:
+        drill_uploads(system_of(info))
+    if not good:
+        raise Failed(f"{chosen['label']}: the restored data differs")
+    (STATE / "drilled").touch()
+    return f"{chosen['label']} and the archive restored in {time.monotonic() - started:.1f} s"
+
+
+def start_scratch(scratch: Path, pg_ctl: Path) -> None:
+    """Start a restored cluster, without this server's settings. Return when it has recovered."""
+    (scratch / "pg_hba.conf").write_text("local all all trust\n")
+    # The unit forbids what JIT needs. Standby queries would need as many connections as the live server has.
+    own = f"listen_addresses = ''\nunix_socket_directories = '{scratch}'\nhot_standby = off\njit = off\n"
+    (scratch / "postgresql.conf").write_text(own)
+    command = [str(pg_ctl), f"--pgdata={scratch}", f"--log={scratch}/log", "--wait", "--timeout=86400", "start"]
+    try:
+        run_as_postgres(command, stdout=subprocess.DEVNULL)
+        # pg_ctl does not wait for a recovery without standby queries.
+        while not is_running(f"--host={scratch}"):
+            if not (scratch / "postmaster.pid").exists():
+                raise Failed("the scratch cluster does not recover")
+            time.sleep(0.5)
+    except Failed as failed:
+        end = (scratch / "log").read_text(errors="replace").splitlines()[-10:]
+        raise Failed("\n".join([str(failed), *end])) from None
+
+
+def drill_uploads(system: str) -> None:
+    """Check the repository of the uploads, and the content of a tenth of it, another one each time."""
+    kept = snapshots(system)
+    if not kept:
+        raise Failed("There is no backup of the uploads")
+    restic("check", "--read-data-subset=10%")
+    print(f"Uploads of {shown(kept[-1][0])}: complete, and a tenth of the content is as it was")
+
+
+def compare(before: str, after: str, restored: str) -> bool:
+    """Print a line for each table. Return whether all are as they were."""
+    lists = [{name: (count, total) for name, count, total in (line.rsplit("|", 2) for line in each.splitlines())}
+             for each in (before, after, restored)]  # fmt: skip
+    then, later, now = lists
+    names = sorted(then.keys() | later.keys() | now.keys())
+    width = max(map(len, ("table", *names)))
+    print(f"{'table':{width}}  rows now  rows restored")
+    good = bool(names)
+    for name in names:
+        moved = then.get(name) != later.get(name)
+        same = name in now and (moved or now[name] == then.get(name))
+        good &= same
+        verdict = "DIFFERENT" if not same else "changes meanwhile" if moved else "same"
+        print(f"{name:{width}}  {later.get(name, '-')[0]:>8}  {now.get(name, '-')[0]:>13}  {verdict}")
+    return good
+
+
+if __name__ == "__main__":
+    main()

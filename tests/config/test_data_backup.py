@@ -1,0 +1,284 @@
+"""Backups of a data host by pgBackRest and restic: on a private PostgreSQL, in a bucket over TLS."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from deploy.ansible.roles.data.files import data_backup
+from deploy.ansible.roles.data.files.data_backup import DATABASE
+from deploy.core import backups
+from deploy.core.console import output
+from tests.backup_bucket import Bucket, backup_bucket
+from tests.servers import AS_POSTGRES, free_port, program
+
+pytestmark = pytest.mark.slow
+
+PASSWORD = "password-of-these-tests"
+FIRST_DATA = """
+CREATE TABLE orders (id bigserial PRIMARY KEY, text text, made timestamptz DEFAULT now());
+INSERT INTO orders (text) SELECT 'number ' || n FROM generate_series(1, 1000) n;
+"""
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    for name in ("pgbackrest", "restic"):
+        program(name, name)
+    directory = tmp_path_factory.mktemp("bucket")
+    for path in (directory, *directory.parents[:2]):
+        path.chmod(0o755)
+    with backup_bucket(directory) as made:
+        yield made
+
+
+class Data:
+    """A cluster that archives to a bucket, and uploads."""
+
+    def __init__(self, directory: Path, bucket: Bucket, prefix: str) -> None:
+        self.directory, self.bucket, self.prefix = directory, bucket, prefix
+        self.port = free_port()
+        self.version = output(program("postgres", "postgresql"), "--version").split()[2].partition(".")[0]
+        self.data = directory / self.version / "main"
+        self.media = directory / "media"
+        for path in (self.media, directory / "state"):
+            path.mkdir()
+        self.data.parent.mkdir()
+        self.configure(f"{bucket.url}/{prefix}")
+
+    def configure(self, url: str, password: str = PASSWORD) -> None:
+        options = backups.pgbackrest_options(url, password, 30, str(self.bucket.authority))
+        options |= {"repo1-bundle": "y", "start-fast": "y", "log-level-file": "off", "log-level-console": "warn"}
+        options |= {"lock-path": str(self.directory / "lock"), "compress-type": "zst"}
+        lines = [f"{name}={value}" for name, value in options.items()]
+        stanza = f"[main]\npg1-path={self.data}\npg1-socket-path={self.directory}\npg1-port={self.port}\n"
+        (self.directory / "pgbackrest.conf").write_text("\n".join(["[global]", *lines, stanza]))
+        restic = backups.restic_environment(url, password, str(self.bucket.authority))
+        restic |= {"DAYS": "30", "UPLOADS": str(self.media)}
+        (self.directory / "settings").write_text("".join(f"{name}={value}\n" for name, value in restic.items()))
+
+    def start(self, first_data: str = FIRST_DATA) -> None:
+        push = f"pgbackrest --config={self.directory}/pgbackrest.conf --stanza=main archive-push %p"
+        own = {"archive_mode": "on", "archive_command": push, "archive_timeout": "60", "listen_addresses": ""}
+        own |= {"unix_socket_directories": str(self.directory), "port": str(self.port)}
+        initdb = [
+            program("initdb", "postgresql"),
+            "--auth=trust",
+            "--username=postgres",
+            "--encoding=UTF8",
+            "--locale=C",
+        ]
+        self.run([*initdb, f"--pgdata={self.data}"])
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in own.items())
+        self.pg_ctl("start")
+        self.run([program("createdb", "postgresql"), "--host", str(self.directory), "--port", str(self.port), "-U",
+                  "postgres", DATABASE])  # fmt: skip
+        self.sql(first_data)
+
+    def run(self, command: list[str]) -> None:
+        subprocess.run([*AS_POSTGRES, *command], check=True, capture_output=True, cwd="/")
+
+    def pg_ctl(self, verb: str) -> None:
+        command = [program("pg_ctl", "postgresql"), f"--pgdata={self.data}", "--wait", f"--log={self.directory}/log"]
+        self.run([*command, *(["--mode=immediate"] if verb == "stop" else []), verb])
+
+    def sql(self, statement: str) -> list[tuple[object, ...]]:
+        where = f"host={self.directory} port={self.port} user=postgres dbname={DATABASE}"
+        with psycopg.connect(where) as connection:
+            found = connection.execute(statement.encode())
+            return found.fetchall() if found.description else []
+
+    def orders(self) -> list[str]:
+        return [str(text) for (text,) in self.sql("SELECT text FROM orders ORDER BY id")]
+
+    def add(self, text: str) -> None:
+        self.sql(f"INSERT INTO orders (text) VALUES ('{text}')")  # noqa: S608
+
+
+SYSTEMCTL = """#!/bin/sh
+case "$1 $2" in
+"stop postgresql"*|"start postgresql"*) {pg_ctl} --pgdata={data} --wait --log={log} "$1" ;;
+esac
+echo "$@" >>{directory}/systemctl
+"""
+
+
+@pytest.fixture
+def data(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Data]:
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    made = Data(tmp_path, bucket, tmp_path.name)
+    if AS_POSTGRES:
+        subprocess.run(["chown", "-R", "postgres", str(tmp_path)], check=True)
+    log = tmp_path / f"postgresql-{made.version}-main.log"
+    (tmp_path / "bin").mkdir()
+    systemctl = tmp_path / "bin/systemctl"
+    pg_ctl = " ".join([*AS_POSTGRES, program("pg_ctl", "postgresql")])
+    systemctl.write_text(SYSTEMCTL.format(pg_ctl=pg_ctl, data=made.data, log=log, directory=tmp_path))
+    systemctl.chmod(0o755)
+    for name, value in {
+        "PATH": os.pathsep.join(
+            [str(tmp_path / "bin"), str(Path(program("psql", "postgresql")).parent), os.environ["PATH"]]
+        ),
+        "PGHOST": str(tmp_path),
+        "PGPORT": str(made.port),
+        "PGUSER": "postgres",
+        "PGBACKREST_CONFIG": str(tmp_path / "pgbackrest.conf"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name, file in {"SETTINGS": "settings", "PGBACKREST": "pgbackrest.conf", "STATE": "state", "LOGS": ""}.items():
+        monkeypatch.setattr(data_backup, name, tmp_path / file)
+    made.start()
+    try:
+        data_backup.pgbackrest("stanza-create")
+        data_backup.restic("init")
+        yield made
+    finally:
+        made.pg_ctl("stop")
+
+
+def now() -> str:
+    """Return this time, to the second, when it is over."""
+    moment = datetime.now(UTC)
+    time.sleep(1.1)
+    return f"{moment + timedelta(seconds=1):%Y-%m-%d %H:%M:%S}"
+
+
+def systemctl(data: Data) -> str:
+    file = data.directory / "systemctl"
+    return file.read_text() if file.exists() else ""
+
+
+def test_a_wrong_delete_is_undone(data: Data) -> None:
+    """The state of the second before it comes back, and what was written since stays in the replaced directory."""
+    (data.media / "one.webp").write_text("one")
+    assert data_backup.reach() == "new"
+    data_backup.backup()
+    data.add("after the backup")
+    before = data.orders()
+    to = now()
+    time.sleep(1)
+    data.sql("DELETE FROM orders WHERE id % 2 = 0")
+    (data.media / "one.webp").unlink()
+    with pytest.raises(data_backup.Failed, match=r"The database is live: 501 rows. Nothing was restored"):
+        data_backup.restore(to, force=False)
+    assert "postgresql" not in systemctl(data)
+    data_backup.restore(to, force=True)
+    assert data.orders() == before
+    assert (data.media / "one.webp").read_text() == "one"
+    assert data.data.with_name("main.replaced").is_dir()
+    # It archives, and is backed up, as before.
+    data_backup.backup()
+    data.add("after the restore")
+    data_backup.check()
+    data_backup.restore("", force=True)
+    assert data.orders() == [*before, "after the restore"]
+
+
+def test_a_new_host_gets_everything(data: Data) -> None:
+    (data.media / "one.webp").write_text("one")
+    data_backup.backup()
+    data.add("after the backup")
+    before = data.orders()
+    # Everything until now is in the archive, as a minute later.
+    data_backup.pgbackrest("check")
+    data.pg_ctl("stop")
+    shutil.rmtree(data.data)
+    (data.media / "one.webp").unlink()
+    data.start("SELECT 1")
+    assert data_backup.reach() == "foreign"
+    data_backup.restore("", force=False)
+    assert data.orders() == before
+    assert (data.media / "one.webp").read_text() == "one"
+    assert data_backup.reach() == ""
+    data_backup.backup()
+    data_backup.check()
+
+
+def test_the_drill_restores_everything(data: Data, capsys: pytest.CaptureFixture[str]) -> None:
+    (data.media / "one.webp").write_text("one")
+    data_backup.backup()
+    data.add("after the backup")
+    assert "and the archive restored in" in data_backup.drill()
+    assert "public.orders      1001           1001  same" in capsys.readouterr().out
+    assert not data.data.with_name("drill").exists()
+    assert {"database", "archive", "uploads", "drill"} <= data_backup.read_status().keys()
+
+
+def test_the_drill_finds_a_difference(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    data_backup.backup()
+    kept = data_backup.start_scratch
+
+    def start_and_lose_a_row(scratch: Path, pg_ctl: Path) -> None:
+        kept(scratch, pg_ctl)
+        data_backup.sql("DELETE FROM orders WHERE id = 7", DATABASE, f"--host={scratch}")
+
+    monkeypatch.setattr(data_backup, "start_scratch", start_and_lose_a_row)
+    (data.media / "one.webp").write_text("one")
+    data_backup.uploads()
+    with pytest.raises(data_backup.Failed, match="the restored data differs"):
+        data_backup.drill()
+    assert not (data.directory / "state/drilled").exists()
+
+
+def test_mistakes_are_found_before_anything_stops(data: Data) -> None:
+    with pytest.raises(data_backup.Failed, match="has no backup of a database"):
+        data_backup.restore("", force=True)
+    first = now()
+    data_backup.backup()
+    for to, words in {
+        "yesterday": "should be a time in UTC, for example",
+        "2999-01-01 12:00": "should be in the past",
+        first: "the first backup is of 20",
+    }.items():
+        with pytest.raises(data_backup.Failed, match=words):
+            data_backup.restore(to, force=True)
+    data.configure(f"{data.bucket.url}/{data.prefix}", "another-password-of-these")
+    with pytest.raises(data_backup.Failed, match="BACKUP_PASSWORD does not open the backups"):
+        data_backup.restore("", force=True)
+    data.configure(f"{data.bucket.url.removesuffix('backups')}nothing-here/{data.prefix}")
+    with pytest.raises(data_backup.Failed, match=r"BACKUP_URL cannot be read: .*404"):
+        data_backup.attempt(str(data.directory / "pgbackrest.conf"))
+    data.configure(f"{data.bucket.url}/{data.prefix}")
+    usage = shutil.disk_usage
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: usage(path)._replace(free=1000))
+        with pytest.raises(data_backup.Failed, match="GB free: the restored database needs"):
+            data_backup.restore("", force=True)
+    assert "postgresql" not in systemctl(data)
+    assert len(data.orders()) == 1000
+
+
+def test_another_databases_backups_are_not_taken_for_these(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    data_backup.backup()
+    monkeypatch.setattr(data_backup, "system_here", lambda: "1")
+    assert data_backup.reach() == "foreign"
+    with pytest.raises(data_backup.Failed, match="has the backups of another database"):
+        data_backup.check()
+    assert data_backup.snapshots("1") == []
+
+
+def test_old_backups_are_found(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(data_backup.Failed, match=r"database: there is none; .*uploads: there is none"):
+        data_backup.check()
+    (data.media / "one.webp").write_text("one")
+    data_backup.backup()
+    # pgBackRest archives what backup() wrote last with the next segment.
+    data_backup.pgbackrest("check")
+    data_backup.check()
+    clock = time.time
+    for later, words in (
+        (1900, "archive: the newest"),
+        (4 * 3600, "uploads: the newest"),
+        (27 * 3600, "database: the newest"),
+    ):
+        monkeypatch.setattr(time, "time", lambda later=later: clock() + later)
+        with pytest.raises(data_backup.Failed, match=words):
+            data_backup.check()
