@@ -62,7 +62,8 @@ def outage(error: BaseException | None) -> HttpResponse | None:
         state = getattr(error.__cause__, "sqlstate", "")
         if state == READ_ONLY or isinstance(error, (OperationalError, InterfaceError)):
             response = unavailable(f"database: {' '.join(str(error).split()) or type(error).__name__}")
-            if state in (READ_ONLY, SHUTDOWN) or (connection.connection and connection.connection.closed):
+            # Only a connection to PostgreSQL has this attribute.
+            if state in (READ_ONLY, SHUTDOWN) or getattr(connection.connection, "closed", False):
                 connection.close()  # a new one may find the primary
                 response.lost_connection = True  # type: ignore[attr-defined]
             return response
