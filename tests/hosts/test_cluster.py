@@ -71,7 +71,6 @@ async def wait_until_complete(stack: HostsStack) -> float:
     return await seconds_until(is_complete, stack, limit=180)
 
 
-@pytest.mark.long
 async def test_the_primary_loses_power(seven: HostsStack, crowd: Crowd, record: Record) -> None:
     """Another host becomes the primary. Meanwhile clients get a 503 with Retry-After. The host rejoins by itself."""
     host = with_role(seven, "Leader")
