@@ -55,7 +55,8 @@ class Data:
     def configure(self, url: str, password: str = PASSWORD) -> None:
         options = backups.pgbackrest_options(url, password, 30, str(self.bucket.authority))
         options |= {"repo1-bundle": "y", "start-fast": "y", "log-level-file": "off", "log-level-console": "warn"}
-        options |= {"lock-path": str(self.directory / "lock"), "compress-type": "zst"}
+        options |= {"lock-path": str(self.directory / "lock"), "spool-path": str(self.directory / "spool")}
+        options["compress-type"] = "zst"
         lines = [f"{name}={value}" for name, value in options.items()]
         stanza = f"[main]\npg1-path={self.data}\npg1-socket-path={self.directory}\npg1-port={self.port}\n"
         (self.directory / "pgbackrest.conf").write_text("\n".join(["[global]", *lines, stanza]))

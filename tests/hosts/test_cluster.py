@@ -40,7 +40,8 @@ def members(stack: HostsStack) -> dict[str, dict[str, Any]]:
 
 
 def run_sql(host: Host, statement: str) -> str:
-    command = ["psql", "--no-psqlrc", "-At", "--set=ON_ERROR_STOP=1", "--dbname=tandem", "--command", statement]
+    options = ["--no-psqlrc", "-At", "--set=ON_ERROR_STOP=1", "--dbname=tandem"]
+    command = ["psql", *options, "--command", statement]
     return host.run(f"cd / && {shlex.join(command)}", user="postgres").stdout
 
 

@@ -22,7 +22,8 @@ def read(reader: Host, host: Host) -> str:
 @one_and_long_five
 def test_prometheus_reads_each_host(stack: HostsStack) -> None:
     made = time.time()
-    data(stack).run("systemctl start tandem-backup@all tandem-backup@check")
+    for unit in ("all", "check"):
+        data(stack).run(f"systemctl start tandem-backup@{unit}")
     prometheus = stack.first("site")
     for host in stack.network:
         found = read(prometheus, host)

@@ -10,7 +10,7 @@ from .fleet import Fleet
 
 # The option of the connection wins over READ_ONLY.
 OPTIONS = "env PGOPTIONS='-c default_transaction_read_only=off'"
-PSQL = f"{OPTIONS} psql --no-psqlrc --no-align --tuples-only --quiet --set=ON_ERROR_STOP=1 --dbname=tandem --command="
+PSQL = f"{OPTIONS} psql --no-psqlrc --no-align --tuples-only --quiet --set=ON_ERROR_STOP=1"
 # Reads continue on the old hosts. Both apps answer 503 to a write, and open connections learn of it by their end.
 READ_ONLY = (
     "ALTER DATABASE tandem SET default_transaction_read_only = {}",
@@ -30,7 +30,7 @@ def as_postgres(command: str) -> str:
 
 
 def ask(fleet: Fleet, statement: str) -> str:
-    return fleet.ask(primary(fleet), as_postgres(PSQL + shlex.quote(statement)))
+    return fleet.ask(primary(fleet), as_postgres(f"{PSQL} --dbname=tandem --command={shlex.quote(statement)}"))
 
 
 def primary(fleet: Fleet) -> str:
@@ -68,10 +68,10 @@ def stop_writes(fleet: Fleet, state: str) -> None:
 
 
 def copy(old: Fleet, new: Fleet) -> None:
-    restore = "pg_restore --clean --if-exists --no-owner --role=tandem --single-transaction --exit-on-error"
+    restore = "pg_restore --clean --if-exists --no-owner --single-transaction --exit-on-error"
     commands = [
         old.ssh(primary(old), as_postgres("pg_dump --format=custom tandem")),
-        new.ssh(primary(new), as_postgres(f"{restore} --dbname=tandem")),
+        new.ssh(primary(new), as_postgres(f"{restore} --role=tandem --dbname=tandem")),
     ]
     with subprocess.Popen(commands[0], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as dump:
         restored = subprocess.run(commands[1], stdin=dump.stdout, check=False)
