@@ -8,13 +8,15 @@ from deploy.core.console import Failed, ok, step
 from . import cluster
 from .fleet import Fleet
 
+# The name of the database and of its owner.
+NAME = "tandem"
 # The option of the connection wins over READ_ONLY.
 OPTIONS = "env PGOPTIONS='-c default_transaction_read_only=off'"
 PSQL = f"{OPTIONS} psql --no-psqlrc --no-align --tuples-only --quiet --set=ON_ERROR_STOP=1"
 # Reads continue on the old hosts. Both apps answer 503 to a write, and open connections learn of it by their end.
 READ_ONLY = (
-    "ALTER DATABASE tandem SET default_transaction_read_only = {}",
-    "SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity WHERE usename = 'tandem'",
+    f"ALTER DATABASE {NAME} SET default_transaction_read_only = {{}}",
+    f"SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity WHERE usename = '{NAME}'",
 )
 TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
 # Each table with its exact number of rows: https://www.postgresql.org/docs/15/functions-xml.html#FUNCTIONS-XML-MAPPING
@@ -30,7 +32,7 @@ def as_postgres(command: str) -> str:
 
 
 def ask(fleet: Fleet, statement: str) -> str:
-    return fleet.ask(primary(fleet), as_postgres(f"{PSQL} --dbname=tandem --command={shlex.quote(statement)}"))
+    return fleet.ask(primary(fleet), as_postgres(f"{PSQL} --dbname={NAME} --command={shlex.quote(statement)}"))
 
 
 def primary(fleet: Fleet) -> str:
@@ -70,8 +72,8 @@ def stop_writes(fleet: Fleet, state: str) -> None:
 def copy(old: Fleet, new: Fleet) -> None:
     restore = "pg_restore --clean --if-exists --no-owner --single-transaction --exit-on-error"
     commands = [
-        old.ssh(primary(old), as_postgres("pg_dump --format=custom tandem")),
-        new.ssh(primary(new), as_postgres(f"{restore} --role=tandem --dbname=tandem")),
+        old.ssh(primary(old), as_postgres(f"pg_dump --format=custom {NAME}")),
+        new.ssh(primary(new), as_postgres(f"{restore} --role={NAME} --dbname={NAME}")),
     ]
     with subprocess.Popen(commands[0], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as dump:
         restored = subprocess.run(commands[1], stdin=dump.stdout, check=False)
