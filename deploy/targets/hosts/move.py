@@ -8,15 +8,15 @@ from deploy.core.console import Failed, ok, step
 from . import cluster
 from .fleet import Fleet
 
-# The name of the database and of its owner.
+# The database and its owner.
 NAME = "tandem"
 # The option of the connection wins over READ_ONLY.
 OPTIONS = "env PGOPTIONS='-c default_transaction_read_only=off'"
 PSQL = f"{OPTIONS} psql --no-psqlrc --no-align --tuples-only --quiet --set=ON_ERROR_STOP=1"
 # Reads continue on the old hosts. Both apps answer 503 to a write, and open connections learn of it by their end.
 READ_ONLY = (
-    f"ALTER DATABASE {NAME} SET default_transaction_read_only = {{}}",
-    f"SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_activity WHERE usename = '{NAME}'",
+    "ALTER DATABASE tandem SET default_transaction_read_only = {}",
+    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'tandem'",
 )
 TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
 # Each table with its exact number of rows: https://www.postgresql.org/docs/15/functions-xml.html#FUNCTIONS-XML-MAPPING
