@@ -124,7 +124,7 @@ def postgresql(*options: str) -> Iterator[str]:
 def postgresql_cluster() -> Iterator[tuple[str, str]]:
     """A server that accepts no writes and one that does, after an address at which there is none.
 
-    Yields the DATABASE_URL of all, as in a cluster, and that of the last.
+    Yields a DATABASE_URL that names all three, as in a cluster, and the URL of the server that accepts writes.
     """
     with postgresql("-c", "default_transaction_read_only=on") as standby, postgresql() as primary:
         ports = ",".join(str(port) for port in (free_port(), urlsplit(standby).port, urlsplit(primary).port))

@@ -218,17 +218,9 @@ class Repository:
         if restic.returncode:
             raise Failed(f"restic: {said.strip()}")
 
-    @contextmanager
-    def content(self, snapshot: str, part: str) -> Iterator[IO[bytes]]:
-        """Yield the content of a part. Raises Failed at the end if restic fails."""
-        command = ["restic", "--no-cache", "dump", snapshot, part]
-        with subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as restic:
-            assert restic.stdout
-            assert restic.stderr
-            yield restic.stdout
-            said = restic.stderr.read().decode(errors="replace")
-        if restic.returncode:
-            raise Failed(f"restic: {said.strip()}")
+    def content(self, snapshot: str, part: str) -> AbstractContextManager[IO[bytes]]:
+        """Return the content of a part, for a block. Raises Failed at the end if restic fails."""
+        return output_of("restic", "--no-cache", "dump", snapshot, part, env=self.environment)
 
     def size(self, backup: Backup) -> int:
         words = ["stats", "--mode=restore-size", "--json", *backup.ids.values()]

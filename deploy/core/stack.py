@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 from deploy.core.apps import APPS
 
-# Seconds from one reading to the next while somebody looks, and until nobody counts as looking any more.
+# Seconds between two readings while the page is open, and after the last request until it counts as closed.
 LOOK, LEFT = 1, 5
 # Rates and durations are of the last WINDOW seconds.
 WINDOW = 5
-# Seconds of the history, and of one of its steps. A reading for each step is enough while nobody looks.
+# Seconds of the history, and of one of its steps. One reading in each step is enough while the page is closed.
 HISTORY, STEP = 600, 10
 SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -145,7 +145,7 @@ class Stack:
                 time.sleep(0.1)
 
     def wait(self, seen: int = 0) -> int:
-        """Wait for a reading after number `seen` that was made while somebody looks. Return its number."""
+        """Wait for a reading newer than number `seen`, made while the page is open. Return its number."""
         with self.changed:
             was_idle, self.looked = time.monotonic() > self.looked + LEFT, time.monotonic()
             if was_idle:

@@ -2,13 +2,13 @@
 
 import socket
 import ssl
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.chaos.test_alerts import wait_until
 from tests.compose.pebble import Pebble
 from tests.hosts.hosts import Host
 from tests.hosts.stack import HostsStack
@@ -45,13 +45,6 @@ def certificate(edge: Host, root: str) -> bytes:
         return tls.getpeercert(binary_form=True) or b""
 
 
-def wait(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_each_edge_has_a_certificate(five: HostsStack, authority: Pebble) -> None:
     def use_acme(inventory: Any) -> None:
         inventory["all"]["vars"] |= {"tls": "acme", "domains": [NAME], "acme_email": "admin@example.org"}
@@ -75,9 +68,11 @@ def test_each_edge_has_a_certificate(five: HostsStack, authority: Pebble) -> Non
         gone = five.network[five.holder()]
         [left] = [edge for edge in five.on("edge") if edge is not gone]
         gone.power_off()
-        wait(lambda: five.virtual_addresses[0] in left.run("hostname --all-ip-addresses").stdout.split())
+        wait_until(
+            lambda: five.virtual_addresses[0] in left.run("hostname --all-ip-addresses").stdout.split(), seconds=60
+        )
         left.run("certbot renew --force-renewal --no-random-sleep-on-renew")
-        wait(lambda: certificate(left, root) != first[left.name])
+        wait_until(lambda: certificate(left, root) != first[left.name], seconds=60)
         gone.power_on()
     finally:
         back = five.make("provision")

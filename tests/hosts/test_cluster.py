@@ -20,6 +20,7 @@ from tests.chaos.recovery import seconds_until
 from tests.chaos.table import Record
 from tests.hosts.hosts import Host
 from tests.hosts.stack import HostsStack
+from tests.hosts.test_deploy import make
 from tests.hosts.test_hosts_lost import is_whole
 from tests.sample import Crowd
 
@@ -68,12 +69,17 @@ def pause(load: Load) -> float:
     return max(later - earlier for earlier, later in pairwise(sorted(load.counted.values())))
 
 
+def saw(load: Load) -> str:
+    """Return what clients saw, for the table."""
+    return f"no write for {pause(load):.1f} s; {load.saw()}"
+
+
 async def wait_until_complete(stack: HostsStack) -> float:
     return await seconds_until(is_complete, stack, limit=180)
 
 
 async def test_the_primary_loses_power(seven: HostsStack, crowd: Crowd, record: Record) -> None:
-    """Another host becomes the primary. Meanwhile clients get a 503 with Retry-After. The host rejoins by itself."""
+    """Another host becomes the primary. Clients get 503 with Retry-After until then. The lost host rejoins."""
     host = with_role(seven, "Leader")
     async with Load(seven, crowd, refusable=GETS + POSTS) as load:
         await asyncio.sleep(5)
@@ -82,8 +88,7 @@ async def test_the_primary_loses_power(seven: HostsStack, crowd: Crowd, record: 
         await asyncio.to_thread(host.power_on)
         seconds = await wait_until_complete(seven)
         await asyncio.sleep(3)
-    note = f"no write for {pause(load):.1f} s; {load.saw()}"
-    record("the primary loses power", *load.figures(), seconds, note)
+    record("the primary loses power", *load.figures(), seconds, saw(load))
     assert load.failed() == 0, load.report()
     assert pause(load) < RETURN
     assert with_role(seven, "Leader").name != host.name
@@ -102,7 +107,7 @@ async def test_a_standby_loses_power(seven: HostsStack, crowd: Crowd, record: Re
         seconds = await wait_until_complete(seven)
         await asyncio.sleep(3)
     which = "the synchronous standby" if role == "Sync Standby" else "the other standby"
-    record(f"{which} loses power", *load.figures(), seconds, f"no write for {pause(load):.1f} s; {load.saw()}")
+    record(f"{which} loses power", *load.figures(), seconds, saw(load))
     assert load.failed() == 0, load.report()
 
 
@@ -115,8 +120,7 @@ async def test_postgresql_on_the_primary_is_killed(seven: HostsStack, crowd: Cro
         await asyncio.to_thread(host.run, "kill -9 $(head -1 /var/lib/postgresql/*/main/postmaster.pid)")
         seconds = await wait_until_complete(seven)
         await asyncio.sleep(3)
-    note = f"no write for {pause(load):.1f} s; {load.saw()}"
-    record("kill -9 of PostgreSQL on the primary", *load.figures(), seconds, note)
+    record("kill -9 of PostgreSQL on the primary", *load.figures(), seconds, saw(load))
     assert load.failed() == 0, load.report()
     assert pause(load) < RETURN
 
@@ -128,12 +132,12 @@ async def test_switchover(seven: HostsStack, crowd: Crowd, record: Record) -> No
     async with Load(seven, crowd) as load:
         await asyncio.sleep(3)
         began = time.monotonic()
-        done = await asyncio.to_thread(seven.make, "switchover")
+        done = await make(seven, "switchover")
         seconds = time.monotonic() - began
         await wait_until_complete(seven)
         await asyncio.sleep(3)
     assert done.returncode == 0, done.stdout
-    record("make switchover", *load.figures(), seconds, f"no write for {pause(load):.1f} s; {load.saw()}")
+    record("make switchover", *load.figures(), seconds, saw(load))
     assert load.failed(GETS) == 0, load.report()
     assert with_role(seven, "Leader").name != host.name
 
@@ -144,15 +148,14 @@ async def test_the_primary_is_drained_and_returns(seven: HostsStack, crowd: Crow
     async with Load(seven, crowd) as load:
         await asyncio.sleep(3)
         began = time.monotonic()
-        done = await asyncio.to_thread(seven.make, "drain", HOST=host.name)
+        done = await make(seven, "drain", HOST=host.name)
         seconds = time.monotonic() - began
         assert done.returncode == 0, done.stdout
         # As for an upgrade of the operating system.
         await asyncio.to_thread(host.reboot)
         await wait_until_complete(seven)
         await asyncio.sleep(3)
-    note = f"no write for {pause(load):.1f} s; {load.saw()}"
-    record("make drain of the primary, reboot", *load.figures(), seconds, note)
+    record("make drain of the primary, reboot", *load.figures(), seconds, saw(load))
     assert load.failed(GETS) == 0, load.report()
     assert with_role(seven, "Leader").name != host.name
 
@@ -193,7 +196,7 @@ async def test_the_primary_is_cut_off_from_the_others(seven: HostsStack, crowd: 
     primary = with_role(seven, "Leader")
     found = run_sql(primary, "SELECT number FROM writers").split()
     run_sql(primary, "DROP TABLE writers")
-    note = f"no write for {pause(load):.1f} s; {len(acknowledged)} rows of writers on both sides; {load.saw()}"
+    note = f"{len(acknowledged)} rows of writers on both sides; {saw(load)}"
     record("the primary is cut off from the other data hosts for 60 s", *load.figures(), seconds, note)
     in_turn = [address for address, _ in groupby(sorted(acknowledged, key=lambda row: row[2]), key=lambda row: row[0])]
     assert in_turn == [host.address, primary.address]

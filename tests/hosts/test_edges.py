@@ -19,7 +19,7 @@ from tests.hosts.test_deploy import make
 from tests.hosts.test_hosts_lost import is_whole, wait_until_whole
 from tests.sample import Crowd
 
-# A package with two versions, of which the host has the older one. `then` is what its installation does.
+# Installs the older of two versions of a package, and offers the newer one to apt. `then` is the newer one's postinst.
 PACKAGE = """
 set -eu
 mkdir -p /srv/packages/root/DEBIAN && cd /srv/packages

@@ -2,13 +2,12 @@
 
 import json
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from deploy.core import metrics
-from tests.chaos.test_alerts import scaled
+from tests.chaos.test_alerts import scaled, wait_until
 from tests.hosts.hosts import Host
 from tests.hosts.shapes import one_and_long_five
 from tests.hosts.stack import HostsStack
@@ -25,13 +24,6 @@ def wait_for_alert(stack: HostsStack, pattern: str) -> None:
         for attachment in stack.alerts.get(timeout=180).get("attachments", []):
             lines += attachment["text"].splitlines()
         print(lines)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(1)
 
 
 @contextmanager

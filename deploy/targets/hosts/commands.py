@@ -257,9 +257,10 @@ def upgrade_hosts(fleet: Fleet, options: argparse.Namespace) -> None:
         if not waiting:
             print("\nEvery host is up to date.")
             return
-        plan(fleet, "Upgrade", *((host, what + upgrade.interrupts(fleet, host)) for host, what in waiting.items()))
+        noticed = {host: upgrade.interruption(fleet, host) for host in waiting}
+        plan(fleet, "Upgrade", *((host, what + noticed[host]) for host, what in waiting.items()))
         if options.force != "yes":
-            upgrade.confirm([host for host in waiting if upgrade.interrupts(fleet, host)])
+            upgrade.confirm([host for host in waiting if noticed[host]])
         for number, host in enumerate(waiting, start=1):
             print(f"{host}, {number} of {len(waiting)}", flush=True)
             try:

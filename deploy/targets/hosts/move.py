@@ -15,8 +15,8 @@ OPTIONS = "env PGOPTIONS='-c default_transaction_read_only=off'"
 PSQL = f"{OPTIONS} psql --no-psqlrc --no-align --tuples-only --quiet --set=ON_ERROR_STOP=1"
 # Reads continue on the old hosts. Both apps answer 503 to a write, and open connections learn of it by their end.
 READ_ONLY = (
-    "ALTER DATABASE tandem SET default_transaction_read_only = {}",
-    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'tandem'",
+    "ALTER DATABASE {name} SET default_transaction_read_only = {state}",
+    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = '{name}'",
 )
 TABLES = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
 # Each table with its exact number of rows: https://www.postgresql.org/docs/15/functions-xml.html#FUNCTIONS-XML-MAPPING
@@ -66,7 +66,7 @@ def move(old: Fleet, new: Fleet, force: bool) -> None:
 
 def stop_writes(fleet: Fleet, state: str) -> None:
     for statement in READ_ONLY:
-        ask(fleet, statement.format(state))
+        ask(fleet, statement.format(name=NAME, state=state))
 
 
 def copy(old: Fleet, new: Fleet) -> None:

@@ -41,13 +41,13 @@ def pending(fleet: Fleet, host: str) -> str:
     )
 
 
-def interrupts(fleet: Fleet, host: str) -> str:
-    """Return what visitors notice while a host is away, in words; empty if nothing."""
+def interruption(fleet: Fleet, host: str) -> str:
+    """Describe what visitors notice while a host is away. Return an empty text if they notice nothing."""
     groups = fleet.groups_of(host)
     alone = [group for group in groups if fleet.groups[group] == [host]]
     if "edge" in alone:
         return ". It is the only edge: nobody can connect until it is back"
-    if "edge" in groups and not fleet.virtual_addresses():
+    if "edge" in groups and not fleet.variables[host].get("virtual_addresses"):
         return ". No virtual address: clients that connect to this edge wait until it is back"
     if alone:
         return f". It is the only host in {' and '.join(alone)}: visitors get 503 with Retry-After until it is back"
@@ -72,7 +72,7 @@ def upgrade(fleet: Fleet, host: str) -> None:
     drain(fleet, host)
     with step("upgrade the packages"):
         fleet.ask(host, UPGRADE, timeout=3600)
-    # Always: whatever was upgraded, no process keeps an old library.
+    # After any upgrade, because a running process keeps the old libraries.
     with step("reboot, and wait until it is back"):
         reboot(fleet, host)
     with step("wait until every service is ready"):

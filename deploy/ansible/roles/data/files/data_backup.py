@@ -446,7 +446,7 @@ def restore_uploads(system: str, wanted: float) -> None:
 def drill() -> str:
     """Restore the newest backup and the archive into a scratch cluster, and compare its tables with the live ones.
 
-    A table that changes meanwhile is only counted: nobody knows its rows at the moment that was restored.
+    Of a table that changes during the drill, only the presence is checked: its rows at the restored time are unknown.
     """
     info = read_info()
     chosen, _ = choose(info, "")
