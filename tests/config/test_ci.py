@@ -1,5 +1,6 @@
 """CI's files are valid and run existing commands; the hooks of pre-commit run the same linters as `make lint`."""
 
+import os
 import re
 import subprocess
 import sys
@@ -65,3 +66,32 @@ def test_hooks_run_what_make_lint_runs() -> None:
     assert [entry for entry in entries if entry not in lint] == []
     commands = set(re.findall(r"\.venv/bin/[\w-]+|docker compose config|shellcheck(?= skipped)", lint))
     assert {command for command in commands if not any(command in entry for entry in entries)} == set()
+
+
+@pytest.mark.parametrize(("options", "expected"), [([], "skipped"), (["--nothing-missing"], "errors")])
+def test_a_machine_without_postgresql(tmp_path: Path, options: list[str], expected: str) -> None:
+    """Its tests are skipped, or fail in CI. With -n, pytest's workers notice it."""
+    (tmp_path / "without.py").write_text(
+        "from tests import servers\n\n\ndef missing(name, package):\n"
+        "    raise servers.Missing(name)\n\n\nservers.program = missing\n"
+    )
+    command = [
+        str(BIN / "pytest"),
+        "-p",
+        "without",
+        "-n",
+        "2",
+        "--data=postgresql",
+        *options,
+        "tests/config/test_cores.py",
+    ]
+    done = subprocess.run(
+        command,
+        cwd=PROJECT,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{PROJECT}", "PYTEST_ADDOPTS": "", "TEST_RESULTS": ""},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert re.search(rf"=== \d+ {expected} in", done.stdout), done.stdout
+    assert done.returncode == bool(options), done.stdout
