@@ -36,6 +36,11 @@ def text_frame(text: bytes) -> bytes:
     return b"\x81" + (struct.pack("!BH", 126, size) if size < 2**16 else struct.pack("!BQ", 127, size)) + text
 
 
+def chunk(data: bytes) -> bytes:
+    """Return a part of a response without a Content-Length as its bytes on the wire (RFC 9112, 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
 class Gone(Exception):
     """The watched object does not exist, or was deleted."""
 
@@ -85,7 +90,7 @@ class Channel:
         """Encode a state once for all watchers: as JSON, as a server-sent event, and as a WebSocket's frame."""
         self.version = state.version
         self.json = encode(state)
-        self.event = b"id: %d\ndata: %s\n\n" % (self.version, self.json)
+        self.event = chunk(b"id: %d\ndata: %s\n\n" % (self.version, self.json))
         self.message = text_frame(self.json)
 
     def close(self) -> None:
@@ -95,19 +100,19 @@ class Channel:
 
 
 class Watcher:
-    """A client that watches a channel. `seen` is the version that it has (-1: none).
-
-    `changed` is called when the channel has another state, when it closes, and when the client leaves.
-    """
+    """A client that watches a channel. `seen` is the version that it has (-1: none)."""
 
     channel: Channel
     # The states that all watchers of this process got.
     states = 0
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         self.seen = -1
         self.here = True
-        self.changed = changed
+
+    def changed(self) -> None:
+        """Called when the channel has another state, when it closes, and when the client leaves."""
+        raise NotImplementedError
 
     @property
     def watching(self) -> bool:
@@ -169,9 +174,8 @@ class Hub:
         for close in list(self.closers):
             close()
 
-    @contextmanager
-    def count(self) -> Iterator[None]:
-        """Raises TooManyWatchers."""
+    def count(self) -> None:
+        """Count one more. Raises TooManyWatchers."""
         if self.watchers >= MAX_WATCHERS:
             # Once, and not for each client that is rejected.
             if not self.is_full:
@@ -180,10 +184,6 @@ class Hub:
             raise TooManyWatchers
         self.is_full = False
         self.watchers += 1
-        try:
-            yield
-        finally:
-            self.watchers -= 1
 
     @contextmanager
     def hold(self, close: Callable[[], None]) -> Iterator[None]:
@@ -191,35 +191,49 @@ class Hub:
 
         Raises TooManyWatchers.
         """
-        with self.count():
-            self.closers.add(close)
-            try:
-                yield
-            finally:
-                self.closers.discard(close)
+        self.count()
+        self.closers.add(close)
+        try:
+            yield
+        finally:
+            self.closers.discard(close)
+            self.watchers -= 1
 
     @asynccontextmanager
     async def watch(self, name: str, watcher: Watcher) -> AsyncIterator[Channel]:
-        """Watch a channel by its name, "rooms:7". Raises Gone, TooManyWatchers, Unavailable."""
-        with self.count():
-            channel = watcher.channel = self.channels.get(name) or self.open(name)
-            channel.watchers.add(watcher)
-            try:
-                # A client may have a version that this process has not read yet. Try twice, because the first read may
-                # have begun before that version was written. If the channel is still behind, the version comes from
-                # another database.
-                for _ in range(2):
-                    if channel.version >= max(watcher.seen, 0):
-                        break
-                    channel.stale.set()
-                    if fault := await asyncio.shield(channel.read):
-                        raise fault
-                yield channel
-            finally:
-                channel.watchers.discard(watcher)
-                if not channel.watchers:
-                    channel.follower.cancel()
-                    self.forget(channel)
+        """Watch a channel during the block. Raises what `join` raises."""
+        await self.join(name, watcher)
+        try:
+            yield watcher.channel
+        finally:
+            self.part(watcher)
+
+    async def join(self, name: str, watcher: Watcher) -> None:
+        """Watch a channel by its name, "rooms:7", until `part`. Raises Gone, TooManyWatchers, Unavailable."""
+        self.count()
+        channel = watcher.channel = self.channels.get(name) or self.open(name)
+        channel.watchers.add(watcher)
+        try:
+            # A client may have a version that this process has not read yet. Try twice, because the first read may
+            # have begun before that version was written. If the channel is still behind, the version comes from
+            # another database.
+            for _ in range(2):
+                if channel.version >= max(watcher.seen, 0):
+                    break
+                channel.stale.set()
+                if fault := await asyncio.shield(channel.read):
+                    raise fault
+        except BaseException:
+            self.part(watcher)
+            raise
+
+    def part(self, watcher: Watcher) -> None:
+        self.watchers -= 1
+        channel = watcher.channel
+        channel.watchers.discard(watcher)
+        if not channel.watchers:
+            channel.follower.cancel()
+            self.forget(channel)
 
     def open(self, name: str) -> Channel:
         store, _, id = name.partition(":")

@@ -6,17 +6,18 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 
-from tornado.ioloop import PeriodicCallback
-from tornado.iostream import StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError
 
 from .application import Route
 from .handler import Handler
 from .limits import HEARTBEAT, STALL
-from .live import Watcher
+from .live import Hub, Watcher, chunk
 from .schemas import LongPollQuery
 from .websocket import RESTARTING, SocketHandler
 
 DELETED = (1000, "it was deleted")
+# A comment, which clients ignore.
+BEAT = chunk(b":\n\n")
 
 
 def retry() -> bytes:
@@ -25,52 +26,56 @@ def retry() -> bytes:
 
 
 class WatchHandler(Handler):
-    """A watcher of the channel that `name` makes from the groups of the route's pattern."""
+    """Watches the channel that `name` makes from the groups of the route's pattern."""
+
+    watcher: Watcher
 
     def initialize(self, name: Callable[..., str]) -> None:  # type: ignore[override]
         super().initialize()
         self.name = name
-        self.watcher = Watcher(self.changed)
-
-    def changed(self) -> None:
-        raise NotImplementedError
 
     def on_connection_close(self) -> None:
         self.watcher.leave()
         super().on_connection_close()
 
 
-class LongPollHandler(WatchHandler):
-    def initialize(self, name: Callable[..., str]) -> None:  # type: ignore[override]
-        super().initialize(name)
+class Poller(Watcher):
+    def __init__(self) -> None:
+        super().__init__()
         self.wake = asyncio.Event()
 
     def changed(self) -> None:
         self.wake.set()
 
+
+class LongPollHandler(WatchHandler):
+    def initialize(self, name: Callable[..., str]) -> None:  # type: ignore[override]
+        super().initialize(name)
+        self.watcher: Poller = Poller()
+
     async def get(self, *path: str) -> None:
-        query = self.query(LongPollQuery)
-        self.watcher.seen = query.after
-        async with self.application.hub.watch(self.name(*path), self.watcher) as channel:
+        query, watcher = self.query(LongPollQuery), self.watcher
+        watcher.seen = query.after
+        async with self.application.hub.watch(self.name(*path), watcher) as channel:
             with suppress(TimeoutError):
                 async with asyncio.timeout(query.wait):
-                    while self.watcher.watching and self.watcher.seen == channel.version:
-                        self.wake.clear()
-                        await self.wake.wait()
-            if self.watcher.news():
+                    while watcher.watching and watcher.seen == channel.version:
+                        watcher.wake.clear()
+                        await watcher.wake.wait()
+            if watcher.news():
                 self.finish(channel.json)
             else:
                 self.set_status(204)
 
 
-class PushHandler(WatchHandler):
+class Pusher(Watcher):
     """Writes each new state to its connection at once: a task for each watcher would take more than twice the time.
 
     While the client has not taken what was written before, the newest state replaces those that it skips.
     """
 
-    def initialize(self, name: Callable[..., str]) -> None:  # type: ignore[override]
-        super().initialize(name)
+    def __init__(self) -> None:
+        super().__init__()
         # Pending while the client has not taken what was written, and until there is something to write to.
         self.written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -86,16 +91,20 @@ class PushHandler(WatchHandler):
         """End the response: the client left, or there is nothing to watch any more. Called more than once."""
         raise NotImplementedError
 
+    def start(self) -> None:
+        self.written.set_result(None)
+        self.changed()
+
     def changed(self) -> None:
-        while self.watcher.here:
+        while self.here:
             if not self.written.done():
                 return
-            if self.watcher.news():
+            if self.news():
                 try:
                     self.sent(self.push())
                 except StreamClosedError:
-                    self.watcher.here = False
-            elif self.watcher.watching:
+                    self.here = False
+            elif self.watching:
                 return
             else:
                 break
@@ -110,71 +119,117 @@ class PushHandler(WatchHandler):
             written.add_done_callback(lambda _: self.changed())
 
 
-class EventStreamHandler(PushHandler):
-    deadline = None
+class EventStream(Pusher):
+    """An event stream. Nothing else of its request stays in memory: Tornado's objects would take three times more."""
 
-    async def get(self, *path: str) -> None:
-        last = self.request.headers.get("Last-Event-ID", "")
-        self.watcher.seen = int(last) if re.fullmatch("[0-9]{1,18}", last) else -1
-        self.ended = asyncio.Event()
-        async with self.application.hub.watch(self.name(*path), self.watcher):
-            self.set_header("Content-Type", "text/event-stream")
-            self.set_header("X-Accel-Buffering", "no")
-            self.write(retry())
-            self.sent(self.flush())
-            self.changed()
-            heartbeats = PeriodicCallback(self.beat, 1000 * HEARTBEAT)
-            heartbeats.start()
-            try:
-                await self.ended.wait()
-            finally:
-                heartbeats.stop()
-            if self.watcher.here:
-                self.write(retry())
+    stream: IOStream | None = None
+    heartbeat: asyncio.TimerHandle | None = None
+
+    def __init__(self, hub: Hub) -> None:
+        super().__init__()
+        self.hub = hub
+
+    def open(self, stream: IOStream) -> None:
+        """Take over a connection to which the response's headers were written."""
+        self.stream = stream
+        self.heartbeat = asyncio.get_running_loop().call_later(HEARTBEAT, self.beat)
+        if stream.closed():
+            self.closed()
+        else:
+            stream.set_close_callback(self.closed)
+            self.start()
 
     def push(self) -> "asyncio.Future[None]":
-        return self.send(self.watcher.channel.event)
+        return self.write(self.channel.event)
 
-    def send(self, data: bytes) -> "asyncio.Future[None]":
-        if self.request.connection is None:
+    def write(self, data: bytes) -> "asyncio.Future[None]":
+        if self.stream is None:
             raise StreamClosedError
-        return self.request.connection.write(data)
+        return self.stream.write(data)
 
     def beat(self) -> None:
+        self.heartbeat = asyncio.get_running_loop().call_later(HEARTBEAT, self.beat)
         if self.written.done():
-            self.sent(self.send(b":\n\n"))
+            with suppress(StreamClosedError):
+                self.sent(self.write(BEAT))
 
     def drop(self) -> None:
-        self.detach().close()
-        self.watcher.leave()
+        if self.stream:
+            self.stream.close()
 
     def end(self) -> None:
-        self.ended.set()
+        if self.here and self.heartbeat:
+            self.heartbeat.cancel()
+            self.heartbeat = None
+            with suppress(StreamClosedError):
+                self.sent(self.write(chunk(retry()) + chunk(b"")))
+        if self.written.done() or not self.here:
+            self.drop()
+
+    def closed(self) -> None:
+        self.here = False
+        if self.heartbeat:
+            self.heartbeat.cancel()
+        self.hub.part(self)
 
 
-class WebSocketHandler(PushHandler, SocketHandler):
+class EventStreamHandler(WatchHandler):
+    deadline = None
+
+    def initialize(self, name: Callable[..., str]) -> None:  # type: ignore[override]
+        super().initialize(name)
+        self.watcher: EventStream = EventStream(self.application.hub)
+
+    async def get(self, *path: str) -> None:
+        last, stream = self.request.headers.get("Last-Event-ID", ""), self.watcher
+        stream.seen = int(last) if re.fullmatch("[0-9]{1,18}", last) else -1
+        await stream.hub.join(self.name(*path), stream)
+        if not stream.here:
+            stream.closed()
+            return
+        self.set_header("Content-Type", "text/event-stream")
+        self.set_header("X-Accel-Buffering", "no")
+        self.set_header("Connection", "close")
+        self.write(retry())
+        self.flush()
+        stream.open(self.detach())
+        self.application.log_request(self)
+        self.on_finish()
+
+
+class SocketPusher(Pusher):
+    def __init__(self, handler: "WebSocketHandler") -> None:
+        super().__init__()
+        self.handler = handler
+
+    def push(self) -> "asyncio.Future[None]":
+        connection = self.handler.ws_connection
+        if not (connection and connection.stream):
+            raise StreamClosedError
+        return connection.stream.write(self.channel.message)
+
+    def drop(self) -> None:
+        self.handler.close(1008, "too slow")
+
+    def end(self) -> None:
+        if self.here:
+            self.handler.close(*(RESTARTING if self.handler.application.hub.draining else DELETED))
+
+
+class WebSocketHandler(WatchHandler, SocketHandler):
     # A watcher sends nothing.
     max_message_size = 1024
+
+    def initialize(self, name: Callable[..., str]) -> None:  # type: ignore[override]
+        super().initialize(name)
+        self.watcher: SocketPusher = SocketPusher(self)
 
     async def get(self, *path: str) -> None:
         async with self.application.hub.watch(self.name(*path), self.watcher):
             await self.upgrade()
 
     def open(self) -> None:
-        self.written.set_result(None)
-        self.changed()
-
-    def push(self) -> "asyncio.Future[None]":
-        if not (self.ws_connection and self.ws_connection.stream):
-            raise StreamClosedError
-        return self.ws_connection.stream.write(self.watcher.channel.message)
-
-    def drop(self) -> None:
-        self.close(1008, "too slow")
-
-    def end(self) -> None:
-        if self.watcher.here:
-            self.close(*(RESTARTING if self.application.hub.draining else DELETED))
+        self.watcher.start()
 
     def on_message(self, message: str | bytes) -> None:
         self.close(1003, "nothing is expected here")

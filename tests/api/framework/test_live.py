@@ -1,6 +1,7 @@
 """Watching: every watcher, however slow, gets the newest state soon, and it is encoded once."""
 
 import asyncio
+import gc
 import json
 import socket
 import time
@@ -141,7 +142,10 @@ async def test_messages_of_any_size(api: Served, monkeypatch: pytest.MonkeyPatch
 async def test_other_requests_have_their_turn_while_watchers_are_told(api: Served) -> None:
     channel = live.Channel("counters:1", api.app.store(CounterStore), 1)
     told: list[int] = []
-    channel.watchers = {live.Watcher(lambda: told.append(1)) for _ in range(5 * live.BATCH)}
+    watchers = [live.Watcher() for _ in range(5 * live.BATCH)]
+    for watcher in watchers:
+        watcher.changed = lambda: told.append(1)  # type: ignore[method-assign]
+    channel.watchers = set(watchers)
     telling = asyncio.ensure_future(api.app.hub.tell(channel))
     turns = []
     while not telling.done():
@@ -337,13 +341,35 @@ async def test_a_slow_watcher_gets_the_newest_state(api: Served) -> None:
         await write_elsewhere(api, subject)
         api.app.bus.publish(subject.channel)
         await until(lambda number=number: channel.version == number)  # type: ignore[misc]
-        [connection] = api.server._connections
-        assert len(connection.stream._write_buffer) <= len(channel.json) + 1000
+        [watcher] = channel.watchers
+        assert len(watcher.stream._write_buffer) <= len(channel.json) + 1000  # type: ignore[attr-defined]
     received = b""
     while b"\nid: 10\n" not in received:
         received += await asyncio.wait_for(reader.read(2**20), 10)
     assert received.count(b"\nid: ") <= 4
     writer.close()
+
+
+async def test_nothing_of_a_stream_s_request_stays(api: Served) -> None:
+    subject = await fresh(api)
+    async with watch(api, subject) as events:
+        await news(events)
+        await until(lambda: not api.server._connections)
+        gc.collect()
+        assert not [each for each in gc.get_objects() if isinstance(each, watching.EventStreamHandler)]
+        assert api.app.hub.watchers == 1
+
+
+async def test_a_drain_just_after_a_client_left(api: Served) -> None:
+    subject = await fresh(api)
+    async with watch(api, subject) as leaving, watch(api, subject) as staying:
+        await news(leaving)
+        await news(staying)
+        for watcher in api.app.hub.channels[subject.channel].watchers:
+            watcher.stream.close()  # type: ignore[attr-defined]
+            break
+        api.app.hub.drain()
+        await until(lambda: not api.app.hub.watchers)
 
 
 HANDSHAKE = (
