@@ -261,7 +261,7 @@ def faults() -> list[str]:
     found += [
         f"ALLOWED_HOSTS has {shown(name)}: should be "
         + ("the names by which visitors reach this, since a wildcard lets a visitor choose the host in links"
-           if name == "*" else "a host name in lower case such as www.example.org, .example.org, or an address")
+           if name == "*" else "a host name in lower case such as www.example.com, .example.org, or an address")
         for name in filter(None, given.get("ALLOWED_HOSTS", "").split(","))
         if not is_host(name)
     ]  # fmt: skip
@@ -313,7 +313,7 @@ def tls_faults(given: Mapping[str, str]) -> list[str]:
             if name.startswith(".")
         ]
         if not public_names(given):
-            found.append("ALLOWED_HOSTS has no name for a certificate (ACME_EMAIL): should have one as www.example.org")
+            found.append("ALLOWED_HOSTS has no name for a certificate (ACME_EMAIL): should have one as www.example.com")
     found += [
         f"{name} is {shown(given[name])}: should have no quote, $, semicolon, brace or backslash, for nginx"
         for name in TLS_FILES

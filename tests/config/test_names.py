@@ -13,6 +13,7 @@ from tests.servers import postgresql
 
 # The shortest and the longest.
 NAMES = ["Ab", "Abcdefghij Klmnopqrst Uvwxyz A", "A" * 30]
+DOMAIN, LONG_DOMAIN = "www.example.org", "www.abcdefghijklmnopqrst.example"
 
 
 @pytest.mark.slow
@@ -35,12 +36,13 @@ def test_lines_are_laid_out_for_names_of_any_length(name: str, tmp_path: Path) -
     found = 0
     for file in files:
         text = (PROJECT / file).read_text() if (PROJECT / file).exists() else ""
-        if "tandem" in text.lower():
+        if "tandem" in text.lower() or DOMAIN in text:
             found += 1
             (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
             identifier = name.lower().replace(" ", "")
             for old, new in (("Tandem", name), ("tandem", identifier)):
                 text = text.replace(old, new)
+            text = text.replace(DOMAIN, LONG_DOMAIN)
             (tmp_path / file).write_text(text)
     assert found > 10
     # ruff sorts imports by the packages that it sees, and most are not in these copies.

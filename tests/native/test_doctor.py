@@ -374,8 +374,8 @@ def test_a_certificate_of_another_key_or_name(fresh: NativeStack, tmp_path: Path
     assert "the key that it was made for" in remedy_of(
         said, f"{other['TLS_KEY']} is not the key of {files['TLS_CERTIFICATE']}"
     )
-    said = find_faults(fresh, **with_tls(files, ALLOWED_HOSTS="localhost,www.example.org,192.0.2.7,192.0.2.8"))
-    assert re.findall(r"✗ certificate: not valid for (.+)", said) == ["www.example.org", "192.0.2.8"]
+    said = find_faults(fresh, **with_tls(files, ALLOWED_HOSTS="localhost,www.example.com,192.0.2.7,192.0.2.8"))
+    assert re.findall(r"✗ certificate: not valid for (.+)", said) == ["www.example.com", "192.0.2.8"]
     Path(files["TLS_KEY"]).chmod(0o644)
     remedy = remedy_of(find_faults(fresh, **with_tls(files)), f"{files['TLS_KEY']}: other users may read it")
     run(remedy)
