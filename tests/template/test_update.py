@@ -17,7 +17,7 @@ EDITS = {
 }
 UNWANTED = "deploy/ansible/inventories/five-hosts/hosts.yml"
 # A package that these tests have, which the project links.
-ADDED = "hypothesis"
+ADDED = "aiosmtpd"
 
 
 @pytest.fixture
