@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psycopg
 
@@ -118,18 +117,6 @@ def postgresql(*options: str) -> Iterator[str]:
         command += ["-c", "log_min_messages=fatal", *options]
         with running(command, port, signal.SIGINT, connect_postgresql):
             yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
-
-
-@contextmanager
-def postgresql_cluster() -> Iterator[tuple[str, str]]:
-    """A server that accepts no writes and one that does, after an address at which there is none.
-
-    Yields a DATABASE_URL that names all three, as in a cluster, and the URL of the server that accepts writes.
-    """
-    with postgresql("-c", "default_transaction_read_only=on") as standby, postgresql() as primary:
-        ports = ",".join(str(port) for port in (free_port(), urlsplit(standby).port, urlsplit(primary).port))
-        query = f"host=127.0.0.1,127.0.0.1,127.0.0.1&port={ports}&target_session_attrs=read-write"
-        yield f"postgresql://postgres@/postgres?{query}", primary
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from django.test import Client, RequestFactory
 from tests import servers
 from tests.faults import away
 from tests.site.commands import manage
+from tests.standby import postgresql_cluster
 
 pytestmark = pytest.mark.slow
 
@@ -160,7 +161,7 @@ def test_a_server_that_became_read_only(site: Callable[..., httpx.Client], datab
 
 @pytest.mark.any_data
 def test_the_primary_of_several_servers_is_found() -> None:
-    with servers.postgresql_cluster() as (several, primary):
+    with postgresql_cluster() as (several, primary):
         manage("migrate", "-v0", DATABASE_URL=several).check_returncode()
         # As in a switchover, there is no primary for a while.
         with ThreadPoolExecutor() as pool:

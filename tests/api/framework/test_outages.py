@@ -20,6 +20,7 @@ from tests.api.framework.waiting import until, write_elsewhere
 from tests.api.served import Served, serve
 from tests.api.watching import newest, news, watch
 from tests.faults import away
+from tests.standby import postgresql_cluster
 from tornado_api import bus, database
 
 pytestmark = pytest.mark.slow
@@ -192,7 +193,7 @@ async def test_a_server_that_became_read_only() -> None:
 
 @pytest.mark.any_data
 async def test_the_primary_of_several_servers_is_found() -> None:
-    with servers.postgresql_cluster() as (several, primary):
+    with postgresql_cluster() as (several, primary):
         create_tables(primary)
         async with serve(several, features=ALL) as api:
             subject = await fresh(api)
