@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -61,7 +62,7 @@ class Data:
         stanza = f"[main]\npg1-path={self.data}\npg1-socket-path={self.directory}\npg1-port={self.port}\n"
         (self.directory / "pgbackrest.conf").write_text("\n".join(["[global]", *lines, stanza]))
         restic = backups.restic_environment(url, password, str(self.bucket.authority))
-        restic |= {"DAYS": "30", "UPLOADS": str(self.media)}
+        restic |= {"DAYS": "30", "UPLOADS": str(self.media), "UNIT": f"postgresql@{self.version}-main"}
         (self.directory / "settings").write_text("".join(f"{name}={value}\n" for name, value in restic.items()))
 
     def start(self, first_data: str = FIRST_DATA) -> None:
@@ -118,7 +119,7 @@ def data(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Ite
     made = Data(tmp_path, bucket, tmp_path.name)
     if AS_POSTGRES:
         subprocess.run(["chown", "-R", "postgres", str(tmp_path)], check=True)
-    log = tmp_path / f"postgresql-{made.version}-main.log"
+    log = tmp_path / "log"
     (tmp_path / "bin").mkdir()
     systemctl = tmp_path / "bin/systemctl"
     pg_ctl = " ".join([*AS_POSTGRES, program("pg_ctl", "postgresql")])
@@ -134,7 +135,7 @@ def data(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Ite
         "PGBACKREST_CONFIG": str(tmp_path / "pgbackrest.conf"),
     }.items():
         monkeypatch.setenv(name, value)
-    for name, file in {"SETTINGS": "settings", "PGBACKREST": "pgbackrest.conf", "STATE": "state", "LOGS": ""}.items():
+    for name, file in {"SETTINGS": "settings", "PGBACKREST": "pgbackrest.conf", "STATE": "state"}.items():
         monkeypatch.setattr(data_backup, name, tmp_path / file)
     made.start()
     try:
@@ -150,6 +151,11 @@ def now() -> str:
     moment = datetime.now(UTC)
     time.sleep(1.1)
     return f"{moment + timedelta(seconds=1):%Y-%m-%d %H:%M:%S}"
+
+
+def restore(to: str, force: bool) -> None:
+    data_backup.restore(to, force)
+    data_backup.exchange()
 
 
 def systemctl(data: Data) -> str:
@@ -171,7 +177,7 @@ def test_a_wrong_delete_is_undone(data: Data) -> None:
     with pytest.raises(data_backup.Failed, match=r"The database is live: 501 rows. Nothing was restored"):
         data_backup.restore(to, force=False)
     assert "postgresql" not in systemctl(data)
-    data_backup.restore(to, force=True)
+    restore(to, force=True)
     assert data.orders() == before
     assert (data.media / "one.webp").read_text() == "one"
     assert data.data.with_name("main.replaced").is_dir()
@@ -179,7 +185,7 @@ def test_a_wrong_delete_is_undone(data: Data) -> None:
     data_backup.backup()
     data.add("after the restore")
     data_backup.check()
-    data_backup.restore("", force=True)
+    restore("", force=True)
     assert data.orders() == [*before, "after the restore"]
 
 
@@ -195,7 +201,7 @@ def test_a_new_host_gets_everything(data: Data) -> None:
     (data.media / "one.webp").unlink()
     data.start("SELECT 1")
     assert data_backup.reach() == "foreign"
-    data_backup.restore("", force=False)
+    restore("", force=False)
     assert data.orders() == before
     assert (data.media / "one.webp").read_text() == "one"
     assert data_backup.reach() == ""
@@ -215,13 +221,15 @@ def test_the_drill_restores_everything(data: Data, capsys: pytest.CaptureFixture
 
 def test_the_drill_finds_a_difference(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     data_backup.backup()
-    kept = data_backup.start_scratch
+    kept = data_backup.recovered
 
-    def start_and_lose_a_row(scratch: Path, pg_ctl: Path) -> None:
-        kept(scratch, pg_ctl)
-        data_backup.sql("DELETE FROM orders WHERE id = 7", DATABASE, f"--host={scratch}")
+    @contextmanager
+    def recovered_without_a_row(scratch: Path) -> Iterator[str]:
+        with kept(scratch) as where:
+            data_backup.sql("DELETE FROM orders WHERE id = 7", DATABASE, where)
+            yield where
 
-    monkeypatch.setattr(data_backup, "start_scratch", start_and_lose_a_row)
+    monkeypatch.setattr(data_backup, "recovered", recovered_without_a_row)
     (data.media / "one.webp").write_text("one")
     data_backup.uploads()
     with pytest.raises(data_backup.Failed, match="the restored data differs"):
