@@ -181,12 +181,68 @@ def test_a_wrong_delete_is_undone(data: Data) -> None:
     assert data.orders() == before
     assert (data.media / "one.webp").read_text() == "one"
     assert data.data.with_name("main.replaced").is_dir()
-    # It archives, and is backed up, as before.
-    data_backup.backup()
     data.add("after the restore")
-    data_backup.check()
-    restore("", force=True)
+    # No later backup is needed to go back to a time after the restore: the archive has the history of its timeline.
+    to = now()
+    time.sleep(1)
+    data.sql("DELETE FROM orders")
+    restore(to, force=True)
     assert data.orders() == [*before, "after the restore"]
+
+
+def test_what_does_not_recover_stops_nothing(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    data_backup.backup()
+    kept = data_backup.fetch
+
+    def fetch_with_a_fault(directory: Path, *words: str) -> None:
+        kept(directory, *words)
+        (directory / "backup_label").write_text("wrong")
+
+    monkeypatch.setattr(data_backup, "fetch", fetch_with_a_fault)
+    with pytest.raises(data_backup.Failed, match='invalid data in file "backup_label"'):
+        data_backup.restore("", force=True)
+    assert "postgresql" not in systemctl(data)
+    assert not data.data.with_name("main.restored").exists()
+
+
+def test_the_database_comes_back_if_the_restored_one_does_not_start(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_backup.backup()
+    data.add("after the backup")
+    before = data.orders()
+    data_backup.restore("", force=True)
+    (data.data.with_name("main.restored") / "PG_VERSION").write_text("1")
+    monkeypatch.setattr(data_backup, "SECONDS_TO_START", 1)
+    with pytest.raises(data_backup.Failed, match="The database is the one from before"):
+        data_backup.exchange()
+    assert data.orders() == before
+    with pytest.raises(data_backup.Failed, match="does not exist: `restore` makes it"):
+        data_backup.exchange()
+
+
+def test_only_the_primary_makes_backups(data: Data) -> None:
+    """A new primary makes one as soon as it checks, because the archive may lack what the former one wrote last."""
+    data_backup.backup()
+    data.pg_ctl("stop")
+    data.run(["touch", str(data.data / "standby.signal")])
+    data.pg_ctl("start")
+    result = data.directory / "state/state.json"
+    result.touch()
+    assert data_backup.is_standby()
+    assert data_backup.reach() == "standby"
+    assert data_backup.status() == "{}"
+    assert "this host is a standby" in data_backup.stand_by()
+    assert not result.exists()
+    data.pg_ctl("promote")
+    assert not data_backup.is_standby()
+    assert len(data_backup.backups(data_backup.read_info())) == 1
+    (data.media / "one.webp").write_text("one")
+    for _ in range(2):
+        data_backup.check()
+        first, second = data_backup.backups(data_backup.read_info())
+    assert (first["type"], second["type"]) == ("full", "incr")
+    assert second["archive"]["stop"].startswith("00000002")
 
 
 def test_a_new_host_gets_everything(data: Data) -> None:

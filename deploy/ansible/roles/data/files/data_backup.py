@@ -54,8 +54,8 @@ SELECT format(
     schemaname || '.' || tablename, schemaname, tablename
 ) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1 \gexec
 """
-# A commit, so that recovery to a time before it ends, and so that an idle server archives something too. It waits for no
-# standby: the archive needs none.
+# A commit, so that recovery to a time before it ends, and so that an idle server archives something too. No
+# standby has to have it.
 HEARTBEAT = "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, 'data-backup', 'heartbeat')"
 # Of the log, if the archive has no commit after TO.
 TOO_EARLY = "recovery ended before configured recovery target was reached"
@@ -362,7 +362,7 @@ def is_primary(*where: str) -> bool:
 
 
 def is_standby(within: float = 0) -> bool:
-    """Return whether another host of the cluster is the primary. Raises Failed if PostgreSQL does not run `within` seconds."""
+    """Return whether another host of the cluster is the primary. Raises Failed if PostgreSQL does not start in time."""
     deadline = time.monotonic() + within
     while True:
         try:
@@ -474,9 +474,9 @@ def recover_to_the_end(directory: Path, log: Path) -> None:
 
 
 def exchange() -> None:
-    """Start PostgreSQL on what restore() recovered. If it does not start, start it on the previous files. Raises Failed.
+    """Start PostgreSQL on what restore() recovered, or else again on the previous files. Raises Failed in this case.
 
-    In a cluster, Patroni is stopped on all other hosts.
+    Patroni has to be stopped on the other hosts of a cluster.
     """
     data, fresh, replaced = directories()
     unit = settings()["UNIT"]
