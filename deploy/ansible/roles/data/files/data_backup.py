@@ -41,8 +41,8 @@ STANZA = "main"
 DATABASE = "tandem"
 # Seconds for a server that has nothing to recover, and for Patroni to agree with itself that it is the primary.
 SECONDS_TO_START = 120
-# The name of Patroni's cluster, and the answers to patronictl before it removes one.
-CLUSTER, REMOVAL = "tandem", "tandem\nYes I am aware\n"
+# Patroni's unit, the name of its cluster, and the answers to patronictl before it removes one.
+PATRONI, CLUSTER, REMOVAL = "patroni", "tandem", "tandem\nYes I am aware\n"
 # The daily backup's time varies by an hour. The uploads follow hourly, and the check writes to the archive each time.
 HOURS_OF_DATABASE, HOURS_OF_UPLOADS, MINUTES_OF_ARCHIVE, DAYS_OF_DRILL = 26, 3, 30, 8
 PSQL = ["psql", "--no-psqlrc", "--no-align", "--tuples-only", "--quiet", "--set=ON_ERROR_STOP=1"]
@@ -482,6 +482,9 @@ def exchange() -> None:
     unit = settings()["UNIT"]
     if not fresh.exists():
         raise Failed(f"{fresh} does not exist: `restore` makes it")
+    if unit == PATRONI and not is_primary():
+        # The archive has its timeline, which the restored database would write too.
+        raise Failed("Another host became the primary. Nothing was restored: run this again")
     run(["systemctl", "stop", unit])
     data.rename(replaced)
     fresh.rename(data)
@@ -499,7 +502,7 @@ def exchange() -> None:
 
 def start(unit: str) -> None:
     """Start PostgreSQL. Return when it accepts writes."""
-    if unit == "patroni":
+    if unit == PATRONI:
         # As in a new cluster: what etcd has is of the previous data. https://patroni.readthedocs.io/en/latest/existing_data.html
         run(["patronictl", "--config-file", "/etc/patroni/config.yml", "remove", CLUSTER], input=REMOVAL)
     deadline = time.monotonic() + SECONDS_TO_START
