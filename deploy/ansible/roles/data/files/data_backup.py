@@ -495,6 +495,7 @@ def exchange() -> None:
         data.rename(fresh)
         replaced.rename(data)
         run(["systemctl", "start", unit])
+        shutil.rmtree(fresh, ignore_errors=True)
         raise
     run(["systemctl", "start", "--no-block", "tandem-backup@all.service"])
     print(f"In place. What was there is {replaced}, until the next restore")
