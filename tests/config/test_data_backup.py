@@ -243,6 +243,9 @@ def test_only_the_primary_makes_backups(data: Data) -> None:
         first, second = data_backup.backups(data_backup.read_info())
     assert (first["type"], second["type"]) == ("full", "incr")
     assert second["archive"]["stop"].startswith("00000002")
+    data_backup.ended(data.data / "pg_wal/000000010000000000000001")
+    with pytest.raises(data_backup.Failed, match="The archive has another"):
+        data_backup.ended(data.data / "pg_wal/000000020000000000000001")
 
 
 def test_a_new_host_gets_everything(data: Data) -> None:

@@ -77,6 +77,11 @@ def test_backups_go_on_after_a_failover(seven: HostsStack, record: Record) -> No
     assert {row[0]: "archive" in row for row in rows if row and row[0].startswith("data-")} == {
         host.name: host is primary for host in seven.on("data")
     }
+    # The third host has a part of the segment that the former primary archived when it returned.
+    make(seven, "switchover")
+    wait_until(is_complete, seven)
+    for _ in range(3):
+        make(seven, "backup")
     record("the primary loses power: the archive goes on", 0, 0, 0, seconds, "and the new primary makes a backup")
 
 

@@ -5,6 +5,7 @@
     data-backup reach                    as postgres: prints new without a backup, foreign if they are another's
     data-backup all                      as postgres: backs up the database, then the uploads
     data-backup uploads                  as postgres: backs up the uploads alone
+    data-backup ended SEGMENT            as postgres: succeeds if the segment is of an earlier timeline
     data-backup status                   as postgres: the newest backups, as JSON
     data-backup check                    as postgres: the same for metrics; fails if one is too old
     data-backup drill                    as postgres: restores into a scratch cluster, and compares it
@@ -69,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="data-backup")
     for_everybody = {"reach": reach, "status": status}
     for_the_primary = {"all": backup, "uploads": uploads, "check": check, "drill": drill}
-    parser.add_argument("command", choices=[*for_everybody, *for_the_primary, "try", "restore", "exchange"])
+    parser.add_argument("command", choices=[*for_everybody, *for_the_primary, "try", "ended", "restore", "exchange"])
     parser.add_argument("to", nargs="?", default="")
     parser.add_argument("--force", action="store_true")
     given = parser.parse_args()
@@ -79,6 +80,8 @@ def main() -> None:
             raise Failed("only `restore` and `exchange` are for root; the rest is for postgres")
         if given.command == "try":
             attempt(given.to)
+        elif given.command == "ended":
+            ended(Path(given.to))
         elif given.command == "restore":
             with alone():
                 restore(given.to, given.force)
@@ -220,6 +223,17 @@ def read_status() -> dict[str, Any]:
 def attempt(file: str) -> None:
     os.environ["PGBACKREST_CONFIG"] = file
     read_info()
+
+
+def ended(segment: Path) -> None:
+    """Raise Failed unless the directory of a segment of WAL has the history of a later timeline.
+
+    When another host becomes the primary, a standby has a part of the timeline's last segment. The former primary
+    archives that segment when it returns, because Patroni makes it. If the standby then becomes the primary, PostgreSQL
+    archives the part too, before it deletes it. A recovery needs neither: the next timeline begins with a copy.
+    """
+    if not any(history.stem > segment.name[:8] for history in segment.parent.glob("*.history")):
+        raise Failed(f"The archive has another {segment.name}")
 
 
 def reach() -> str:
