@@ -72,7 +72,8 @@ def test_backups_go_on_after_a_failover(seven: HostsStack, record: Record) -> No
     for host in seven.on("data"):
         host.run("systemctl start tandem-backup@check")
         assert host.run("test -e /var/lib/data-backup/state.json", check=False).returncode == int(host is not primary)
-    assert "this host is a standby" in former.run("journalctl --unit=tandem-backup@check --output=cat").stdout
+    said = former.run("journalctl --unit=tandem-backup@check --output=cat").stdout
+    assert "this host is a standby" in said
     rows = [line.split() for line in make(seven, "fleet").splitlines()]
     assert {row[0]: "archive" in row for row in rows if row and row[0].startswith("data-")} == {
         host.name: host is primary for host in seven.on("data")

@@ -43,7 +43,8 @@ DATABASE = "tandem"
 # Seconds for a server that has nothing to recover, and for Patroni to agree with itself that it is the primary.
 SECONDS_TO_START = 120
 # Patroni's unit, the name of its cluster, and the answers to patronictl before it removes one.
-PATRONI, CLUSTER, REMOVAL = "patroni", "tandem", "tandem\nYes I am aware\n"
+PATRONI, CLUSTER = "patroni", "tandem"
+REMOVAL = f"{CLUSTER}\nYes I am aware\n"
 # The daily backup's time varies by an hour. The uploads follow hourly, and the check writes to the archive each time.
 HOURS_OF_DATABASE, HOURS_OF_UPLOADS, MINUTES_OF_ARCHIVE, DAYS_OF_DRILL = 26, 3, 30, 8
 PSQL = ["psql", "--no-psqlrc", "--no-align", "--tuples-only", "--quiet", "--set=ON_ERROR_STOP=1"]
