@@ -46,7 +46,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         if result._task.no_log or not result._task.tags:
             return
         for found in result._result.get("results", [result._result]):
-            for line in str(found.get("stdout") or found.get("msg", "")).splitlines():
+            for line in str(found.get("stdout", found.get("msg", ""))).splitlines():
                 self._display.display(f"      {line}")
 
     def v2_runner_on_ok(self, result: Any) -> None:
