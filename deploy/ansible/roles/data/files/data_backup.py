@@ -56,8 +56,8 @@ SELECT format(
     schemaname || '.' || tablename, schemaname, tablename
 ) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1 \gexec
 """
-# A commit, so that recovery to a time before it ends, and so that an idle server archives something too. No
-# standby has to have it.
+# A commit, so that recovery to a time before it ends, and so that an idle server archives something too. A
+# missing standby does not delay it.
 HEARTBEAT = "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, 'data-backup', 'heartbeat')"
 # Of the log, if the archive has no commit after TO.
 TOO_EARLY = "recovery ended before configured recovery target was reached"
