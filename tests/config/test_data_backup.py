@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -61,7 +62,7 @@ class Data:
         stanza = f"[main]\npg1-path={self.data}\npg1-socket-path={self.directory}\npg1-port={self.port}\n"
         (self.directory / "pgbackrest.conf").write_text("\n".join(["[global]", *lines, stanza]))
         restic = backups.restic_environment(url, password, str(self.bucket.authority))
-        restic |= {"DAYS": "30", "UPLOADS": str(self.media)}
+        restic |= {"DAYS": "30", "UPLOADS": str(self.media), "UNIT": f"postgresql@{self.version}-main"}
         (self.directory / "settings").write_text("".join(f"{name}={value}\n" for name, value in restic.items()))
 
     def start(self, first_data: str = FIRST_DATA) -> None:
@@ -118,7 +119,7 @@ def data(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Ite
     made = Data(tmp_path, bucket, tmp_path.name)
     if AS_POSTGRES:
         subprocess.run(["chown", "-R", "postgres", str(tmp_path)], check=True)
-    log = tmp_path / f"postgresql-{made.version}-main.log"
+    log = tmp_path / "log"
     (tmp_path / "bin").mkdir()
     systemctl = tmp_path / "bin/systemctl"
     pg_ctl = " ".join([*AS_POSTGRES, program("pg_ctl", "postgresql")])
@@ -134,7 +135,7 @@ def data(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Ite
         "PGBACKREST_CONFIG": str(tmp_path / "pgbackrest.conf"),
     }.items():
         monkeypatch.setenv(name, value)
-    for name, file in {"SETTINGS": "settings", "PGBACKREST": "pgbackrest.conf", "STATE": "state", "LOGS": ""}.items():
+    for name, file in {"SETTINGS": "settings", "PGBACKREST": "pgbackrest.conf", "STATE": "state"}.items():
         monkeypatch.setattr(data_backup, name, tmp_path / file)
     made.start()
     try:
@@ -150,6 +151,11 @@ def now() -> str:
     moment = datetime.now(UTC)
     time.sleep(1.1)
     return f"{moment + timedelta(seconds=1):%Y-%m-%d %H:%M:%S}"
+
+
+def restore(to: str, force: bool) -> None:
+    data_backup.restore(to, force)
+    data_backup.exchange()
 
 
 def systemctl(data: Data) -> str:
@@ -171,16 +177,75 @@ def test_a_wrong_delete_is_undone(data: Data) -> None:
     with pytest.raises(data_backup.Failed, match=r"The database is live: 501 rows. Nothing was restored"):
         data_backup.restore(to, force=False)
     assert "postgresql" not in systemctl(data)
-    data_backup.restore(to, force=True)
+    restore(to, force=True)
     assert data.orders() == before
     assert (data.media / "one.webp").read_text() == "one"
     assert data.data.with_name("main.replaced").is_dir()
-    # It archives, and is backed up, as before.
-    data_backup.backup()
     data.add("after the restore")
-    data_backup.check()
-    data_backup.restore("", force=True)
+    # No later backup is needed to go back to a time after the restore: the archive has the history of its timeline.
+    to = now()
+    time.sleep(1)
+    data.sql("DELETE FROM orders")
+    restore(to, force=True)
     assert data.orders() == [*before, "after the restore"]
+
+
+def test_what_does_not_recover_stops_nothing(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    data_backup.backup()
+    kept = data_backup.fetch
+
+    def fetch_with_a_fault(directory: Path, *words: str) -> None:
+        kept(directory, *words)
+        (directory / "backup_label").write_text("wrong")
+
+    monkeypatch.setattr(data_backup, "fetch", fetch_with_a_fault)
+    with pytest.raises(data_backup.Failed, match='invalid data in file "backup_label"'):
+        data_backup.restore("", force=True)
+    assert "postgresql" not in systemctl(data)
+    assert not data.data.with_name("main.restored").exists()
+
+
+def test_the_database_comes_back_if_the_restored_one_does_not_start(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data_backup.backup()
+    data.add("after the backup")
+    before = data.orders()
+    data_backup.restore("", force=True)
+    (data.data.with_name("main.restored") / "PG_VERSION").write_text("1")
+    monkeypatch.setattr(data_backup, "SECONDS_TO_START", 1)
+    with pytest.raises(data_backup.Failed, match="The database is the one from before"):
+        data_backup.exchange()
+    assert data.orders() == before
+    with pytest.raises(data_backup.Failed, match="does not exist: `restore` makes it"):
+        data_backup.exchange()
+
+
+def test_only_the_primary_makes_backups(data: Data) -> None:
+    """A new primary makes one as soon as it checks, because the archive may lack what the former one wrote last."""
+    data_backup.backup()
+    data.pg_ctl("stop")
+    data.run(["touch", str(data.data / "standby.signal")])
+    data.pg_ctl("start")
+    result = data.directory / "state/state.json"
+    result.touch()
+    assert data_backup.is_standby()
+    assert data_backup.reach() == "standby"
+    assert data_backup.status() == "{}"
+    assert "this host is a standby" in data_backup.stand_by()
+    assert not result.exists()
+    data.pg_ctl("promote")
+    assert not data_backup.is_standby()
+    assert len(data_backup.backups(data_backup.read_info())) == 1
+    (data.media / "one.webp").write_text("one")
+    for _ in range(2):
+        data_backup.check()
+        first, second = data_backup.backups(data_backup.read_info())
+    assert (first["type"], second["type"]) == ("full", "incr")
+    assert second["archive"]["stop"].startswith("00000002")
+    data_backup.ended(data.data / "pg_wal/000000010000000000000001")
+    with pytest.raises(data_backup.Failed, match="The archive has another"):
+        data_backup.ended(data.data / "pg_wal/000000020000000000000001")
 
 
 def test_a_new_host_gets_everything(data: Data) -> None:
@@ -195,7 +260,7 @@ def test_a_new_host_gets_everything(data: Data) -> None:
     (data.media / "one.webp").unlink()
     data.start("SELECT 1")
     assert data_backup.reach() == "foreign"
-    data_backup.restore("", force=False)
+    restore("", force=False)
     assert data.orders() == before
     assert (data.media / "one.webp").read_text() == "one"
     assert data_backup.reach() == ""
@@ -215,13 +280,15 @@ def test_the_drill_restores_everything(data: Data, capsys: pytest.CaptureFixture
 
 def test_the_drill_finds_a_difference(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     data_backup.backup()
-    kept = data_backup.start_scratch
+    kept = data_backup.recovered
 
-    def start_and_lose_a_row(scratch: Path, pg_ctl: Path) -> None:
-        kept(scratch, pg_ctl)
-        data_backup.sql("DELETE FROM orders WHERE id = 7", DATABASE, f"--host={scratch}")
+    @contextmanager
+    def recovered_without_a_row(scratch: Path) -> Iterator[str]:
+        with kept(scratch) as where:
+            data_backup.sql("DELETE FROM orders WHERE id = 7", DATABASE, where)
+            yield where
 
-    monkeypatch.setattr(data_backup, "start_scratch", start_and_lose_a_row)
+    monkeypatch.setattr(data_backup, "recovered", recovered_without_a_row)
     (data.media / "one.webp").write_text("one")
     data_backup.uploads()
     with pytest.raises(data_backup.Failed, match="the restored data differs"):

@@ -126,7 +126,8 @@ def test_the_examples_have_no_mistake(tmp_path: Path, secrets: dict[str, str], s
 def in_cluster() -> dict[str, str]:
     """Return the secrets that several data hosts need beside those of one."""
     bucket = {"S3_URL": "https://k:s@s3.example.org/bucket"} if "S3_URL" in parse(EXAMPLE.read_text()) else {}
-    return {name: make() for name, make in HOST_SECRETS.items()} | bucket
+    backups = {"BACKUP_URL": "s3://k:s@s3.example.org/backups"}
+    return {name: make() for name, make in HOST_SECRETS.items()} | bucket | backups
 
 
 def test_a_cluster_needs_three_hosts_and_its_secrets(tmp_path: Path, secrets: dict[str, str]) -> None:

@@ -324,7 +324,7 @@ def fleet_row(fleet: Fleet, host: str) -> tuple[str, ...]:
         found = json.loads(fleet.ask(host, f"{HOST_COMMAND} status"))
     except (Failed, ValueError, subprocess.TimeoutExpired) as error:
         return host, " ".join(groups), "-", str(error).splitlines()[-1][:60], "-", "-", "-", "-"
-    newest = newest_backup(fleet, host) if "data" in groups and not cluster.hosts(fleet) else "-"
+    newest = newest_backup(fleet, host) if "data" in groups else "-"
     ready = [name for name, state in found["services"].items() if state == "ready"]
     said = [f"{' '.join(ready)} ready"] if ready else []
     said += [f"{name}: {state}" for name, state in found["services"].items() if state != "ready"]
@@ -343,6 +343,9 @@ def newest_backup(fleet: Fleet, host: str) -> str:
         state = json.loads(fleet.ask(host, BACKUP_STATUS))
     except (Failed, ValueError, subprocess.TimeoutExpired) as error:
         return str(error).splitlines()[-1][:60]
+    if not state:
+        # A standby.
+        return "-"
     if state["foreign"]:
         return "BACKUP_URL has another database's"
     times = {name: f"{datetime.fromtimestamp(state[name], UTC):%Y-%m-%d %H:%M}" for name in state if name in SHOWN}
@@ -370,15 +373,15 @@ def manage(options: argparse.Namespace) -> None:
 
 
 def play_data(fleet: Fleet, playbook: str, **variables: Any) -> None:
+    """Run a playbook on the data host. In a cluster that is the primary, but a restore is on all hosts."""
     if not fleet.groups["data"]:
         raise Failed(
             f"{fleet.name} has no data host: the provider of DATABASE_URL makes and restores the backups. For a copy "
             "of your own, use pg_dump"
         )
-    if cluster.hosts(fleet):
-        raise Failed(f"{fleet.name} has a cluster, which {playbook} does not know: see docs/backups.md, A cluster")
+    primary = move.primary(fleet)
     plan(fleet, playbook.replace("-", " ").capitalize(), *([("to", variables["to"])] if variables.get("to") else []))
-    if not fleet.play(playbook, **variables):
+    if not fleet.play(playbook, [] if playbook == "restore" else [primary], primary=primary, **variables):
         raise Failed(f"{playbook} failed: see above")
 
 

@@ -42,11 +42,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._display.display(f"  {mark} {result._host.get_name():<12} {name}  {seconds:.1f} s")
 
     def said(self, result: Any) -> None:
-        """Show the output of the project's own commands, which have the tag `said`."""
+        """Show the output of the project's own commands, and messages, which have the tag `said`."""
         if result._task.no_log or not result._task.tags:
             return
         for found in result._result.get("results", [result._result]):
-            for line in str(found.get("stdout", "")).splitlines():
+            for line in str(found.get("stdout", found.get("msg", ""))).splitlines():
                 self._display.display(f"      {line}")
 
     def v2_runner_on_ok(self, result: Any) -> None:

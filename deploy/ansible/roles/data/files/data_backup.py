@@ -1,14 +1,18 @@
 #!/usr/bin/env python3
-"""Back up, check, rehearse and restore the data host. pgBackRest and restic do the work.
+"""Back up, check, rehearse and restore the data hosts. pgBackRest and restic do the work.
 
     data-backup try FILE                 as postgres: do these settings of pgBackRest reach BACKUP_URL?
     data-backup reach                    as postgres: prints new without a backup, foreign if they are another's
     data-backup all                      as postgres: backs up the database, then the uploads
     data-backup uploads                  as postgres: backs up the uploads alone
+    data-backup ended SEGMENT            as postgres: succeeds if the segment is of an earlier timeline
     data-backup status                   as postgres: the newest backups, as JSON
     data-backup check                    as postgres: the same for metrics; fails if one is too old
     data-backup drill                    as postgres: restores into a scratch cluster, and compares it
-    data-backup restore [TO] [--force]   as root: puts it in place of the database; TO is a time in UTC
+    data-backup restore [TO] [--force]   as root: restores beside the database; TO is a time in UTC
+    data-backup exchange                 as root: puts what was restored in place of the database
+
+In a cluster, `all`, `uploads`, `check` and `drill` do their work on the primary, and nothing on the other hosts.
 
 Provision writes the settings of both programs: /etc/pgbackrest/pgbackrest.conf and /etc/data-backup. This needs only
 Debian's own Python. The stanza in the repository has the system identifier of its database, and the uploads have it as
@@ -34,9 +38,13 @@ SETTINGS = Path("/etc/data-backup")
 PGBACKREST = Path("/etc/pgbackrest/pgbackrest.conf")
 # The results of check and drill, for metrics and for everybody.
 STATE = Path("/var/lib/data-backup")
-LOGS = Path("/var/log/postgresql")
 STANZA = "main"
 DATABASE = "tandem"
+# Seconds for a server that has nothing to recover, and for Patroni to agree with itself that it is the primary.
+SECONDS_TO_START = 120
+# Patroni's unit, the name of its cluster, and the answers to patronictl before it removes one.
+PATRONI, CLUSTER = "patroni", "tandem"
+REMOVAL = f"{CLUSTER}\nYes I am aware\n"
 # The daily backup's time varies by an hour. The uploads follow hourly, and the check writes to the archive each time.
 HOURS_OF_DATABASE, HOURS_OF_UPLOADS, MINUTES_OF_ARCHIVE, DAYS_OF_DRILL = 26, 3, 30, 8
 PSQL = ["psql", "--no-psqlrc", "--no-align", "--tuples-only", "--quiet", "--set=ON_ERROR_STOP=1"]
@@ -48,8 +56,11 @@ SELECT format(
     schemaname || '.' || tablename, schemaname, tablename
 ) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1 \gexec
 """
-# A commit, so that recovery to a time before it ends, and so that an idle server archives something too.
-HEARTBEAT = "SELECT pg_logical_emit_message(true, 'data-backup', 'heartbeat')"
+# A commit, so that recovery to a time before it ends, and so that an idle server archives something too. A
+# missing standby does not delay it.
+HEARTBEAT = "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, 'data-backup', 'heartbeat')"
+# Of the log, if the archive has no commit after TO.
+TOO_EARLY = "recovery ended before configured recovery target was reached"
 
 
 class Failed(Exception):
@@ -58,29 +69,30 @@ class Failed(Exception):
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="data-backup")
-    commands = {
-        "reach": reach,
-        "all": backup,
-        "uploads": uploads,
-        "status": status,
-        "check": check,
-        "drill": drill,
-    }
-    parser.add_argument("command", choices=[*commands, "try", "restore"])
+    for_everybody = {"reach": reach, "status": status}
+    for_the_primary = {"all": backup, "uploads": uploads, "check": check, "drill": drill}
+    parser.add_argument("command", choices=[*for_everybody, *for_the_primary, "try", "ended", "restore", "exchange"])
     parser.add_argument("to", nargs="?", default="")
     parser.add_argument("--force", action="store_true")
     given = parser.parse_args()
     os.umask(0o077)
     try:
-        if (os.geteuid() == 0) != (given.command == "restore"):
-            raise Failed("only `restore` is for root; the rest is for postgres")
+        if (os.geteuid() == 0) != (given.command in ("restore", "exchange")):
+            raise Failed("only `restore` and `exchange` are for root; the rest is for postgres")
         if given.command == "try":
             attempt(given.to)
+        elif given.command == "ended":
+            ended(Path(given.to))
         elif given.command == "restore":
             with alone():
                 restore(given.to, given.force)
-        elif said := commands[given.command]():
-            print(said)
+        elif given.command == "exchange":
+            with alone():
+                exchange()
+        elif given.command in for_everybody:
+            print(for_everybody[given.command]())
+        else:
+            print(stand_by() if is_standby(SECONDS_TO_START) else for_the_primary[given.command]())
     except (Failed, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"data-backup: {error}")
 
@@ -120,7 +132,7 @@ def restic(*words: str) -> str:
 
 
 def settings() -> dict[str, str]:
-    """Return restic's environment, and UPLOADS: their directory, empty if they are in a bucket."""
+    """Return restic's environment; UPLOADS, their directory, empty if they are in a bucket; and UNIT, PostgreSQL's."""
     lines = SETTINGS.read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
@@ -192,6 +204,8 @@ def shown(timestamp: float) -> str:
 
 def read_status() -> dict[str, Any]:
     """Return timestamps: of the newest backup of the database and of the uploads, the archive's end, the last drill."""
+    if is_standby():
+        return {}
     info = read_info()
     system, here = system_of(info), system_here()
     state: dict[str, Any] = {"foreign": bool(system) and system != here}
@@ -212,7 +226,20 @@ def attempt(file: str) -> None:
     read_info()
 
 
+def ended(segment: Path) -> None:
+    """Raise Failed unless the directory of a segment of WAL has the history of a later timeline.
+
+    When another host becomes the primary, a standby has a part of the timeline's last segment. The former primary
+    archives that segment when it returns, because Patroni makes it. If the standby then becomes the primary, PostgreSQL
+    archives the part too, before it deletes it. A recovery needs neither: the next timeline begins with a copy.
+    """
+    if not any(history.stem > segment.name[:8] for history in segment.parent.glob("*.history")):
+        raise Failed(f"The archive has another {segment.name}")
+
+
 def reach() -> str:
+    if is_standby():
+        return "standby"
     info = read_info()
     system = system_of(info)
     return "foreign" if system and system != system_here() else "" if backups(info) else "new"
@@ -225,6 +252,8 @@ def status() -> str:
 def check() -> str:
     """Write the status for metrics. Raises Failed with everything that is too old or missing."""
     sql(HEARTBEAT)
+    if is_due(read_info()):
+        print(backup(), flush=True)
     state = read_status()
     partial = STATE / "state.json.new"
     partial.write_text(json.dumps(state))
@@ -247,6 +276,27 @@ def check() -> str:
 
 
 # Backup
+
+
+def stand_by() -> str:
+    """Remove the results of when this host was the primary: metrics would go on with their age."""
+    for name in ("state.json", "drilled"):
+        (STATE / name).unlink(missing_ok=True)
+    return "Nothing to do: this host is a standby, and the primary makes the backups"
+
+
+def is_due(info: dict[str, Any]) -> bool:
+    """Return whether a new primary has to make a backup that no timer makes in time.
+
+    Its timer may have gone off when it was a standby. And if the former primary was lost before it archived its last
+    segments, no older backup can be recovered beyond them.
+    """
+    found = backups(info)
+    if not found or system_of(info) != system_here():
+        return False
+    timeline = sql("SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)")
+    is_old = time.time() - found[-1]["timestamp"]["stop"] > HOURS_OF_DATABASE * 3600
+    return is_old or not found[-1]["archive"]["stop"].startswith(timeline)
 
 
 def backup() -> str:
@@ -319,50 +369,68 @@ def check_version(info: dict[str, Any], data: Path) -> None:
         raise Failed(f"The backups are of PostgreSQL {made}, and this host has {here}: should be the same")
 
 
-def is_running(*where: str) -> bool:
+def is_primary(*where: str) -> bool:
+    """Return whether PostgreSQL runs and accepts writes."""
     with contextlib.suppress(Failed):
-        return bool(sql("SELECT 1", "postgres", *where))
+        return sql("SELECT pg_is_in_recovery()", "postgres", *where) == "f"
     return False
 
 
+def is_standby(within: float = 0) -> bool:
+    """Return whether another host of the cluster is the primary. Raises Failed if PostgreSQL does not start in time."""
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            return sql("SELECT pg_is_in_recovery()") == "t"
+        except Failed:
+            # It starts after a boot or a failover.
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(1)
+
+
 def check_not_live() -> None:
-    if not is_running():
-        raise Failed("PostgreSQL does not run here, so nobody knows what it has. FORCE=yes replaces it")
+    if not is_primary():
+        raise Failed("No primary runs here, so nobody knows what it has. FORCE=yes replaces it")
     exists = sql(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'")  # noqa: S608
     rows = sum(int(line.split("|")[1]) for line in (sql(TABLES, DATABASE).splitlines() if exists else []))
     if rows:
         raise Failed(f"The database is live: {rows} rows. Nothing was restored; FORCE=yes replaces it")
 
 
+def directories() -> tuple[Path, Path, Path]:
+    """Return the directories of the database, of what is restored beside it, and of what that replaces."""
+    data = data_directory()
+    return data, data.with_name(f"{data.name}.restored"), data.with_name(f"{data.name}.replaced")
+
+
 def restore(to: str, force: bool) -> None:
-    """Restore beside the database, then stop it and exchange the two. The replaced one stays until the next restore."""
+    """Restore beside the database, and recover there. What exchange() replaced before is deleted."""
     info = read_info()
     chosen, wanted = choose(info, to)
-    data = data_directory()
+    data, fresh, replaced = directories()
     check_version(info, data)
     if not force:
         check_not_live()
-    fresh, replaced = (data.with_name(f"{data.name}.{suffix}") for suffix in ("restored", "replaced"))
     for left_behind in (fresh, replaced):
         shutil.rmtree(left_behind, ignore_errors=True)
     check_space(data.parent, chosen["info"]["size"])
-    if is_running() and system_here() == system_of(info):
+    if is_primary() and system_here() == system_of(info):
         # Everything until now is in the archive after this.
         sql(HEARTBEAT)
         pgbackrest("check")
     print(f"{chosen['label']}, then the archive until {shown(wanted) if wanted else 'its end'}", flush=True)
     try:
-        # pgBackRest would write this with the path of the directory, which is renamed later.
-        command = f'restore_command=pgbackrest --stanza={STANZA} archive-get %f "%p"'
-        fetch(fresh, chosen["label"], f"--recovery-option={command}", *until(wanted))
+        fetch(fresh, chosen["label"], *until(wanted))
+        with recovered(fresh):
+            pass
+        # It did not archive. The server that runs in its place does, but takes no history for its own that it finds.
+        history = max((fresh / "pg_wal").glob("*.history"))
+        run_as_postgres(["touch", str(fresh / f"pg_wal/archive_status/{history.name}.ready")])
         restore_uploads(system_of(info), wanted)
-        exchange(data, fresh, replaced)
-    finally:
+    except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
-    # Its cache is of the replaced database. Clients that lose their subscriptions read again.
-    run(["systemctl", "restart", "redis-server.service"])
-    run(["systemctl", "start", "--no-block", "tandem-backup@all.service"])
-    print(f"In place. What was there is {replaced}, until the next restore")
+        raise
 
 
 def until(wanted: float) -> list[str]:
@@ -377,45 +445,89 @@ def fetch(directory: Path, label: str, *options: str) -> None:
     pgbackrest("restore", f"--pg1-path={directory}", f"--set={label}", *options)
 
 
-def exchange(data: Path, fresh: Path, replaced: Path) -> None:
-    """Start PostgreSQL on the restored files. If it does not, start it on those from before. Raises Failed."""
-    unit = f"postgresql@{data.parent.name}-{data.name}.service"
+@contextlib.contextmanager
+def recovered(directory: Path) -> Iterator[str]:
+    """Run PostgreSQL on restored files for the block, without this server's settings. Yield psql's option for it."""
+    pg_ctl = [f"/usr/lib/postgresql/{data_directory().parent.name}/bin/pg_ctl", f"--pgdata={directory}", "--wait"]
+    hba, log, where = directory / "alone.conf", directory / "alone.log", f"--host={directory}"
+    run_as_postgres(["tee", str(hba)], input="local all all trust\n")
+    # The unit forbids what JIT needs. Standby queries would need as many connections as the live server has.
+    own = {"config_file": "/dev/null", "hba_file": hba, "listen_addresses": "", "unix_socket_directories": directory}
+    own |= {"archive_mode": "off", "hot_standby": "off", "jit": "off"}
+    options = " ".join(f"-c {name}='{value}'" for name, value in own.items())
+    start = [*pg_ctl, f"--log={log}", "--timeout=86400", f"--options={options}", "start"]
+    try:
+        # pg_ctl does not wait for a recovery without standby queries, and fails if it ends too early.
+        with contextlib.suppress(Failed):
+            run_as_postgres(start, stdout=subprocess.DEVNULL)
+        while not is_primary(where):
+            if not (directory / "postmaster.pid").exists():
+                recover_to_the_end(directory, log)
+                run_as_postgres(start, stdout=subprocess.DEVNULL)
+            time.sleep(0.5)
+        yield where
+        # Its paths and the time are of this recovery alone.
+        names = ("restore_command", "recovery_target_time", "recovery_target_action")
+        sql("".join(f"ALTER SYSTEM RESET {name};\n" for name in names), "postgres", where)
+    finally:
+        with contextlib.suppress(Failed):
+            run_as_postgres([*pg_ctl, "--mode=fast", "stop"])
+        for file in (hba, log):
+            file.unlink(missing_ok=True)
+
+
+def recover_to_the_end(directory: Path, log: Path) -> None:
+    """Let a recovery that ended before TO end there. Raises Failed, with the end of its log, if it failed."""
+    said = log.read_text(errors="replace") if log.exists() else ""
+    if TOO_EARLY not in said:
+        raise Failed("\n".join(["The restored files do not recover:", *said.splitlines()[-10:]]))
+    # No later commit is in the archive, so its end is the state at that time.
+    print("The archive ends before TO: its end is what is restored", flush=True)
+    with (directory / "postgresql.auto.conf").open("a") as file:
+        file.write("recovery_target_time = ''\n")
+    log.unlink()
+
+
+def exchange() -> None:
+    """Start PostgreSQL on what restore() recovered, or else again on the previous files. Raises Failed in this case.
+
+    Patroni has to be stopped on the other hosts of a cluster.
+    """
+    data, fresh, replaced = directories()
+    unit = settings()["UNIT"]
+    if not fresh.exists():
+        raise Failed(f"{fresh} does not exist: `restore` makes it")
+    if unit == PATRONI and not is_primary():
+        # The archive has its timeline, which the restored database would write too.
+        raise Failed("Another host became the primary. Nothing was restored: run this again")
     run(["systemctl", "stop", unit])
     data.rename(replaced)
     fresh.rename(data)
     try:
-        start(unit, data)
+        start(unit)
     except BaseException:
         run(["systemctl", "stop", unit])
         data.rename(fresh)
         replaced.rename(data)
         run(["systemctl", "start", unit])
+        shutil.rmtree(fresh, ignore_errors=True)
         raise
+    run(["systemctl", "start", "--no-block", "tandem-backup@all.service"])
+    print(f"In place. What was there is {replaced}, until the next restore")
 
 
-def start(unit: str, data: Path) -> None:
-    """Start PostgreSQL. Return when it has recovered."""
-    log = LOGS / f"postgresql-{data.parent.name}-{data.name}.log"
-    size = log.stat().st_size if log.exists() else 0
-    subprocess.run(["systemctl", "start", unit], check=False, capture_output=True)
-    while not is_running() or sql("SELECT pg_is_in_recovery()") == "t":
-        with log.open(errors="replace") as file:
-            file.seek(size)
-            said = file.read()
-        if "recovery ended before configured recovery target was reached" in said:
-            # No later commit is in the archive, so its end is the state at that time.
-            print("The archive ends before TO: its end is what is restored", flush=True)
-            with (data / "postgresql.auto.conf").open("a") as file:
-                file.write("recovery_target_time = ''\n")
-            size = log.stat().st_size
-            run(["systemctl", "stop", unit])
-            subprocess.run(["systemctl", "start", unit], check=False, capture_output=True)
-        elif (
-            "FATAL:  " in said
-            and run(["systemctl", "show", "--property=ActiveState", "--value", unit]).strip() == "failed"
-        ):
+def start(unit: str) -> None:
+    """Start PostgreSQL. Return when it accepts writes."""
+    if unit == PATRONI:
+        # As in a new cluster: what etcd has is of the previous data. https://patroni.readthedocs.io/en/latest/existing_data.html
+        run(["patronictl", "--config-file", "/etc/patroni/config.yml", "remove", CLUSTER], input=REMOVAL)
+    deadline = time.monotonic() + SECONDS_TO_START
+    run(["systemctl", "start", unit])
+    while not is_primary():
+        if time.monotonic() > deadline:
             raise Failed(
-                f"PostgreSQL does not start on the restored files. The database is the one from before. {log} says why"
+                "PostgreSQL does not start on the restored files. The database is the one from before. "
+                f"journalctl --unit={unit} says why"
             )
         time.sleep(0.5)
 
@@ -452,7 +564,6 @@ def drill() -> str:
     chosen, _ = choose(info, "")
     data, started = data_directory(), time.monotonic()
     scratch = data.with_name("drill")
-    programs = Path(f"/usr/lib/postgresql/{data.parent.name}/bin")
     shutil.rmtree(scratch, ignore_errors=True)
     check_space(data.parent, chosen["info"]["size"])
     name = f"drill {time.time()}"
@@ -461,14 +572,10 @@ def drill() -> str:
     after = sql(TABLES, DATABASE)
     pgbackrest("check")
     try:
-        fetch(
-            scratch, chosen["label"], "--archive-mode=off", "--type=name", f"--target={name}", "--target-action=promote"
-        )
-        start_scratch(scratch, programs / "pg_ctl")
-        good = compare(before, after, sql(TABLES, DATABASE, f"--host={scratch}"))
+        fetch(scratch, chosen["label"], "--type=name", f"--target={name}", "--target-action=promote")
+        with recovered(scratch) as where:
+            good = compare(before, after, sql(TABLES, DATABASE, where))
     finally:
-        with contextlib.suppress(Failed):
-            run_as_postgres([str(programs / "pg_ctl"), f"--pgdata={scratch}", "--mode=immediate", "stop"])
         shutil.rmtree(scratch, ignore_errors=True)
     if settings()["UPLOADS"]:
         drill_uploads(system_of(info))
@@ -476,25 +583,6 @@ def drill() -> str:
         raise Failed(f"{chosen['label']}: the restored data differs")
     (STATE / "drilled").touch()
     return f"{chosen['label']} and the archive restored in {time.monotonic() - started:.1f} s"
-
-
-def start_scratch(scratch: Path, pg_ctl: Path) -> None:
-    """Start a restored cluster, without this server's settings. Return when it has recovered."""
-    (scratch / "pg_hba.conf").write_text("local all all trust\n")
-    # The unit forbids what JIT needs. Standby queries would need as many connections as the live server has.
-    own = f"listen_addresses = ''\nunix_socket_directories = '{scratch}'\nhot_standby = off\njit = off\n"
-    (scratch / "postgresql.conf").write_text(own)
-    command = [str(pg_ctl), f"--pgdata={scratch}", f"--log={scratch}/log", "--wait", "--timeout=86400", "start"]
-    try:
-        run_as_postgres(command, stdout=subprocess.DEVNULL)
-        # pg_ctl does not wait for a recovery without standby queries.
-        while not is_running(f"--host={scratch}"):
-            if not (scratch / "postmaster.pid").exists():
-                raise Failed("the scratch cluster does not recover")
-            time.sleep(0.5)
-    except Failed as failed:
-        end = (scratch / "log").read_text(errors="replace").splitlines()[-10:]
-        raise Failed("\n".join([str(failed), *end])) from None
 
 
 def drill_uploads(system: str) -> None:
