@@ -1,4 +1,4 @@
-"""The cluster of PostgreSQL on three hosts: it loses hosts, the server and the network, and switches over, under load.
+"""The cluster of PostgreSQL on three hosts: it loses hosts, servers and the network, and switches over, under load.
 
 In every test the load proves that no acknowledged vote is lost, and that each counts once.
 """
@@ -21,16 +21,22 @@ from tests.chaos.table import Record
 from tests.hosts.hosts import Host
 from tests.hosts.stack import HostsStack
 from tests.hosts.test_deploy import make
+from tests.hosts.test_edges import upgrade_under_load
 from tests.hosts.test_hosts_lost import is_whole
 from tests.sample import Crowd
 
 # Seconds in which writes have to return after a primary that lost its power. 20 of them are Patroni's `ttl`.
 RETURN = 30
+# And after one whose PostgreSQL died: Patroni notices that in its next check.
+RETURN_AFTER_CRASH = 5
 
 
 @pytest.fixture(scope="module")
-def crowd(seven: HostsStack) -> Crowd:
-    return Crowd.gather(seven)
+def crowd(seven: HostsStack) -> Iterator[Crowd]:
+    """Clients connect to the virtual address."""
+    seven.entry = seven.virtual_addresses[0]
+    yield Crowd.gather(seven)
+    seven.entry = ""
 
 
 def members(stack: HostsStack) -> dict[str, dict[str, Any]]:
@@ -53,7 +59,11 @@ def with_role(stack: HostsStack, role: str) -> Host:
 
 def is_complete(stack: HostsStack) -> bool:
     """Return whether the cluster has a primary and two standbys without a lag, and every service is ready."""
-    found = members(stack)
+    try:
+        found = members(stack)
+    except AssertionError:
+        # etcd does not answer.
+        return False
     roles = sorted(member["Role"] for member in found.values())
     return (
         roles == ["Leader", "Replica", "Sync Standby"]
@@ -113,7 +123,7 @@ async def test_a_standby_loses_power(seven: HostsStack, crowd: Crowd, record: Re
 
 @pytest.mark.long
 async def test_postgresql_on_the_primary_is_killed(seven: HostsStack, crowd: Crowd, record: Record) -> None:
-    """Patroni starts it again on the same host."""
+    """The synchronous standby becomes the primary, and the killed server its standby."""
     host = with_role(seven, "Leader")
     async with Load(seven, crowd, refusable=GETS + POSTS) as load:
         await asyncio.sleep(3)
@@ -122,7 +132,66 @@ async def test_postgresql_on_the_primary_is_killed(seven: HostsStack, crowd: Cro
         await asyncio.sleep(3)
     record("kill -9 of PostgreSQL on the primary", *load.figures(), seconds, saw(load))
     assert load.failed() == 0, load.report()
-    assert pause(load) < RETURN
+    assert pause(load) < RETURN_AFTER_CRASH
+    assert with_role(seven, "Leader").name != host.name
+
+
+@pytest.mark.long
+async def test_etcd_loses_its_quorum(seven: HostsStack, crowd: Crowd, record: Record) -> None:
+    """The primary continues, because it reaches Patroni on the other data hosts."""
+    host = with_role(seven, "Leader")
+    others = [other for other in seven.on("data") if other is not host]
+    async with Load(seven, crowd) as load:
+        await asyncio.sleep(3)
+        for other in others:
+            await asyncio.to_thread(other.run, "systemctl stop etcd")
+        # Longer than `ttl`.
+        await asyncio.sleep(RETURN)
+        for other in others:
+            await asyncio.to_thread(other.run, "systemctl start etcd")
+        seconds = await wait_until_complete(seven)
+        await asyncio.sleep(3)
+    record(f"etcd stops on two of three hosts for {RETURN} s", *load.figures(), seconds, saw(load))
+    assert load.failed() == 0, load.report()
+    assert with_role(seven, "Leader").name == host.name
+
+
+@pytest.mark.long
+async def test_two_data_hosts_lose_power(seven: HostsStack, crowd: Crowd, record: Record) -> None:
+    """Clients get 503 with Retry-After until one of them returns."""
+    host = with_role(seven, "Leader")
+    others = [other for other in seven.on("data") if other is not host]
+    async with Load(seven, crowd, refusable=GETS + POSTS) as load:
+        await asyncio.sleep(3)
+        for other in others:
+            await asyncio.to_thread(other.power_off)
+        await asyncio.sleep(RETURN)
+        for other in others:
+            await asyncio.to_thread(other.power_on)
+        seconds = await wait_until_complete(seven)
+        await asyncio.sleep(3)
+    record(f"two of three data hosts lose power for {RETURN} s", *load.figures(), seconds, saw(load))
+    assert load.failed() == 0, load.report()
+    assert load.sum("refused") > 0
+
+
+@pytest.mark.long
+async def test_a_lost_data_host_is_replaced(seven: HostsStack, crowd: Crowd, record: Record) -> None:
+    """An empty host with the name of the lost one copies all data and joins etcd."""
+    host = with_role(seven, "Sync Standby")
+    async with Load(seven, crowd) as load:
+        await asyncio.sleep(3)
+        await asyncio.to_thread(host.replace)
+        began = time.monotonic()
+        done = [await make(seven, "provision"), await make(seven, "deploy")]
+        seconds = time.monotonic() - began
+        await wait_until_complete(seven)
+        await asyncio.sleep(3)
+    for each in done:
+        assert each.returncode == 0, each.stdout
+    record("a data host is lost, and an empty one provisioned", *load.figures(), seconds, saw(load))
+    assert load.failed() == 0, load.report()
+    assert host.name in members(seven)
 
 
 @pytest.mark.long
@@ -158,6 +227,14 @@ async def test_the_primary_is_drained_and_returns(seven: HostsStack, crowd: Crow
     record("make drain of the primary, reboot", *load.figures(), seconds, saw(load))
     assert load.failed(GETS) == 0, load.report()
     assert with_role(seven, "Leader").name != host.name
+
+
+@pytest.mark.long
+async def test_upgrade_of_all_hosts(seven: HostsStack, crowd: Crowd, record: Record) -> None:
+    """Each host drains, upgrades and reboots, without a question."""
+    load = await upgrade_under_load(seven, crowd, record, [host.name for host in seven.network], saw=saw)
+    assert load.failed(GETS) == 0, load.report()
+    assert is_complete(seven)
 
 
 @contextmanager
