@@ -231,10 +231,12 @@ async def test_the_primary_is_drained_and_returns(seven: HostsStack, crowd: Crow
 
 @pytest.mark.long
 async def test_upgrade_of_all_hosts(seven: HostsStack, crowd: Crowd, record: Record) -> None:
-    """Each host drains, upgrades and reboots, without a question."""
+    """Each host drains, upgrades and reboots, without a question. The primary changes once."""
+    timeline = members(seven)["data-1"]["TL"]
     load = await upgrade_under_load(seven, crowd, record, [host.name for host in seven.network], saw=saw)
     assert load.failed(GETS) == 0, load.report()
     assert is_complete(seven)
+    assert members(seven)["data-1"]["TL"] == timeline + 1
 
 
 @contextmanager
