@@ -158,7 +158,7 @@ async def test_etcd_loses_its_quorum(seven: HostsStack, crowd: Crowd, record: Re
 
 @pytest.mark.long
 async def test_two_data_hosts_lose_power(seven: HostsStack, crowd: Crowd, record: Record) -> None:
-    """Clients get 503 with Retry-After until one of them returns, and 504 for a vote that waits longer than harakiri."""
+    """Clients get 503 with Retry-After until one returns, and 504 for a vote that waits longer than harakiri."""
     host = with_role(seven, "Leader")
     others = [other for other in seven.on("data") if other is not host]
     # Watchers would give up: they hear of no vote for longer than PATIENCE.
