@@ -263,62 +263,6 @@ async def test_upgrade_of_all_hosts(seven: HostsStack, crowd: Crowd, record: Rec
     assert members(seven)["data-1"]["TL"] == timeline + 1
 
 
-# 300 MB for WAL on the host's own disk, and its end. A host that copied all data has a directory of its own again.
-SMALL_DISK = """
-    set -e
-    cd /var/lib/postgresql
-    systemctl stop patroni
-    install --directory --owner=postgres --group=postgres --mode=0700 wal
-    mount -t tmpfs -o size=300m,mode=0700,uid=postgres,gid=postgres tmpfs wal
-    cp --archive */main/pg_wal/. wal
-    rm --recursive */main/pg_wal
-    ln --symbolic /var/lib/postgresql/wal $(echo */main)/pg_wal
-    systemctl start patroni
-"""
-NO_SMALL_DISK = """
-    set -e
-    cd /var/lib/postgresql
-    systemctl stop patroni
-    if [ -L */main/pg_wal ]; then
-        rm */main/pg_wal
-        cp --archive wal $(echo */main)/pg_wal
-    fi
-    umount wal
-    systemctl start patroni
-"""
-# The end of a segment of WAL needs the next one.
-FILL = """
-    cd /var/lib/postgresql
-    cp /dev/zero wal/full
-    for _ in $(seq 60); do psql --quiet --command='SELECT pg_switch_wal()' || exit 0; sleep 0.2; done
-    exit 1
-"""
-
-
-@pytest.mark.long
-async def test_full_disk_of_the_primary(seven: HostsStack, crowd: Crowd, record: Record) -> None:
-    """PostgreSQL stops because it cannot write WAL. The synchronous standby replaces it."""
-    host = with_role(seven, "Sync Standby")
-    host.run(SMALL_DISK)
-    await wait_until_complete(seven)
-    while with_role(seven, "Leader") is not host:
-        assert (await make(seven, "switchover")).returncode == 0
-        await wait_until_complete(seven)
-    async with Load(seven, crowd, refusable=GETS + POSTS) as load:
-        await asyncio.sleep(3)
-        await asyncio.to_thread(host.run, FILL, user="postgres")
-        await asyncio.sleep(RETURN)
-        host.run("rm -f /var/lib/postgresql/wal/full")
-        seconds = await wait_until_complete(seven)
-        await asyncio.sleep(3)
-    record("the disk of the primary is full", *load.figures(), seconds, saw(load))
-    host.run(NO_SMALL_DISK)
-    await wait_until_complete(seven)
-    assert load.failed() == 0, load.report()
-    assert pause(load) < RETURN
-    assert with_role(seven, "Leader").name != host.name
-
-
 @contextmanager
 def cut_off(host: Host, others: list[Host]) -> Iterator[None]:
     """For the block, no packet passes between a host and others."""
