@@ -1,4 +1,4 @@
-"""The cluster of PostgreSQL on three hosts: it loses hosts, the server and the network, and switches over, under load.
+"""The cluster of PostgreSQL on three hosts: it loses hosts, servers and the network, and switches over, under load.
 
 In every test the load proves that no acknowledged vote is lost, and that each counts once.
 """
@@ -21,16 +21,22 @@ from tests.chaos.table import Record
 from tests.hosts.hosts import Host
 from tests.hosts.stack import HostsStack
 from tests.hosts.test_deploy import make
+from tests.hosts.test_edges import upgrade_under_load
 from tests.hosts.test_hosts_lost import is_whole
 from tests.sample import Crowd
 
 # Seconds in which writes have to return after a primary that lost its power. 20 of them are Patroni's `ttl`.
 RETURN = 30
+# And after one whose PostgreSQL died: Patroni notices that in its next check.
+RETURN_AFTER_CRASH = 5
 
 
 @pytest.fixture(scope="module")
-def crowd(seven: HostsStack) -> Crowd:
-    return Crowd.gather(seven)
+def crowd(seven: HostsStack) -> Iterator[Crowd]:
+    """Clients connect to the virtual address."""
+    seven.entry = seven.virtual_addresses[0]
+    yield Crowd.gather(seven)
+    seven.entry = ""
 
 
 def members(stack: HostsStack) -> dict[str, dict[str, Any]]:
@@ -53,13 +59,17 @@ def with_role(stack: HostsStack, role: str) -> Host:
 
 def is_complete(stack: HostsStack) -> bool:
     """Return whether the cluster has a primary and two standbys without a lag, and every service is ready."""
-    found = members(stack)
+    try:
+        found = members(stack)
+    except AssertionError:
+        # etcd does not answer.
+        return False
     roles = sorted(member["Role"] for member in found.values())
     return (
         roles == ["Leader", "Replica", "Sync Standby"]
         and {member["State"] for member in found.values()} <= {"running", "streaming"}
         and not any(member.get("Lag in MB") for member in found.values())
-        and len({member["TL"] for member in found.values()}) == 1
+        and len({member.get("TL") for member in found.values()}) == 1
         and is_whole(stack)
     )
 
@@ -74,6 +84,13 @@ def saw(load: Load) -> str:
     return f"no write for {pause(load):.1f} s; {load.saw()}"
 
 
+def lead_etcd(stack: HostsStack, host: Host) -> None:
+    """Make the etcd of a host the leader. Its successor renews all leases, so that they end later."""
+    endpoints = ",".join(f"http://{each.address}:2379" for each in stack.on("data"))
+    etcdctl = f"ETCDCTL_API=3 etcdctl --endpoints={endpoints}"
+    host.run(f"{etcdctl} move-leader $({etcdctl} member list | grep ', {host.name},' | cut --delimiter=, --fields=1)")
+
+
 async def wait_until_complete(stack: HostsStack) -> float:
     return await seconds_until(is_complete, stack, limit=180)
 
@@ -81,6 +98,7 @@ async def wait_until_complete(stack: HostsStack) -> float:
 async def test_the_primary_loses_power(seven: HostsStack, crowd: Crowd, record: Record) -> None:
     """Another host becomes the primary. Clients get 503 with Retry-After until then. The lost host rejoins."""
     host = with_role(seven, "Leader")
+    lead_etcd(seven, host)
     async with Load(seven, crowd, refusable=GETS + POSTS) as load:
         await asyncio.sleep(5)
         await asyncio.to_thread(host.power_off)
@@ -113,7 +131,7 @@ async def test_a_standby_loses_power(seven: HostsStack, crowd: Crowd, record: Re
 
 @pytest.mark.long
 async def test_postgresql_on_the_primary_is_killed(seven: HostsStack, crowd: Crowd, record: Record) -> None:
-    """Patroni starts it again on the same host."""
+    """The synchronous standby becomes the primary, and the killed server its standby."""
     host = with_role(seven, "Leader")
     async with Load(seven, crowd, refusable=GETS + POSTS) as load:
         await asyncio.sleep(3)
@@ -122,7 +140,63 @@ async def test_postgresql_on_the_primary_is_killed(seven: HostsStack, crowd: Cro
         await asyncio.sleep(3)
     record("kill -9 of PostgreSQL on the primary", *load.figures(), seconds, saw(load))
     assert load.failed() == 0, load.report()
-    assert pause(load) < RETURN
+    assert pause(load) < RETURN_AFTER_CRASH
+    assert with_role(seven, "Leader").name != host.name
+
+
+@pytest.mark.long
+async def test_etcd_loses_its_quorum(seven: HostsStack, crowd: Crowd, record: Record) -> None:
+    """The primary continues, because it reaches Patroni on the other data hosts."""
+    host = with_role(seven, "Leader")
+    others = [other for other in seven.on("data") if other is not host]
+    async with Load(seven, crowd) as load:
+        await asyncio.sleep(3)
+        for other in others:
+            await asyncio.to_thread(other.run, "systemctl stop etcd")
+        # Longer than `ttl`.
+        await asyncio.sleep(RETURN)
+        for other in others:
+            await asyncio.to_thread(other.run, "systemctl start etcd")
+        seconds = await wait_until_complete(seven)
+        await asyncio.sleep(3)
+    record(f"etcd stops on two of three hosts for {RETURN} s", *load.figures(), seconds, saw(load))
+    assert load.failed() == 0, load.report()
+    assert with_role(seven, "Leader").name == host.name
+
+
+@pytest.mark.long
+async def test_two_data_hosts_lose_power(seven: HostsStack, crowd: Crowd, record: Record) -> None:
+    """Clients get 503 with Retry-After until one returns, and 504 for a vote that waits longer than harakiri."""
+    host = with_role(seven, "Leader")
+    others = [other for other in seven.on("data") if other is not host]
+    # Watchers would give up: they hear of no vote for longer than PATIENCE.
+    async with Load(seven, crowd, refusable=GETS + POSTS, watchers=0) as load:
+        await asyncio.sleep(3)
+        for other in others:
+            await asyncio.to_thread(other.power_off)
+        await asyncio.sleep(RETURN)
+        for other in others:
+            await asyncio.to_thread(other.power_on)
+        seconds = await wait_until_complete(seven)
+        await asyncio.sleep(3)
+    record(f"two of three data hosts lose power for {RETURN} s", *load.figures(), seconds, saw(load))
+    assert load.failed(GETS) == 0, load.report()
+    assert load.sum("refused") > 0
+
+
+@pytest.mark.long
+async def test_the_primary_freezes(seven: HostsStack, crowd: Crowd, record: Record) -> None:
+    """As a VM in a pause of its hypervisor: it still believes that it is the primary when it goes on."""
+    host = with_role(seven, "Leader")
+    async with Load(seven, crowd, refusable=GETS + POSTS, watchers=0) as load:
+        await asyncio.sleep(3)
+        (host.cgroup / "cgroup.freeze").write_text("1")
+        await asyncio.sleep(RETURN + 5)
+        (host.cgroup / "cgroup.freeze").write_text("0")
+        seconds = await wait_until_complete(seven)
+        await asyncio.sleep(3)
+    record(f"the primary is frozen for {RETURN + 5} s", *load.figures(), seconds, saw(load))
+    assert with_role(seven, "Leader").name != host.name
 
 
 @pytest.mark.long
@@ -160,6 +234,16 @@ async def test_the_primary_is_drained_and_returns(seven: HostsStack, crowd: Crow
     assert with_role(seven, "Leader").name != host.name
 
 
+@pytest.mark.long
+async def test_upgrade_of_all_hosts(seven: HostsStack, crowd: Crowd, record: Record) -> None:
+    """Each host drains, upgrades and reboots, without a question. The primary changes once."""
+    timeline = members(seven)["data-1"]["TL"]
+    load = await upgrade_under_load(seven, crowd, record, [host.name for host in seven.network], saw=saw)
+    assert load.failed(GETS) == 0, load.report()
+    assert is_complete(seven)
+    assert members(seven)["data-1"]["TL"] == timeline + 1
+
+
 @contextmanager
 def cut_off(host: Host, others: list[Host]) -> Iterator[None]:
     """For the block, no packet passes between a host and others."""
@@ -182,7 +266,7 @@ async def test_the_primary_is_cut_off_from_the_others(seven: HostsStack, crowd: 
     """For 60 s the apps reach both sides. One server at a time acknowledges writes, and no such write is lost."""
     host = with_role(seven, "Leader")
     data = seven.on("data")
-    run_sql(host, "SET ROLE tandem; CREATE TABLE writers (number bigint)")
+    run_sql(host, "SET ROLE tandem; DROP TABLE IF EXISTS writers; CREATE TABLE writers (number bigint)")
     addresses = [each.address for each in data]
     write = ["/srv/app/current/.venv/bin/python", "-", "75", *addresses]
     script = (Path(__file__).parent / "writers.py").read_text()

@@ -4,7 +4,7 @@ import asyncio
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import httpx
@@ -169,7 +169,12 @@ async def test_nothing_moves_in_a_release(edges: HostsStack, crowd: Crowd, recor
 
 
 async def upgrade_under_load(
-    stack: HostsStack, crowd: Crowd, record: Record, names: list[str], refusable: tuple[str, ...] = ()
+    stack: HostsStack,
+    crowd: Crowd,
+    record: Record,
+    names: list[str],
+    refusable: tuple[str, ...] = (),
+    saw: Callable[[Load], str] = Load.saw,
 ) -> Load:
     """Upgrade the operating systems of these hosts, which each have a package to upgrade."""
     hosts = [stack.network[name] for name in names]
@@ -183,7 +188,7 @@ async def upgrade_under_load(
         await asyncio.sleep(3)
     assert done.returncode == 0, done.stdout
     print(done.stdout)
-    record(f"make upgrade-hosts, {' '.join(names)}", *load.figures(), seconds, load.saw())
+    record(f"make upgrade-hosts, {' '.join(names)}", *load.figures(), seconds, saw(load))
     for host in hosts:
         older, boot = before[host.name]
         assert version(host) == older + 1

@@ -1,4 +1,4 @@
-"""A writer to each server of a cluster, on an app host: `python - SECONDS ADDRESS…`, with a DATABASE_URL as its input.
+"""A writer to each server of a cluster, on an app host: `python - SECONDS ADDRESS…`.
 
 Prints JSON: for each row whose commit a server acknowledged, the address of the server, the row's number, and the time.
 """

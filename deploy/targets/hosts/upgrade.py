@@ -24,8 +24,14 @@ READY_WITHIN = 120
 
 
 def order(fleet: Fleet) -> list[str]:
-    """Return the hosts in the order of their upgrades. The first one holds the lock (fleet.py), so it is the last."""
-    return [*fleet.hosts[1:], fleet.hosts[0]]
+    """Return the hosts in the order of their upgrades. The first one holds the lock (fleet.py), so it is the last.
+
+    A cluster's primary is upgraded after its standbys, so that writes pause once.
+    """
+    first, *others = fleet.hosts
+    members = cluster.members(fleet) if cluster.hosts(fleet) else {}
+    others.sort(key=lambda host: host in members and cluster.is_primary(members[host]))
+    return [*others, first]
 
 
 def pending(fleet: Fleet, host: str) -> str:
