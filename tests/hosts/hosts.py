@@ -186,13 +186,6 @@ class Host:
             # The kernel would do this later.
             succeeds("ip", "link", "delete", self.cable)
 
-    def replace(self) -> None:
-        """Lose the host with its disk, and boot an empty one in its place. Return when a login succeeds."""
-        self.power_off()
-        shutil.rmtree(self.directory)
-        self.make()
-        self.power_on()
-
     def power_on(self) -> None:
         """Return when a login succeeds."""
         self.boot()
