@@ -285,7 +285,8 @@ async def test_the_primary_is_cut_off_from_the_others(seven: HostsStack, crowd: 
     """For 60 s the apps reach both sides. One server at a time acknowledges writes, and no such write is lost."""
     host = with_role(seven, "Leader")
     data = seven.on("data")
-    run_sql(host, "SET ROLE tandem; DROP TABLE IF EXISTS writers; CREATE TABLE writers (number bigint)")
+    run_sql(host, "DROP TABLE IF EXISTS writers")
+    run_sql(host, "SET ROLE tandem; CREATE TABLE writers (number bigint)")
     addresses = [each.address for each in data]
     write = ["/srv/app/current/.venv/bin/python", "-", "75", *addresses]
     script = (Path(__file__).parent / "writers.py").read_text()

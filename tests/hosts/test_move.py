@@ -42,7 +42,7 @@ async def test_move_to_a_cluster(hosts: HostsStack, seven: HostsStack, record: R
             assert client.get(PAGE).status_code == 200
     finally:
         hosts.administer("ALTER DATABASE tandem RESET default_transaction_read_only")
-        hosts.administer("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'tandem'")
+        hosts.administer("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename <> 'postgres'")
     # It reads the votes from the cluster.
     load.stack = seven
     await load.settle()
