@@ -191,13 +191,6 @@ class Host:
         self.boot()
         self.wait()
 
-    def replace(self) -> None:
-        """Lose the host with its disk, and boot an empty one in its place. Return when a login succeeds."""
-        self.power_off()
-        shutil.rmtree(self.directory)
-        self.make()
-        self.power_on()
-
     def reboot(self) -> None:
         """Reboot as an administrator does. Return when a login succeeds again."""
         before = self.boot_id()

@@ -235,25 +235,6 @@ async def test_the_primary_is_drained_and_returns(seven: HostsStack, crowd: Crow
 
 
 @pytest.mark.long
-async def test_a_lost_data_host_is_replaced(seven: HostsStack, crowd: Crowd, record: Record) -> None:
-    """An empty host with the name of the lost one copies all data and joins etcd."""
-    host = with_role(seven, "Sync Standby")
-    async with Load(seven, crowd) as load:
-        await asyncio.sleep(3)
-        await asyncio.to_thread(host.replace)
-        began = time.monotonic()
-        done = [await make(seven, "provision"), await make(seven, "deploy")]
-        seconds = time.monotonic() - began
-        await wait_until_complete(seven)
-        await asyncio.sleep(3)
-    for each in done:
-        assert each.returncode == 0, each.stdout
-    record("a data host is lost, and an empty one provisioned", *load.figures(), seconds, saw(load))
-    assert load.failed() == 0, load.report()
-    assert host.name in members(seven)
-
-
-@pytest.mark.long
 async def test_upgrade_of_all_hosts(seven: HostsStack, crowd: Crowd, record: Record) -> None:
     """Each host drains, upgrades and reboots, without a question. The primary changes once."""
     timeline = members(seven)["data-1"]["TL"]
