@@ -60,7 +60,7 @@ def remedy_of(said: str, what: str) -> str:
 
 
 def times_of_files(folder: Path) -> dict[Path, int]:
-    """Return when each file was changed, without those of the metrics, which the apps change all the time."""
+    """Return the time at which each file was changed. The apps write metrics all the time, so those are left out."""
     return {path: path.lstat().st_mtime_ns for path in folder.rglob("*") if "metrics" not in path.parts}
 
 

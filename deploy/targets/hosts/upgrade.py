@@ -48,7 +48,7 @@ def pending(fleet: Fleet, host: str) -> str:
 
 
 def interruption(fleet: Fleet, host: str) -> str:
-    """Describe what visitors notice while a host is away. Return an empty text if they notice nothing."""
+    """Return what visitors notice while a host is away, as a part of a sentence. Empty: they notice nothing."""
     groups = fleet.groups_of(host)
     alone = [group for group in groups if fleet.groups[group] == [host]]
     if "edge" in alone:

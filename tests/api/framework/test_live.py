@@ -350,7 +350,7 @@ async def test_a_slow_watcher_gets_the_newest_state(api: Served) -> None:
     writer.close()
 
 
-async def test_nothing_of_a_stream_s_request_stays(api: Served) -> None:
+async def test_an_open_stream_keeps_no_request(api: Served) -> None:
     subject = await fresh(api)
     async with watch(api, subject) as events:
         await news(events)
@@ -365,9 +365,7 @@ async def test_a_drain_just_after_a_client_left(api: Served) -> None:
     async with watch(api, subject) as leaving, watch(api, subject) as staying:
         await news(leaving)
         await news(staying)
-        for watcher in api.app.hub.channels[subject.channel].watchers:
-            watcher.stream.close()  # type: ignore[attr-defined]
-            break
+        next(iter(api.app.hub.channels[subject.channel].watchers)).stream.close()  # type: ignore[attr-defined]
         api.app.hub.drain()
         await until(lambda: not api.app.hub.watchers)
 

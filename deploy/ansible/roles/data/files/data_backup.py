@@ -40,7 +40,7 @@ PGBACKREST = Path("/etc/pgbackrest/pgbackrest.conf")
 STATE = Path("/var/lib/data-backup")
 STANZA = "main"
 DATABASE = "tandem"
-# Seconds for a server that has nothing to recover, and for Patroni to agree with itself that it is the primary.
+# Seconds for a server with nothing to recover to start, and for Patroni to make it the primary.
 SECONDS_TO_START = 120
 # Patroni's unit, the name of its cluster, and the answers to patronictl before it removes one.
 PATRONI, CLUSTER = "patroni", "tandem"
@@ -56,10 +56,10 @@ SELECT format(
     schemaname || '.' || tablename, schemaname, tablename
 ) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1 \gexec
 """
-# A commit, so that recovery to a time before it ends, and so that an idle server archives something too. A
-# missing standby does not delay it.
+# A commit: recovery to a time needs one that is later, and an idle server has to archive something too. It does not
+# wait for a standby.
 HEARTBEAT = "SET synchronous_commit = local; SELECT pg_logical_emit_message(true, 'data-backup', 'heartbeat')"
-# Of the log, if the archive has no commit after TO.
+# PostgreSQL logs this if the archive has no commit after TO.
 TOO_EARLY = "recovery ended before configured recovery target was reached"
 
 
@@ -69,9 +69,9 @@ class Failed(Exception):
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="data-backup")
-    for_everybody = {"reach": reach, "status": status}
     for_the_primary = {"all": backup, "uploads": uploads, "check": check, "drill": drill}
-    parser.add_argument("command", choices=[*for_everybody, *for_the_primary, "try", "ended", "restore", "exchange"])
+    commands = {"reach": reach, "status": status} | for_the_primary
+    parser.add_argument("command", choices=[*commands, "try", "ended", "restore", "exchange"])
     parser.add_argument("to", nargs="?", default="")
     parser.add_argument("--force", action="store_true")
     given = parser.parse_args()
@@ -89,10 +89,10 @@ def main() -> None:
         elif given.command == "exchange":
             with alone():
                 exchange()
-        elif given.command in for_everybody:
-            print(for_everybody[given.command]())
-        else:
-            print(stand_by() if is_standby(SECONDS_TO_START) else for_the_primary[given.command]())
+        elif given.command in for_the_primary and is_standby(SECONDS_TO_START):
+            print(stand_by())
+        elif said := commands[given.command]():
+            print(said)
     except (Failed, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"data-backup: {error}")
 
@@ -230,8 +230,8 @@ def ended(segment: Path) -> None:
     """Raise Failed unless the directory of a segment of WAL has the history of a later timeline.
 
     When another host becomes the primary, a standby has a part of the timeline's last segment. The former primary
-    archives that segment when it returns, because Patroni makes it. If the standby then becomes the primary, PostgreSQL
-    archives the part too, before it deletes it. A recovery needs neither: the next timeline begins with a copy.
+    archives the whole segment when it returns. If the standby becomes the primary later, PostgreSQL archives the part
+    too, before it deletes it. A recovery needs neither: the next timeline begins with a copy.
     """
     if not any(history.stem > segment.name[:8] for history in segment.parent.glob("*.history")):
         raise Failed(f"The archive has another {segment.name}")
@@ -519,7 +519,8 @@ def exchange() -> None:
 def start(unit: str) -> None:
     """Start PostgreSQL. Return when it accepts writes."""
     if unit == PATRONI:
-        # As in a new cluster: what etcd has is of the previous data. https://patroni.readthedocs.io/en/latest/existing_data.html
+        # etcd describes the previous data. Without it, Patroni starts as in a new cluster:
+        # https://patroni.readthedocs.io/en/latest/existing_data.html
         run(["patronictl", "--config-file", "/etc/patroni/config.yml", "remove", CLUSTER], input=REMOVAL)
     deadline = time.monotonic() + SECONDS_TO_START
     run(["systemctl", "start", unit])
