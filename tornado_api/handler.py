@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from tornado.httputil import HTTPHeaders
-from tornado.web import RequestHandler
+from tornado.web import HTTPError, RequestHandler
 
 from . import auth, traces
 from .application import Application
@@ -160,8 +160,10 @@ class Handler(RequestHandler):
     ) -> None:
         if isinstance(value, Unavailable):
             logger.warning("database: %s", value)
-        elif not isinstance(value, (ProblemError, *self.application.problems)):
-            super().log_exception(typ, value, tb)
+        elif not isinstance(value, (ProblemError, HTTPError, *self.application.problems)) and typ and value:
+            # Tornado would log the whole address. Its query string may hold personal data.
+            method, path = self.request.method, self.request.path
+            logger.error("uncaught exception in %s %s", method, path, exc_info=(typ, value, tb))
 
 
 class NotFoundHandler(Handler):

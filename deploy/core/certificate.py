@@ -40,6 +40,17 @@ def why_no_pair(certificate: Path, key: Path) -> str:
     return f"{certificate} and {key} cannot be used: {reason.replace('_', ' ').lower()}" if reason else ""
 
 
+def why_no_authorities(file: Path) -> str:
+    """Return why no certificate can be verified by the authorities in a file of PEM; empty if one can."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError:
+        return f"{file} has no certificate: should be PEM, with a line that says BEGIN CERTIFICATE"
+    except OSError as error:
+        return f"{file}: {error.strerror}"
+    return ""
+
+
 def load(certificate: Path, key: Path) -> tuple[str, bool]:
     """Return OpenSSL's reason not to load a pair, empty if there is none, and whether the key has a pass phrase."""
     asked = []

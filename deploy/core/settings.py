@@ -15,7 +15,7 @@ from pathlib import Path
 from deploy.core import backups, elsewhere
 from deploy.core.apps import INSTANCES, App
 from deploy.core.apps import PROJECT as PROJECT
-from deploy.core.certificate import why_no_pair
+from deploy.core.certificate import why_no_authorities, why_no_pair
 
 VAR = Path(os.environ.get("VAR_DIR", PROJECT / "var")).resolve()
 ENV_FILE = Path(os.environ.get("ENV_FILE", PROJECT / ".env")).resolve()
@@ -270,7 +270,10 @@ def faults() -> list[str]:
     found += [f"{name} is empty in the environment: unset it" for name in SECRETS if os.environ.get(name) == ""]
     if (debug := os.environ.get("DEBUG", given.get("DEBUG", ""))) not in ("", "off"):
         found.append(f"DEBUG is {shown(debug)}: remove it, and use `make dev`, which shows debug pages")
-    found += [*stack_page_faults(given), *prometheus_faults(given), *elsewhere.faults(given), *backups.faults(given)]
+    found += [*stack_page_faults(given), *prometheus_faults(given), *mail_faults(given)]
+    found += [*elsewhere.faults(given), *backups.faults(given)]
+    if given.get("CA_FILE") and (why := why_no_authorities(Path(given["CA_FILE"]))):
+        found.append(f"CA_FILE: {why}")
     if given["TLS"] == "on":
         found += tls_faults(given)
     elif given["ACME_EMAIL"]:
@@ -296,6 +299,13 @@ def prometheus_faults(given: Mapping[str, str]) -> list[str]:
             "PROMETHEUS_PORT is set, and METRICS_PORT is empty: should be a port too, for what Prometheus reads"
         )
     return found
+
+
+def mail_faults(given: Mapping[str, str]) -> list[str]:
+    """Return what is wrong if nobody who signs up could ever log in."""
+    if given.get("EMAIL_VERIFICATION") != "mandatory" or given.get("EMAIL_URL"):
+        return []
+    return ["EMAIL_VERIFICATION is mandatory, and EMAIL_URL is empty, so that nobody gets the link: set EMAIL_URL"]
 
 
 def tls_faults(given: Mapping[str, str]) -> list[str]:

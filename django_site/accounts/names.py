@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from config.fields import BLANK, visible
@@ -17,9 +18,14 @@ def fold(name: str) -> str:
 def fold_email(address: str) -> str:
     """Return the address in small letters, without what nobody sees. allauth compares addresses in small letters.
 
-    NFKC, because mail for a domain in full-width letters goes to the one in plain letters.
+    NFKC, because mail for a domain in full-width letters goes to the one in plain letters. And the domain as its
+    punycode decodes: mail for "bücher.example" and for "xn--bcher-kva.example" goes to one mailbox.
     """
-    return visible(unicodedata.normalize("NFKC", address).lower())
+    local, at, domain = visible(unicodedata.normalize("NFKC", address).lower()).rpartition("@")
+    with suppress(UnicodeError):
+        # Django encodes it in the same way when it sends the mail.
+        domain = domain.encode("idna").decode("idna")
+    return f"{local}{at}{domain}"
 
 
 class Folded(models.Field):  # type: ignore[type-arg]

@@ -5,12 +5,13 @@ from allauth.account.models import EmailAddress
 from allauth.account.views import SignupView
 from allauth.mfa.utils import is_mfa_enabled
 from config.context import find_parts
+from config.methods import read_only
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_required
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods
 
 from .models import User
 
@@ -27,7 +28,7 @@ class SignUpView(SignupView):  # type: ignore[misc]
 
 
 @login_required
-@require_safe
+@read_only
 def account(request: HttpRequest) -> HttpResponse:
     context = {
         "sections": find_parts("account"),

@@ -20,10 +20,10 @@ from django.core.files import File
 from django.core.files.storage import default_storage
 from django.http import HttpRequest, HttpResponse
 from django.utils.encoding import filepath_to_uri
-from django.views.decorators.http import require_safe
 from storages.backends.s3 import S3Storage
 
 from .media import TIMEOUT, Away
+from .methods import read_only
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class Bucket(S3Storage):  # type: ignore[misc]
             return str(super()._save(name, content))
 
 
-@require_safe
+@read_only
 def serve(request: HttpRequest, name: str) -> HttpResponse:
     """Tell nginx where it gets an upload (X-Accel-Redirect). The client never sees the address."""
     address = urlsplit(default_storage.signed(name))  # type: ignore[attr-defined]

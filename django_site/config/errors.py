@@ -8,7 +8,7 @@ import sys
 
 from django.conf import settings
 from django.db import DataError, InterfaceError, OperationalError, connection
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template import loader
 from django.utils.log import log_response
 from django.utils.translation import gettext_lazy as _
@@ -94,6 +94,10 @@ def permission_denied(request: HttpRequest, exception: Exception) -> HttpRespons
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    # A class that takes no form answers 405, as it would if the request had a token. For functions, read_only does.
+    view = getattr(request.resolver_match and request.resolver_match.func, "view_class", None)
+    if view and not hasattr(view, "post"):
+        return HttpResponseNotAllowed(["GET", "HEAD", "OPTIONS"])
     return page("csrf", 403)
 
 

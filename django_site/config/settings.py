@@ -11,6 +11,7 @@ import dj_database_url
 from django.conf.locale import LANG_INFO
 from environs import validate
 from jobs.settings import DEFAULT_FROM_EMAIL as DEFAULT_FROM_EMAIL
+from pythonjsonlogger.core import RESERVED_ATTRS
 
 from .apps import APPS
 from .env import APP, ValidationError, read
@@ -337,6 +338,8 @@ LOGGING: dict[str, Any] = {
             "timestamp": "time",
             "rename_fields": {"levelname": "level", "name": "logger", "process": "pid"},
             "static_fields": {"app": APP, "instance": INSTANCE},
+            # Django adds the request, whose query string may hold personal data.
+            "reserved_attrs": [*RESERVED_ATTRS, "request"],
         },
     },
     "filters": {"request_id": {"()": "config.middleware.RequestId"}},

@@ -1,6 +1,7 @@
 import uuid
 
 from config.context import find_parts
+from config.methods import read_only
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.views import redirect_to_login
 from django.core.paginator import Paginator
@@ -9,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST
 
 from .forms import QuestionForm, VoteForm
 from .models import AlreadyVoted, Choice, Closed, Question, Vote
@@ -18,7 +19,7 @@ from .pictures import NotStored
 PAGE_SIZE = 20
 
 
-@require_safe
+@read_only
 def question_list(request: HttpRequest) -> HttpResponse:
     """`?state=open|closed` and `?page=N`. A page number out of range shows the nearest page."""
     state = "closed" if request.GET.get("state") == "closed" else "open"
@@ -53,7 +54,7 @@ def question_page(request: HttpRequest, question_id: int, status: int = 200, pro
     return render(request, "polls/question.html", context, status=status)
 
 
-@require_safe
+@read_only
 def question(request: HttpRequest, question_id: int) -> HttpResponse:
     return question_page(request, question_id)
 

@@ -1,11 +1,11 @@
 """Who may see the stack page. Its figures are the collector's (deploy/core/stack.py), and nginx gets them there."""
 
+from config.methods import read_only
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 
 from .settings import OPEN
 
@@ -17,7 +17,7 @@ def check(request: HttpRequest) -> None:
 
 
 @never_cache
-@require_safe
+@read_only
 def page(request: HttpRequest) -> HttpResponse:
     if not OPEN and not request.user.is_authenticated:
         return redirect_to_login(request.path)
@@ -26,7 +26,7 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 @never_cache
-@require_safe
+@read_only
 def live(request: HttpRequest) -> HttpResponse:
     """Tell nginx to stream the figures. A stream occupies no worker of the site."""
     check(request)

@@ -91,6 +91,7 @@ def test_an_app_gets_its_secrets_only(filters: dict[str, Any]) -> None:
         ("UPLOAD_LIMIT_MB", "many", "should be a number of megabytes"),
         ("LOG_LEVEL", "it's", "single quote"),
         ("TRUSTED_PROXIES", "10.0.0.0/99", "should be networks"),
+        ("EMAIL_VERIFICATION", "mandatory", "set EMAIL_URL"),
     ],
 )
 def test_a_malformed_setting(

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from deploy.core import settings
 from deploy.core.apps import App
 from deploy.servers import SERVERS
+from tests.faults import self_signed
 
 APP = App("one", SERVERS["command"], ("a",), without=("SECRET_KEY",))
 
@@ -318,6 +319,27 @@ def test_relative_paths_of_the_certificate_are_below_the_project(env_file: Path)
         "TLS_KEY is '/etc/k.pem': there is no such file",
         "PLAIN_PORT is 8000, as PORT: should be another, for the redirect to HTTPS",
     ]
+
+
+def test_authorities_that_nothing_can_use(env_file: Path, tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    env_file.write_text(f"CA_FILE={file}\n")
+    assert settings.faults() == [f"CA_FILE: {file}: No such file or directory"]
+    file.write_text("no certificate\n")
+    [fault] = settings.faults()
+    assert fault.startswith(f"CA_FILE: {file} has no certificate: should be PEM")
+    file.write_text(Path(self_signed(tmp_path)["TLS_CERTIFICATE"]).read_text())
+    assert settings.faults() == []
+
+
+def test_mandatory_verification_needs_a_mail_server(env_file: Path) -> None:
+    settings_of_mail = {"EMAIL_VERIFICATION": "mandatory", "EMAIL_URL": ""}
+    assert "set EMAIL_URL" in settings.mail_faults(settings_of_mail)[0]
+    for change in ({"EMAIL_VERIFICATION": "optional"}, {"EMAIL_URL": "console:"}):
+        assert settings.mail_faults(settings_of_mail | change) == []
+    if "EMAIL_VERIFICATION" in settings.names():
+        env_file.write_text("EMAIL_VERIFICATION=mandatory\n")
+        assert settings.faults() == settings.mail_faults(settings_of_mail)
 
 
 @pytest.mark.parametrize(

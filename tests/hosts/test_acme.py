@@ -50,6 +50,9 @@ def test_each_edge_has_a_certificate(five: HostsStack, authority: Pebble) -> Non
         inventory["all"]["vars"] |= {"tls": "acme", "domains": [NAME], "acme_email": "admin@example.org"}
         inventory["all"]["vars"]["acme_directory"] = authority.variables["ACME_DIRECTORY"]
 
+    def use_another(inventory: Any) -> None:
+        inventory["all"]["vars"]["acme_directory"] += "?another"
+
     wait_until_whole(five)
     root = authority.root()
     try:
@@ -64,6 +67,14 @@ def test_each_edge_has_a_certificate(five: HostsStack, authority: Pebble) -> Non
             assert edge.run("stat --format='%A %U %G' /srv/app/secrets/tls_key").stdout == "-rw-r----- root app\n"
             assert edge.run("find /etc/letsencrypt/archive -name 'privkey*' -perm /077").stdout == ""
 
+        # Another authority, by its address: each edge replaces its certificate once.
+        with five.other_inventory(use_acme), five.other_inventory(use_another):
+            assert five.make("provision").returncode == 0
+            second = {edge.name: certificate(edge, root) for edge in five.on("edge")}
+            assert {*first.values()}.isdisjoint(second.values())
+            assert five.make("provision").returncode == 0
+        assert {edge.name: certificate(edge, root) for edge in five.on("edge")} == second
+
         # An edge renews its own while the other one is down.
         gone = five.network[five.holder()]
         [left] = [edge for edge in five.on("edge") if edge is not gone]
@@ -72,7 +83,7 @@ def test_each_edge_has_a_certificate(five: HostsStack, authority: Pebble) -> Non
             lambda: five.virtual_addresses[0] in left.run("hostname --all-ip-addresses").stdout.split(), seconds=60
         )
         left.run("certbot renew --force-renewal --no-random-sleep-on-renew")
-        wait_until(lambda: certificate(left, root) != first[left.name], seconds=60)
+        wait_until(lambda: certificate(left, root) != second[left.name], seconds=60)
         gone.power_on()
     finally:
         back = five.make("provision")

@@ -42,6 +42,20 @@ def test_nothing_is_wrong(stack: HostsStack) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_another_program_on_the_ports_of_nginx(hosts: HostsStack) -> None:
+    """Provision names it before it changes anything."""
+    host = hosts.network["vm"]
+    host.run("systemctl stop nginx && systemd-run --quiet --unit=other python3 -m http.server 80")
+    try:
+        done = hosts.make("provision")
+    finally:
+        host.run("systemctl stop other && systemctl start nginx")
+    assert done.returncode != 0
+    assert "another program listens on port 80 or 443" in done.stdout
+    assert '"python3"' in done.stdout
+    assert "Every host" not in done.stdout, "it stopped before the next play"
+
+
 def test_postgresql_is_confined(hosts: HostsStack) -> None:
     """10 is no confinement at all, 9.6 is Debian's unit."""
     unit = "$(systemctl list-units --plain --no-legend 'postgresql@*' | cut -d' ' -f1)"

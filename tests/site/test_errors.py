@@ -33,7 +33,7 @@ def request(*paths: str, **environment: str) -> list[dict[str, Any]]:
 def test_sentry_gets_an_error_without_data_of_people(tmp_path: Path) -> None:
     with receiver() as sentry:
         # There are no static files, whose hashes the page needs.
-        request("/accounts/login/?next=/secret/", VAR_DIR=str(tmp_path), SENTRY_DSN=sentry.dsn)
+        lines = request("/accounts/login/?next=/secret/", VAR_DIR=str(tmp_path), SENTRY_DSN=sentry.dsn)
         text, event = sentry.reports.get(timeout=30)
         assert sentry.reports.empty()
     assert "Missing staticfiles manifest entry" in event["exception"]["values"][-1]["value"]
@@ -42,6 +42,8 @@ def test_sentry_gets_an_error_without_data_of_people(tmp_path: Path) -> None:
     assert event["logentry"] == {"message": "%s: %s"}
     for private in ("secret", "accounts/login/?", "192.0.2.7"):
         assert private not in text
+    assert [line["logger"] for line in lines] == ["django.request"]
+    assert "secret" not in json.dumps(lines)
 
 
 @pytest.mark.slow

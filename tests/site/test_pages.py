@@ -5,6 +5,8 @@ from accounts.models import User
 from django.conf import settings
 from django.test import Client
 
+from tests.site.test_fuzz import PATHS
+
 
 @pytest.mark.parametrize("path", ["/nowhere/", "/accounts/nowhere/"])
 def test_an_unknown_page_is_a_friendly_404(client: Client, db: None, path: str) -> None:
@@ -118,3 +120,17 @@ def test_the_cookie_that_ends_a_session_is_for_no_script(member: Client) -> None
     cookie = member.post("/accounts/logout/").cookies[settings.SESSION_COOKIE_NAME]
     assert cookie["max-age"] == 0
     assert cookie["httponly"]
+
+
+def test_a_page_without_a_form_answers_405_to_a_post(client: Client, user: User) -> None:
+    """Before Django misses the token of a form. PATHS has every page of the site."""
+    strict = Client(enforce_csrf_checks=True)
+    # allauth's function for it chooses between a page with a form and one without.
+    for path in set(PATHS) - {"/accounts/confirm-email/"}:
+        for who in (client, strict):
+            who.force_login(user)
+        if client.post(path).status_code == 405:
+            response = strict.post(path)
+            assert response.status_code == 405, path
+            assert response.headers["Allow"].startswith("GET, HEAD"), path
+    assert strict.post("/").status_code == 405

@@ -42,7 +42,9 @@ def sentry() -> Iterator[Receiver]:
 
 
 @pytest.mark.slow
-async def test_sentry_gets_an_error_without_data_of_people(api: Served, sentry: Receiver) -> None:
+async def test_sentry_gets_an_error_without_data_of_people(
+    api: Served, sentry: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
     headers = {"X-Request-ID": "0123abcd", "X-Real-IP": "192.0.2.7", "Cookie": "secret=1"}
     answer = await api.client.get("/faulty/private?q=secret", headers=headers)
     assert answer.status_code == 500
@@ -53,3 +55,5 @@ async def test_sentry_gets_an_error_without_data_of_people(api: Served, sentry: 
     assert (error["type"], error["value"]) == ("ValueError", "a fault")
     for hidden in ("secret", "private", "192.0.2.7"):
         assert hidden not in text
+    logged = [record.getMessage() for record in caplog.records if record.name.startswith("tornado")]
+    assert logged == ["uncaught exception in GET /faulty/private"]

@@ -12,7 +12,7 @@ sys.path.insert(0, str(DEPLOY.parent))
 
 from deploy.core import alertmanager, backups, elsewhere, metrics, nginx, settings  # noqa: E402
 from deploy.core.apps import APPS  # noqa: E402
-from deploy.core.certificate import why_no_pair  # noqa: E402
+from deploy.core.certificate import why_no_authorities, why_no_pair  # noqa: E402
 from deploy.core.console import Failed  # noqa: E402
 
 # Settings of .env.example that an inventory does not set: hosts get them from its other variables, or do not use them.
@@ -108,8 +108,9 @@ def setting_faults(given: Mapping[str, Any], secrets: Mapping[str, str]) -> list
     found += [f"secrets: {name} is not in .env.example" for name in unknown]
     wanted = [name for name in settings.SECRETS if name in known]
     found += [f"secrets: {name} is missing; `make secrets` makes it" for name in wanted if not secrets.get(name)]
-    known_backups = {**host_settings(given), **secrets}
-    found += [f"secrets: {fault}" for fault in (*elsewhere.faults(secrets), *backups.faults(known_backups))]
+    whole = {**host_settings(given), **secrets}
+    found += settings.mail_faults(whole)
+    found += [f"secrets: {fault}" for fault in (*elsewhere.faults(secrets), *backups.faults(whole))]
     return found
 
 
@@ -117,6 +118,11 @@ def backup_directory(url: str) -> str:
     """Return the directory of a BACKUP_URL; empty if it is a bucket."""
     place = backups.parse(url)
     return place.path if place and not place.bucket else ""
+
+
+def authorities_fault(file: str) -> str:
+    """Return why no certificate can be verified by the authorities in a file; empty if one can, or without a file."""
+    return why_no_authorities(Path(file)) if file else ""
 
 
 def certificate_fault(certificate: str, key: str) -> str:
@@ -190,6 +196,7 @@ class FilterModule:
             "app_ports": app_ports,
             "backup_directory": backup_directory,
             "bucket_origin": nginx.bucket_origin,
+            "authorities_fault": authorities_fault,
             "certificate_fault": certificate_fault,
             "device_of": device_of,
             "virtual_address_fault": virtual_address_fault,
