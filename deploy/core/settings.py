@@ -305,7 +305,7 @@ def mail_faults(given: Mapping[str, str]) -> list[str]:
     """Return what is wrong if nobody who signs up could ever log in."""
     if given.get("EMAIL_VERIFICATION") != "mandatory" or given.get("EMAIL_URL"):
         return []
-    return ["EMAIL_VERIFICATION is mandatory, and EMAIL_URL is empty, so that nobody gets the link: set EMAIL_URL"]
+    return ["EMAIL_VERIFICATION is mandatory, and nobody gets the link: set EMAIL_URL, to console: for the log"]
 
 
 def tls_faults(given: Mapping[str, str]) -> list[str]:
