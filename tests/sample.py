@@ -182,4 +182,4 @@ class Crowd:
 
     def writes(self) -> Writes:
         """Return enough votes for some minutes."""
-        return Writes(self.people, list(itertools.islice(self.subjects, 40)))
+        return Writes(self.people, list(itertools.islice(self.subjects, 60)))

@@ -228,9 +228,10 @@ class Load:
         form = {"text": "With a picture", "choices": "Yes\nNo", "csrfmiddlewaretoken": CSRF}
         request = httpx.Request("POST", "http://any/", data=form, files={"picture": ("p.png", PICTURE)})
         body = request.read()
-        headers = {"Cookie": self.people[0].cookie, "Content-Type": request.headers["Content-Type"]}
         connection = self.connection()
         while not self.stopping.is_set():
+            # A user may store only so many.
+            headers = {"Cookie": random.choice(self.people).cookie, "Content-Type": request.headers["Content-Type"]}
             await self.send("site upload", connection, "POST", "/questions/new/", headers, body)
             await self.rest(pause)
 

@@ -191,6 +191,14 @@ class Host:
         self.boot()
         self.wait()
 
+    def replace(self) -> None:
+        """Boot an empty host in the place of this one, which is off. Return when a login succeeds."""
+        self.network.forget_connections()
+        execute("ssh-keygen", "-R", self.address, "-f", str(self.network.known_hosts))
+        shutil.rmtree(self.directory)
+        self.make()
+        self.power_on()
+
     def reboot(self) -> None:
         """Reboot as an administrator does. Return when a login succeeds again."""
         before = self.boot_id()
@@ -276,12 +284,14 @@ class Network:
         for host in self:
             host.wait()
 
+    def forget_connections(self) -> None:
+        """Close those that Ansible keeps for a minute."""
+        for socket in self.connections.glob("*"):
+            succeeds("ssh", f"-oControlPath={socket}", "-Oexit", "nobody")
+
     def down(self) -> None:
         """Remove the network with everything in it."""
-        for socket in self.connections.glob("*"):
-            subprocess.run(
-                ["ssh", "-oControlPath=" + str(socket), "-Oexit", "nobody"], check=False, capture_output=True
-            )
+        self.forget_connections()
         for host in self:
             host.kill()
         sweep(self.number)

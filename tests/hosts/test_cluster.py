@@ -33,6 +33,10 @@ RETURN_AFTER_CRASH = 5
 
 @pytest.fixture(scope="module")
 def crowd(seven: HostsStack) -> Iterator[Crowd]:
+    yield from gather_crowd(seven)
+
+
+def gather_crowd(seven: HostsStack) -> Iterator[Crowd]:
     """Clients connect to the virtual address."""
     seven.entry = seven.virtual_addresses[0]
     yield Crowd.gather(seven)

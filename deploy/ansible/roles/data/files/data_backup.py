@@ -305,7 +305,7 @@ def backup() -> str:
         full = [each["timestamp"]["stop"] for each in backups(read_info()) if each["type"] == "full"]
         # Less than seven days, because the time of the daily backup varies.
         kind = "incr" if full and time.time() - full[-1] < 6.5 * 86400 else "full"
-        pgbackrest("backup", f"--type={kind}")
+        copy_database(kind)
         sql(HEARTBEAT)
         copy_uploads()
         if settings()["UPLOADS"]:
@@ -314,6 +314,17 @@ def backup() -> str:
     newest = backups(read_info())[-1]
     size, new = newest["info"]["size"], newest["info"]["repository"]["delta"]
     return f"{newest['label']}: {size / 1e6:,.1f} MB, {new / 1e6:,.1f} MB new"
+
+
+def copy_database(kind: str) -> None:
+    """In a cluster, read the files from a standby, so that the primary's disk is free. Without one, read them here."""
+    try:
+        pgbackrest("backup", f"--type={kind}")
+    except Failed as error:
+        if settings()["UNIT"] != PATRONI:
+            raise
+        print(f"Not from a standby: {error}", flush=True)
+        pgbackrest("backup", f"--type={kind}", "--no-backup-standby")
 
 
 def uploads() -> str:
