@@ -135,7 +135,8 @@ def data(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Ite
         "PGBACKREST_CONFIG": str(tmp_path / "pgbackrest.conf"),
     }.items():
         monkeypatch.setenv(name, value)
-    for name, file in {"SETTINGS": "settings", "PGBACKREST": "pgbackrest.conf", "STATE": "state"}.items():
+    files = {"SETTINGS": "settings", "PGBACKREST": "pgbackrest.conf", "STANDBY": "standby", "STATE": "state"}
+    for name, file in files.items():
         monkeypatch.setattr(data_backup, name, tmp_path / file)
     made.start()
     try:
@@ -221,12 +222,16 @@ def test_the_database_comes_back_if_the_restored_one_does_not_start(
         data_backup.exchange()
 
 
-def test_only_the_primary_makes_backups(data: Data) -> None:
-    """A new primary makes one as soon as it checks, because the archive may lack what the former one wrote last."""
-    data_backup.backup()
+def make_standby(data: Data) -> None:
     data.pg_ctl("stop")
     data.run(["touch", str(data.data / "standby.signal")])
     data.pg_ctl("start")
+
+
+def test_only_the_primary_makes_backups(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new primary makes one as soon as it checks, because the archive may lack what the former one wrote last."""
+    data_backup.backup()
+    make_standby(data)
     result = data.directory / "state/state.json"
     result.touch()
     assert data_backup.is_standby()
@@ -236,16 +241,52 @@ def test_only_the_primary_makes_backups(data: Data) -> None:
     assert not result.exists()
     data.pg_ctl("promote")
     assert not data_backup.is_standby()
+
+    def lose_the_primary() -> str:
+        make_standby(data)
+        raise data_backup.Failed("the server was shut down")
+
+    with pytest.raises(data_backup.Failed, match="shut down"):
+        data_backup.do_on_primary(lose_the_primary)
+    data.pg_ctl("promote")
+    with monkeypatch.context() as patch:
+        patch.setattr(data_backup, "settings", lambda: {"UNIT": data_backup.PATRONI})
+        with pytest.raises(data_backup.Moved, match="the server was shut down\nAnother host became the primary"):
+            data_backup.do_on_primary(lose_the_primary)
+    data.pg_ctl("promote")
     assert len(data_backup.backups(data_backup.read_info())) == 1
     (data.media / "one.webp").write_text("one")
     for _ in range(2):
         data_backup.check()
         first, second = data_backup.backups(data_backup.read_info())
     assert (first["type"], second["type"]) == ("full", "incr")
-    assert second["archive"]["stop"].startswith("00000002")
+    assert second["archive"]["stop"].startswith("00000004")
     data_backup.ended(data.data / "pg_wal/000000010000000000000001")
     with pytest.raises(data_backup.Failed, match="The archive has another"):
-        data_backup.ended(data.data / "pg_wal/000000020000000000000001")
+        data_backup.ended(data.data / "pg_wal/000000040000000000000001")
+
+
+STANDBY = """
+[main:backup]
+backup-standby=y
+io-timeout=1
+pg2-host=127.0.0.1
+pg2-host-type=tls
+pg2-host-port={port}
+pg2-path=/nowhere
+"""
+
+
+def test_a_lost_standby_costs_no_backup(data: Data, capsys: pytest.CaptureFixture[str]) -> None:
+    """The primary is read then. Other commands never try the standby."""
+    directory = data.directory / "standby"
+    directory.mkdir()
+    (directory / "standby.conf").write_text(STANDBY.format(port=free_port()))
+    data_backup.backup()
+    assert "No standby can be read, so the primary is" in capsys.readouterr().out
+    [made] = data_backup.backups(data_backup.read_info())
+    assert made["type"] == "full"
+    data_backup.pgbackrest("check")
 
 
 def test_a_new_host_gets_everything(data: Data) -> None:

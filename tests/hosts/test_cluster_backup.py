@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shlex
 import shutil
 import time
@@ -18,6 +19,7 @@ from tests.hosts.hosts import Host
 from tests.hosts.stack import HostsStack
 from tests.hosts.test_cluster import is_complete, members, run_sql, with_role
 from tests.hosts.test_data import add_people, now
+from tests.hosts.test_provision import CONNECT, open_to
 from tests.hosts.test_provision import test_a_second_run_changes_nothing as check_provision
 
 pytestmark = pytest.mark.long
@@ -27,6 +29,8 @@ PEOPLE = "SELECT count(*) FROM accounts_user"
 THEIR_DELETE = "DELETE FROM accounts_user WHERE username ~ '^[0-9a-f]{32}$'"
 # Seconds: archive_timeout, and the way to the bucket on a busy machine.
 RECOVERY_POINT = 60 + 15
+# Of its server, which sends the files of a standby. pgBackRest's default.
+PGBACKREST_PORT = 8432
 
 
 def holds(fact: Callable[..., bool], *arguments: object) -> bool:
@@ -84,6 +88,74 @@ def test_backups_go_on_after_a_failover(seven: HostsStack, record: Record) -> No
     for _ in range(3):
         make(seven, "backup")
     record("the primary loses power: the archive goes on", 0, 0, 0, seconds, "and the new primary makes a backup")
+
+
+def back_up(host: Host) -> tuple[str, list[str]]:
+    """Return the output of a backup, and for each file of a table the address it came from: empty if the host's own."""
+    log = "/run/postgresql/log"
+    host.run(f"rm -rf {log} && install --directory --owner=postgres {log}")
+    detailed = f"PGBACKREST_LOG_PATH={log} PGBACKREST_LOG_LEVEL_FILE=detail"
+    said = host.run(f"cd / && {detailed} data-backup all", user="postgres").stdout
+    # "backup file 10.77.1.16:/var/lib/postgresql/15/main/base/5/1259 (112KB, 4.5%)"
+    copied = re.findall(r"backup file (?:([\d.]+):)?/\S+/base/", host.run(f"cat {log}/*").stdout)
+    return said, copied
+
+
+def test_the_files_come_from_a_standby(seven: HostsStack) -> None:
+    """If no standby can be read, they come from the primary, and the backup says so."""
+    primary = with_role(seven, "Leader")
+    others = [host for host in seven.on("data") if host is not primary]
+    add_people(seven, 5)
+    said, copied = back_up(primary)
+    assert "No standby" not in said
+    assert copied
+    assert {*copied} <= {host.address for host in others}
+    for host in others:
+        host.run("systemctl stop pgbackrest")
+    try:
+        add_people(seven, 5)
+        said, copied = back_up(primary)
+    finally:
+        for host in others:
+            host.run("systemctl start pgbackrest")
+    assert "No standby can be read, so the primary is" in said
+    assert {*copied} == {""}
+
+
+def test_only_the_data_hosts_reach_the_server_of_pgbackrest(seven: HostsStack) -> None:
+    host, other, _ = seven.on("data")
+    assert open_to(host.address, {PGBACKREST_PORT}) == set()
+    connect = f"python3 -c {shlex.quote(CONNECT)} {host.address} {PGBACKREST_PORT}"
+    reached = {name: seven.network[name].run(connect, check=False).returncode == 0 for name in ("edge-1", "app-1")}
+    assert reached == {"edge-1": False, "app-1": False}
+    other.run(connect)
+
+
+def test_a_switchover_during_a_backup(seven: HostsStack) -> None:
+    """`make backup` fails, but no unit: the new primary makes a backup when it checks."""
+    former = with_role(seven, "Leader")
+    unit = "tandem-backup@all"
+    with ThreadPoolExecutor() as pool:
+        making = pool.submit(seven.make, "backup")
+        asyncio.run(seconds_until(is_in, former, unit, "pgbackrest"))
+        former.run(f"systemctl kill --signal=STOP {unit}")
+        make(seven, "switchover")
+        former.run(f"systemctl kill --signal=CONT {unit}")
+        made = making.result()
+    assert made.returncode != 0
+    assert "Another host became the primary" in made.stdout
+    wait_until(is_complete, seven)
+    assert unit not in former.run("systemctl --failed").stdout
+    primary = with_role(seven, "Leader")
+    assert primary is not former
+    before = newest_backup(primary)
+    primary.run("systemctl start tandem-backup@check")
+    assert newest_backup(primary) != before
+
+
+def is_in(host: Host, unit: str, program: str) -> bool:
+    """Return whether a unit runs a program."""
+    return program in host.run(f"systemd-cgls --no-pager --unit {unit}.service", check=False).stdout
 
 
 def test_a_wrong_delete_is_undone(seven: HostsStack, record: Record) -> None:

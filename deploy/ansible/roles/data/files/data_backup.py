@@ -14,9 +14,9 @@
 
 In a cluster, `all`, `uploads`, `check` and `drill` do their work on the primary, and nothing on the other hosts.
 
-Provision writes the settings of both programs: /etc/pgbackrest/pgbackrest.conf and /etc/data-backup. This needs only
-Debian's own Python. The stanza in the repository has the system identifier of its database, and the uploads have it as
-a tag. So no other database's backups are taken for these.
+Provision writes the settings of both programs: /etc/pgbackrest and /etc/data-backup. This needs only Debian's own
+Python. The stanza in the repository has the system identifier of its database, and the uploads have it as a tag. So no
+other database's backups are taken for these.
 """
 
 import argparse
@@ -29,13 +29,15 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 SETTINGS = Path("/etc/data-backup")
 PGBACKREST = Path("/etc/pgbackrest/pgbackrest.conf")
+# What a backup from a standby needs in addition, in a cluster.
+STANDBY = Path("/etc/pgbackrest/standby")
 # The results of check and drill, for metrics and for everybody.
 STATE = Path("/var/lib/data-backup")
 STANZA = "main"
@@ -67,11 +69,16 @@ class Failed(Exception):
     """The message that the command ends with."""
 
 
+class Moved(Exception):
+    """Another host became the primary during the command. Its unit does not count as failed then."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="data-backup")
     for_the_primary = {"all": backup, "uploads": uploads, "check": check, "drill": drill}
-    commands = {"reach": reach, "status": status} | for_the_primary
-    parser.add_argument("command", choices=[*commands, "try", "ended", "restore", "exchange"])
+    commands = {"reach": reach, "status": status}
+    others = ("try", "ended", "restore", "exchange")
+    parser.add_argument("command", choices=[*commands, *for_the_primary, *others])
     parser.add_argument("to", nargs="?", default="")
     parser.add_argument("--force", action="store_true")
     given = parser.parse_args()
@@ -89,10 +96,14 @@ def main() -> None:
         elif given.command == "exchange":
             with alone():
                 exchange()
-        elif given.command in for_the_primary and is_standby(SECONDS_TO_START):
-            print(stand_by())
+        elif given.command in for_the_primary:
+            if said := do_on_primary(for_the_primary[given.command]):
+                print(said)
         elif said := commands[given.command]():
             print(said)
+    except Moved as moved:
+        print(f"data-backup: {moved}", file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)
     except (Failed, OSError, subprocess.CalledProcessError) as error:
         sys.exit(f"data-backup: {error}")
 
@@ -278,6 +289,20 @@ def check() -> str:
 # Backup
 
 
+def do_on_primary(work: Callable[[], str]) -> str:
+    """Do the work, or nothing on a standby. Raises Moved if it fails because another host became the primary."""
+    if is_standby(SECONDS_TO_START):
+        return stand_by()
+    try:
+        return work()
+    except Failed as error:
+        with contextlib.suppress(Failed):
+            if settings()["UNIT"] == PATRONI and is_standby(SECONDS_TO_START):
+                stand_by()
+                raise Moved(f"{error}\nAnother host became the primary, and makes the next backup") from error
+        raise
+
+
 def stand_by() -> str:
     """Remove the results of when this host was the primary: metrics would go on with their age."""
     for name in ("state.json", "drilled"):
@@ -318,13 +343,14 @@ def backup() -> str:
 
 def copy_database(kind: str) -> None:
     """In a cluster, read the files from a standby, so that the primary's disk is free. Without one, read them here."""
-    try:
-        pgbackrest("backup", f"--type={kind}")
-    except Failed as error:
-        if settings()["UNIT"] != PATRONI:
-            raise
-        print(f"Not from a standby: {error}", flush=True)
-        pgbackrest("backup", f"--type={kind}", "--no-backup-standby")
+    if STANDBY.exists():
+        try:
+            pgbackrest("backup", f"--type={kind}", f"--config-include-path={STANDBY}")
+        except Failed as error:
+            print(f"No standby can be read, so the primary is: {error}", flush=True)
+        else:
+            return
+    pgbackrest("backup", f"--type={kind}")
 
 
 def uploads() -> str:
