@@ -51,9 +51,9 @@ def move(old: Fleet, new: Fleet, force: bool) -> None:
     """Stop writes on the old hosts, and copy all rows. Raises Failed, and lets the old hosts accept writes again."""
     if ask(new, TABLES) != "0" and not force:
         raise Failed(f"{new.name} has data already. FORCE=yes replaces it")
-    with step(f"stop writes to {primary(old)}"):
-        stop_writes(old, "on")
     try:
+        with step(f"stop writes to {primary(old)}"):
+            stop_writes(old, "on")
         with step(f"copy the database from {primary(old)} to {primary(new)}"):
             copy(old, new)
         if ask(old, ROWS) != ask(new, ROWS):
