@@ -248,6 +248,26 @@ async def test_upgrade_of_all_hosts(seven: HostsStack, crowd: Crowd, record: Rec
     assert members(seven)["data-1"]["TL"] == timeline + 1
 
 
+@pytest.mark.long
+async def test_a_lost_data_host_is_replaced(seven: HostsStack, crowd: Crowd, record: Record) -> None:
+    """`make provision` makes an empty host in its place a standby and a member of etcd."""
+    # The first data host also has Redis.
+    host = next(host for host in seven.on("data")[1:] if host is not with_role(seven, "Leader"))
+    async with Load(seven, crowd) as load:
+        await asyncio.sleep(3)
+        await asyncio.to_thread(host.power_off)
+        await asyncio.to_thread(host.replace)
+        began = time.monotonic()
+        for target in ("provision", "deploy"):
+            done = await make(seven, target)
+            assert done.returncode == 0, done.stdout
+        await wait_until_complete(seven)
+        seconds = time.monotonic() - began
+        await asyncio.sleep(3)
+    record("a lost data host is replaced", *load.figures(), seconds, saw(load))
+    assert load.failed() == 0, load.report()
+
+
 @contextmanager
 def cut_off(host: Host, others: list[Host]) -> Iterator[None]:
     """For the block, no packet passes between a host and others."""

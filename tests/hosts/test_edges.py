@@ -22,6 +22,7 @@ from tests.sample import Crowd
 # Installs the older of two versions of a package, and offers the newer one to apt. `then` is the newer one's postinst.
 PACKAGE = """
 set -eu
+umask 022
 mkdir -p /srv/packages/root/DEBIAN && cd /srv/packages
 for version in {old} {new}; do
     printf 'Package: pending\\nVersion: %s\\n' $version >root/DEBIAN/control
@@ -38,7 +39,6 @@ dpkg-deb --build root pending_{new}.deb
     echo "Size: $(stat --format=%s pending_{new}.deb)"
     echo "SHA256: $(sha256sum pending_{new}.deb | cut --delimiter=' ' --fields=1)"
 }} >Packages
-chmod -R a+rX /srv/packages
 echo 'deb [trusted=yes] file:/srv/packages ./' >/etc/apt/sources.list.d/pending.list
 """
 

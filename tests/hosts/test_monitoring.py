@@ -56,10 +56,31 @@ def full_disk(host: Host) -> Iterator[None]:
         host.run("systemctl restart tandem-metrics")
 
 
+# The database's backup in what the check writes for the metrics.
+MAKE_OLD = """
+import json, pathlib
+path = pathlib.Path("/var/lib/data-backup/state.json")
+state = json.loads(path.read_text())
+path.write_text(json.dumps(state | {"database": state["database"] - 2 * 86400}))
+"""
+
+
+@contextmanager
+def old_backup(host: Host) -> Iterator[None]:
+    """For the block, the newest backup of the database is two days old."""
+    host.run("systemctl start tandem-backup@check")
+    host.run("python3 -", input=MAKE_OLD)
+    try:
+        yield
+    finally:
+        host.run("systemctl start tandem-backup@check")
+
+
 @one_and_long_five
 def test_alerts_reach_the_webhook(stack: HostsStack) -> None:
     """The group is added to a stack that serves. Prometheus reads all hosts, and real faults fire and resolve."""
-    monitoring, edge = stack.first("site"), stack.first("edge")
+    monitoring, edge, data = stack.first("site"), stack.first("edge"), stack.on("data")[0]
+    assert stack.make("backup").returncode == 0
 
     def ask(path: str) -> Any:
         return json.loads(monitoring.run(f"curl --silent --fail http://127.0.0.1:9090/api/v1/{path}").stdout)["data"]
@@ -102,6 +123,9 @@ def test_alerts_reach_the_webhook(stack: HostsStack) -> None:
         with full_disk(edge):
             wait_for_alert(stack, rf"{edge.name}: \S+% of the disk is free")
         wait_for_alert(stack, rf"Resolved: {edge.name}: \S+% of the disk is free")
+        with old_backup(data):
+            wait_for_alert(stack, f"{data.name}: the newest backup of database is 2d")
+        wait_for_alert(stack, f"Resolved: {data.name}: the newest backup of database")
         assert stack.make("provision").returncode == 0
         assert monitoring.run("cat /etc/prometheus/rules.yml").stdout == metrics.RULES.read_text()
     monitoring.run(f"systemctl disable --now {SERVICES}")
