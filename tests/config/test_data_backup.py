@@ -178,9 +178,11 @@ def test_a_wrong_delete_is_undone(data: Data) -> None:
     with pytest.raises(data_backup.Failed, match=r"The database is live: 501 rows. Nothing was restored"):
         data_backup.restore(to, force=False)
     assert "postgresql" not in systemctl(data)
+    data.directory.chmod(0o711)
     restore(to, force=True)
     assert data.orders() == before
     assert (data.media / "one.webp").read_text() == "one"
+    assert data_backup.access(data.directory)[2] == 0o711, "a directory above the uploads changed"
     assert data.data.with_name("main.replaced").is_dir()
     data.add("after the restore")
     # No later backup is needed to go back to a time after the restore: the archive has the history of its timeline.

@@ -75,6 +75,8 @@ def test_backup_and_restore(shape: str, request: pytest.FixtureRequest) -> None:
 
     to = now()
     add_people(stack, 5)
+    access = "stat --format='%n %A %U %G' /srv/app /srv/app/var /srv/app/var/media"
+    accessible = data(stack).run(access).stdout
     data(stack).run(f"rm /srv/app/var/media/{PICTURE}")
     for arguments, words in (({}, "is live"), ({"TO": "2001-01-01"}, "the first backup is of")):
         refused = stack.make("restore", **arguments)
@@ -85,6 +87,7 @@ def test_backup_and_restore(shape: str, request: pytest.FixtureRequest) -> None:
     assert restored.returncode == 0, restored.stdout
     assert people(stack) == before
     assert picture(stack) == b"a picture"
+    assert data(stack).run(access).stdout == accessible
     wait_until_whole(stack)
 
     if shape == "five":
@@ -99,6 +102,34 @@ def test_backup_and_restore(shape: str, request: pytest.FixtureRequest) -> None:
         assert people(stack) == before
         assert picture(stack) == b"a picture"
         wait_until_whole(stack)
+
+
+CHECK = "tandem-backup@check"
+OFTEN = {
+    "timer": "[Timer]\nOnCalendar=*:*:*\nRandomizedDelaySec=0\nAccuracySec=1s\n",
+    "service": "[Unit]\nStartLimitIntervalSec=0\n",
+}
+
+
+def test_no_check_fails_during_a_restore(hosts: HostsStack) -> None:
+    """PostgreSQL stops in the middle of it."""
+    host = data(hosts)
+    assert hosts.make("backup").returncode == 0
+    for kind, drop_in in OFTEN.items():
+        directory = f"/run/systemd/system/{CHECK}.{kind}.d"
+        host.run(f"mkdir -p {directory} && cat >{directory}/often.conf", input=drop_in)
+    restart = f"systemctl daemon-reload && systemctl restart {CHECK}.timer"
+    host.run(restart)
+    try:
+        began = host.run("date +%s").stdout.strip()
+        restored = hosts.make("restore", FORCE="yes")
+        log = host.run(f"journalctl --unit={CHECK} --since=@{began} --output=cat").stdout
+        assert host.run(f"systemctl is-active {CHECK}.timer").stdout == "active\n"
+    finally:
+        host.run(f"rm /run/systemd/system/{CHECK}.*.d/often.conf && {restart}")
+    assert restored.returncode == 0, restored.stdout
+    assert "All backups are new enough" in log
+    assert "Failed with result" not in log
 
 
 def now() -> str:

@@ -26,6 +26,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -580,14 +581,26 @@ def restore_uploads(system: str, wanted: float) -> None:
     chosen = found[-1:]
     if wanted:
         chosen = [each for each in found if each[0] <= wanted][-1:] + [each for each in found if each[0] > wanted][:1]
-    owner = Path(directory).stat() if chosen else None
-    for made, snapshot in chosen:
-        restic("restore", snapshot, "--target=/", f"--include={directory}")
-        print(f"Uploads of {shown(made)}", flush=True)
-    if owner:
-        # restic restores numbers, and another host may have other ones.
-        for path in [Path(directory), *Path(directory).rglob("*")]:
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    kept = {path: access(path) for path in (Path(directory), *Path(directory).parents)} if chosen else {}
+    try:
+        for made, snapshot in chosen:
+            restic("restore", snapshot, "--target=/", f"--include={directory}")
+            print(f"Uploads of {shown(made)}", flush=True)
+    finally:
+        # restic also restores the directories above, as the backup's unit sees them: root's, and open to everybody.
+        for path, (user, group, mode) in kept.items():
+            if access(path) != (user, group, mode):
+                os.chown(path, user, group)
+                path.chmod(mode)
+    # restic restores numbers, and another host may have other ones.
+    for path in Path(directory).rglob("*") if chosen else ():
+        os.chown(path, *kept[Path(directory)][:2], follow_symlinks=False)
+
+
+def access(path: Path) -> tuple[int, int, int]:
+    """Return a path's user, group and mode."""
+    found = path.stat()
+    return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
 
 
 # The drill
